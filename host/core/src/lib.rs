@@ -1,0 +1,12 @@
+//! What a Soros cluster decides: pure, deterministic, synchronous.
+//!
+//! One rule: an event goes in, effects come out. Nothing here waits, reads a clock, touches a disk
+//! or a socket, draws a random number, runs a plugin or writes a log line; time, dots and random
+//! bits are arguments. That is what lets a simulator run a whole cluster in one thread from a seed.
+
+pub mod codec;
+pub mod epoch;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod record;

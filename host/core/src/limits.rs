@@ -1,0 +1,30 @@
+//! This is every limit of the core, each checked against the others when the crate is built.
+
+/// The longest name of a node, bucket or placement, in bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// The most partitions a placement may have: a power of two.
+pub const PARTITIONS_MAX: u32 = 65_536;
+/// The most replicas a partition may have.
+pub const REPLICAS_MAX: u8 = 7;
+/// The largest value a bucket may allow, in bytes.
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+/// The largest value a bucket allows unless told otherwise, in bytes.
+pub const VALUE_BYTES_DEFAULT: usize = 4 << 20;
+/// The most user metadata of a value, names included, in bytes.
+pub const META_BYTES_MAX: usize = 4 << 10;
+/// The longest `Content-Type` or `Content-Encoding` kept with a value, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 1 << 10;
+/// How many versions of one key a client may leave side by side.
+pub const SIBLINGS_MAX_DEFAULT: usize = 128;
+/// The most actors, isolated dots or ranges that a decoded clock or context may have.
+pub const DOTS_DECODED_MAX: usize = 1 << 20;
+/// The most versions that a decoded object may have: repair may pass the client's limit.
+pub const VERSIONS_DECODED_MAX: usize = 1 << 16;
+/// The longest token that is looked at, in bytes before base64.
+pub const TOKEN_BYTES_MAX: usize = 32 << 10;
+
+const _: () = assert!(PARTITIONS_MAX.is_power_of_two());
+const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX);
+const _: () = assert!(SIBLINGS_MAX_DEFAULT <= VERSIONS_DECODED_MAX);

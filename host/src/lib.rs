@@ -1,0 +1,2 @@
+//! A Soros node: all I/O, as modules.
+pub mod store;

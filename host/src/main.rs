@@ -1,0 +1,2 @@
+//! The `soros` binary.
+fn main() {}
