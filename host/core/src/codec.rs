@@ -48,6 +48,17 @@ pub trait Codec: Sized {
     }
 }
 
+impl<A: Codec, B: Codec> Codec for (A, B) {
+    fn encode(&self, writer: &mut Writer) {
+        self.0.encode(writer);
+        self.1.encode(writer);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<(A, B), DecodeError> {
+        Ok((A::decode(reader)?, B::decode(reader)?))
+    }
+}
+
 /// Bytes being written.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -102,6 +113,22 @@ impl Writer {
         self.len(bytes.len());
         self.raw(bytes);
     }
+
+    /// Appends values behind their count.
+    pub fn list<T: Codec>(&mut self, values: &[T]) {
+        self.len(values.len());
+        for value in values {
+            value.encode(self);
+        }
+    }
+
+    /// Appends 0, or 1 and the value.
+    pub fn option<T: Codec>(&mut self, value: Option<&T>) {
+        self.u8(u8::from(value.is_some()));
+        if let Some(value) = value {
+            value.encode(self);
+        }
+    }
 }
 
 /// Bytes being read.
@@ -126,7 +153,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DecodeError::Trailing`] when bytes are left over.
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Trailing)
+        }
     }
 
     /// Reads `len` bytes as they are.
@@ -191,7 +222,11 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::TooLong`] above `max`, [`DecodeError::Short`] when the bytes end.
     pub fn len(&mut self, max: usize) -> Result<usize, DecodeError> {
         let len = self.u32()? as usize;
-        if len <= max { Ok(len) } else { Err(DecodeError::TooLong(len)) }
+        if len <= max {
+            Ok(len)
+        } else {
+            Err(DecodeError::TooLong(len))
+        }
     }
 
     /// Reads bytes behind their length of at most `max`.
@@ -201,6 +236,37 @@ impl<'a> Reader<'a> {
     pub fn bytes(&mut self, max: usize) -> Result<&'a [u8], DecodeError> {
         let len = self.len(max)?;
         self.raw(len)
+    }
+
+    /// Reads values behind their count of at most `max`.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLong`] above `max`, or what the value's decoding gives.
+    pub fn list<T: Codec>(&mut self, max: usize) -> Result<Vec<T>, DecodeError> {
+        let count = self.len(max)?;
+        (0..count).map(|_| T::decode(self)).collect()
+    }
+
+    /// Reads 0, or 1 and a value.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] for another first byte, or what the value's decoding gives.
+    pub fn option<T: Codec>(&mut self) -> Result<Option<T>, DecodeError> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => T::decode(self).map(Some),
+            _ => Err(DecodeError::Invalid("neither 0 nor 1")),
+        }
+    }
+
+    /// Reads text behind its length of at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] when it is not UTF-8, and what [`Reader::bytes`] gives.
+    pub fn text(&mut self, max: usize) -> Result<String, DecodeError> {
+        let text = std::str::from_utf8(self.bytes(max)?);
+        text.map(str::to_owned)
+            .map_err(|_| DecodeError::Invalid("text that is not UTF-8"))
     }
 }
 
@@ -231,8 +297,14 @@ mod tests {
     #[test]
     fn refuses_short_long_and_left_over_bytes() {
         assert_eq!(Reader::new(&[0, 0]).u32(), Err(DecodeError::Short));
-        assert_eq!(Reader::new(&[0, 0, 0, 9, 1]).bytes(8), Err(DecodeError::TooLong(9)));
-        assert_eq!(Reader::new(&[0, 0, 0, 9, 1]).bytes(9), Err(DecodeError::Short));
+        assert_eq!(
+            Reader::new(&[0, 0, 0, 9, 1]).bytes(8),
+            Err(DecodeError::TooLong(9))
+        );
+        assert_eq!(
+            Reader::new(&[0, 0, 0, 9, 1]).bytes(9),
+            Err(DecodeError::Short)
+        );
         assert_eq!(Reader::new(&[0]).finish(), Err(DecodeError::Trailing));
     }
 }

@@ -65,7 +65,11 @@ macro_rules! name {
             type Error = NameError;
 
             fn try_from(text: String) -> Result<$name, NameError> {
-                if is_name(&text) { Ok($name(text)) } else { Err(NameError::new(&text)) }
+                if is_name(&text) {
+                    Ok($name(text))
+                } else {
+                    Err(NameError::new(&text))
+                }
             }
         }
 
@@ -106,7 +110,9 @@ fn is_name(text: &str) -> bool {
     let starts = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     bytes.len() <= crate::limits::NAME_BYTES_MAX
         && bytes.first().is_some_and(starts)
-        && bytes.iter().all(|byte| starts(byte) || matches!(byte, b'.' | b'_' | b'-'))
+        && bytes
+            .iter()
+            .all(|byte| starts(byte) || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// A cluster: 128 random bits, drawn by the node that founds it.
@@ -174,7 +180,10 @@ mod tests {
             assert!(text.parse::<BucketName>().is_err(), "{text}");
         }
         for text in ["a", "0", "a.b_c-d", &"a".repeat(63)] {
-            assert_eq!(text.parse::<BucketName>().map(String::from), Ok(text.to_owned()));
+            assert_eq!(
+                text.parse::<BucketName>().map(String::from),
+                Ok(text.to_owned())
+            );
         }
     }
 

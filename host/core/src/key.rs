@@ -130,7 +130,10 @@ mod tests {
         assert_eq!(Key::try_from(&b""[..]), Err(KeyError::Empty));
         assert!(Key::try_from(&[0; KEY_BYTES_MAX][..]).is_ok());
         let long = [0; KEY_BYTES_MAX + 1];
-        assert_eq!(Key::try_from(&long[..]), Err(KeyError::TooLong(KEY_BYTES_MAX + 1)));
+        assert_eq!(
+            Key::try_from(&long[..]),
+            Err(KeyError::TooLong(KEY_BYTES_MAX + 1))
+        );
     }
 
     #[test]
@@ -141,7 +144,10 @@ mod tests {
             let key = Key::try_from(&number.to_be_bytes()[..]).expect("four bytes");
             hits[Partition::of(&key, count).index()] += 1;
         }
-        assert!(hits.iter().all(|&hits| (50..200).contains(&hits)), "{hits:?}");
+        assert!(
+            hits.iter().all(|&hits| (50..200).contains(&hits)),
+            "{hits:?}"
+        );
     }
 
     #[test]

@@ -4,9 +4,17 @@
 //! or a socket, draws a random number, runs a plugin or writes a log line; time, dots and random
 //! bits are arguments. That is what lets a simulator run a whole cluster in one thread from a seed.
 
+pub mod clock;
 pub mod codec;
+pub mod dot;
+pub mod dot_set;
 pub mod epoch;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod object;
+pub mod place;
 pub mod record;
+pub mod replica;
+pub mod sum;
+pub mod time;

@@ -28,3 +28,7 @@ pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 const _: () = assert!(PARTITIONS_MAX.is_power_of_two());
 const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX);
 const _: () = assert!(SIBLINGS_MAX_DEFAULT <= VERSIONS_DECODED_MAX);
+/// The most objects or dot log entries that one message of repair carries.
+pub const ITEMS_PER_ANSWER_MAX: usize = 1024;
+/// About how many bytes of objects one message of repair carries; a larger object goes alone.
+pub const REPAIR_BYTES: usize = 1 << 20;

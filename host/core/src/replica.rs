@@ -1,0 +1,437 @@
+//! This is one node's copy of a partition: the rules by which its clock, objects, dot log, index
+//! and sum change together.
+//!
+//! Every change writes to a [`Batch`], which becomes durable as a whole: never is a clock ahead of
+//! the objects it speaks for. After a call that failed the batch is dropped and the replica opened
+//! again from what is stored.
+
+mod repair;
+mod state;
+mod transfer;
+mod view;
+
+pub use repair::{Difference, Item};
+pub use state::{Quorum, Standing, State};
+pub use transfer::{Chunk, TransferKind};
+pub use view::View;
+
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::dot::{Actor, Dot};
+use crate::dot_set::DotSet;
+use crate::id::{Generation, Incarnation, NodeId};
+use crate::object::{Object, Version};
+use crate::place::{Entry, Layout, Place};
+use crate::record::{Batch, RecordError, Records};
+use crate::time::Time;
+use state::Stored;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many objects a commit makes smaller once their dots are under the base.
+pub const SETTLED_PER_COMMIT: usize = 64;
+/// How many dot log entries a commit drops once every replica has seen them.
+pub const TRUNCATED_PER_COMMIT: usize = 256;
+
+/// One node's copy of a partition.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    layout: Layout,
+    actor: Actor,
+    state: State,
+    /// What the other replicas said they have seen; the log keeps what one of them lacks.
+    remembered: BTreeMap<NodeId, Clock>,
+    /// Actors whose base may have passed some object's blocker.
+    advanced: BTreeSet<Actor>,
+    /// Up to where the log of each actor is known to be dropped.
+    truncated: BTreeMap<Actor, u64>,
+    changed: bool,
+}
+
+/// A write as its coordinator applies it.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The dots it supersedes: what the client had seen.
+    pub context: DotSet,
+    /// What it leaves.
+    pub version: Version,
+    /// What becomes of the versions beside it.
+    pub siblings: Siblings,
+    /// How many versions the key may have afterwards.
+    pub versions_max: usize,
+}
+
+/// What a write does about the versions beside it.
+#[derive(Clone, Debug)]
+pub enum Siblings {
+    /// They stay, side by side.
+    Keep,
+    /// A resolver that saw exactly the versions `seen`, and the new one, chose the new one: it
+    /// supersedes them.
+    Supersede {
+        /// The dots of the versions the resolver saw.
+        seen: DotSet,
+    },
+    /// A resolver that saw exactly the versions `seen`, and the new one, made `version` of them: it
+    /// supersedes all of them under a dot of its own, so that the client's token, which names the
+    /// first dot, does not cover what the client has not seen.
+    Merge {
+        /// The dots of the versions the resolver saw.
+        seen: DotSet,
+        /// What it made of them.
+        version: Version,
+    },
+}
+
+/// What a replica made of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the batch.
+    Written(Written),
+    /// The versions are not those the resolver saw: nothing was written. The object is filled.
+    Moved(Object),
+    /// The key has as many versions as it may: nothing was written.
+    TooManySiblings,
+}
+
+/// A write that is in the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The dot of the client's version.
+    pub dot: Dot,
+    /// All dots that were minted.
+    pub dots: Vec<Dot>,
+    /// The object as it is now, filled.
+    pub object: Object,
+    /// What was there.
+    pub found: Found,
+}
+
+/// What a replica held when a write came: what an acknowledgement says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whether a version with a value was there before.
+    pub live: bool,
+    /// The latest time among the versions that stand beside the written ones; the earliest moment
+    /// when there is none.
+    pub beside: Time,
+}
+
+impl Replica {
+    /// The replica of `place` as stored, or a new one with `standing` when nothing is. It mints
+    /// under an actor no other life has had.
+    ///
+    /// # Errors
+    /// [`RecordError`] when its clock record cannot be read.
+    pub fn open(
+        records: &dyn Records,
+        place: Place,
+        (node, incarnation): (NodeId, Incarnation),
+        standing: Standing,
+    ) -> Result<Replica, RecordError> {
+        let life = records.get(&Layout::life(place))?;
+        let generation = life.as_deref().map(state::decode_generation).transpose()?;
+        let layout = Layout::new(place, generation.unwrap_or(Generation(1)));
+        let stored = records.get(&layout.clock())?;
+        let changed = stored.is_none();
+        let state = match stored.as_deref().map(State::from_bytes).transpose() {
+            Ok(state) => state.unwrap_or_else(|| State::new(standing)),
+            Err(_) => return Err(RecordError::Damaged("a clock record")),
+        };
+        let actor = Actor {
+            node,
+            incarnation,
+            generation: layout.generation(),
+        };
+        let advanced = state.clock.seen().actors().copied().collect();
+        let (remembered, truncated) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Replica {
+            layout,
+            actor,
+            state,
+            remembered,
+            advanced,
+            truncated,
+            changed,
+        })
+    }
+
+    /// What the replica has seen, and how it stands.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Where its records lie.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Who mints its dots in this life.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// Reads of the replica over `records`, which must be of the same moment.
+    #[must_use]
+    pub fn view<'a>(&'a self, records: &'a dyn Records) -> View<'a> {
+        View::new(self.layout, &self.state, records)
+    }
+
+    /// Applies a client's write: mints its dot and stores what is left.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the object cannot be read.
+    pub fn write(
+        &mut self,
+        batch: &mut dyn Batch,
+        entry: &Entry,
+        write: Write,
+    ) -> Result<Outcome, RecordError> {
+        let stored = self.load(batch, entry)?;
+        let mut object = stored.object.clone().fill(&self.state.clock);
+        if let Siblings::Supersede { seen } | Siblings::Merge { seen, .. } = &write.siblings
+            && object.dots() != *seen
+        {
+            return Ok(Outcome::Moved(object));
+        }
+        let live = object.is_live();
+        object.discard(&write.context);
+        object.context.join(&write.context);
+        if write.versions_max <= object.versions.len() && matches!(write.siblings, Siblings::Keep) {
+            return Ok(Outcome::TooManySiblings);
+        }
+        let dot = self.next_dot(1);
+        let mut dots = vec![dot];
+        match write.siblings {
+            Siblings::Keep => object.add(dot, write.version),
+            Siblings::Supersede { .. } => {
+                object.versions.clear();
+                object.add(dot, write.version);
+            }
+            Siblings::Merge { version, .. } => {
+                object.versions.clear();
+                object.context.add(dot);
+                let merged = self.next_dot(2);
+                object.add(merged, version);
+                dots.push(merged);
+            }
+        }
+        let found = Found {
+            live,
+            beside: beside(&object, &dots),
+        };
+        self.store(batch, entry, &stored, object.clone(), &dots);
+        Ok(Outcome::Written(Written {
+            dot,
+            dots,
+            object,
+            found,
+        }))
+    }
+
+    /// Merges an object from another replica, filled there. `dots` are those of its writes that the
+    /// object answers; they and the dots of its versions count as seen from here on.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the object cannot be read.
+    pub fn merge(
+        &mut self,
+        batch: &mut dyn Batch,
+        entry: &Entry,
+        object: Object,
+        dots: &[Dot],
+    ) -> Result<Found, RecordError> {
+        let stored = self.load(batch, entry)?;
+        let answered: Vec<Dot> = dots.iter().chain(object.versions.keys()).copied().collect();
+        let mine = stored.object.clone().fill(&self.state.clock);
+        let live = mine.is_live();
+        let merged = mine.sync(object, &self.state.clock);
+        let found = Found {
+            live,
+            beside: beside(&merged, &answered),
+        };
+        self.store(batch, entry, &stored, merged, &answered);
+        Ok(found)
+    }
+
+    /// Marks dots of a bucket that is no more as seen, without their objects.
+    pub fn skip(&mut self, dots: &[Dot]) {
+        for dot in dots {
+            self.see(*dot);
+        }
+        self.changed = true;
+    }
+
+    /// Makes a bounded number of objects smaller whose dots have come under the base. True when
+    /// there may be more.
+    ///
+    /// # Errors
+    /// [`RecordError`] when an object or the index cannot be read.
+    pub fn settle(&mut self, batch: &mut dyn Batch) -> Result<bool, RecordError> {
+        let mut room = SETTLED_PER_COMMIT;
+        while let Some(actor) = self.advanced.first().copied() {
+            let last = actor.dot(self.state.clock.seen().base(&actor));
+            let (from, to) = self.layout.unstripped_to(&last);
+            let found = if self.state.unstripped == 0 {
+                vec![]
+            } else {
+                batch.scan(&from, &to, room)?
+            };
+            for (key, _) in &found {
+                let entry = Layout::entry_of_unstripped(key)?;
+                let stored = self.load(batch, &entry)?;
+                let object = stored.object.clone().fill(&self.state.clock);
+                self.store(batch, &entry, &stored, object, &[]);
+            }
+            room -= found.len();
+            if room == 0 {
+                return Ok(true);
+            }
+            self.advanced.remove(&actor);
+        }
+        Ok(false)
+    }
+
+    /// Remembers what another replica says it has seen.
+    pub fn remember(&mut self, node: NodeId, clock: Clock) {
+        self.remembered.insert(node, clock);
+    }
+
+    /// Drops a bounded number of log entries that this replica and all `others` have seen. True
+    /// when there may be more.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the log cannot be read.
+    pub fn truncate(
+        &mut self,
+        batch: &mut dyn Batch,
+        others: &[NodeId],
+    ) -> Result<bool, RecordError> {
+        let clocks = others.iter().map(|node| self.remembered.get(node));
+        let Some(clocks) = clocks.collect::<Option<Vec<_>>>() else {
+            return Ok(false);
+        };
+        let mut room = TRUNCATED_PER_COMMIT;
+        for actor in self.state.clock.seen().actors() {
+            let bases = clocks.iter().map(|clock| clock.seen().base(actor));
+            let base = bases.fold(self.state.clock.seen().base(actor), u64::min);
+            let from = self.truncated.get(actor).copied().unwrap_or(0);
+            if base <= from {
+                continue;
+            }
+            let (first, behind) = (self.layout.log(&actor.dot(from)), actor.dot(base + 1));
+            let found = batch.scan(&first, &self.layout.log(&behind), room)?;
+            room -= found.len();
+            for (key, _) in found {
+                batch.remove(key);
+            }
+            if room == 0 {
+                return Ok(true);
+            }
+            self.truncated.insert(*actor, base);
+        }
+        Ok(false)
+    }
+
+    /// Changes how the replica stands.
+    pub fn stand(&mut self, standing: Standing) {
+        self.changed |= self.state.standing != standing;
+        self.state.standing = standing;
+    }
+
+    /// Ends the replica's part of a commit: writes the clock record if anything changed.
+    pub fn save(&mut self, batch: &mut dyn Batch) {
+        if std::mem::take(&mut self.changed) {
+            let generation = state::encode_generation(self.layout.generation());
+            batch.put(Layout::life(self.layout.place()), generation);
+            batch.put(self.layout.clock(), self.state.to_bytes());
+        }
+    }
+
+    /// The `ahead`-th dot that this actor has yet to mint. It counts as seen once it is stored.
+    fn next_dot(&self, ahead: u64) -> Dot {
+        self.actor
+            .dot(self.state.clock.highest(&self.actor) + ahead)
+    }
+
+    fn see(&mut self, dot: Dot) {
+        self.state.clock.add(dot);
+        self.advanced.insert(dot.actor);
+    }
+
+    fn load(&self, records: &dyn Records, entry: &Entry) -> Result<Stored, RecordError> {
+        let record = records.get(&self.layout.object(entry))?;
+        record
+            .as_deref()
+            .map_or_else(|| Ok(Stored::default()), Stored::decode)
+    }
+
+    /// Puts a filled object in the place of what was stored, with the clock, the log, the sum and
+    /// the index that belong to it. `answered` are the dots that count as seen with it.
+    fn store(
+        &mut self,
+        batch: &mut dyn Batch,
+        entry: &Entry,
+        before: &Stored,
+        object: Object,
+        answered: &[Dot],
+    ) {
+        for dot in answered {
+            if !self.state.clock.has(dot) {
+                batch.put(self.layout.log(dot), Layout::entry_bytes(entry));
+                self.see(*dot);
+            }
+        }
+        let after = Stored::new(object.strip(&self.state.clock), &self.state.clock);
+        self.account(entry, before, &after);
+        if let Some(blocker) = before.blocker.filter(|_| before.blocker != after.blocker) {
+            batch.remove(self.layout.unstripped(&blocker, entry));
+            self.state.unstripped = self.state.unstripped.saturating_sub(1);
+        }
+        if let Some(blocker) = after.blocker.filter(|_| before.blocker != after.blocker) {
+            batch.put(self.layout.unstripped(&blocker, entry), Vec::new());
+            self.state.unstripped += 1;
+        }
+        let key = self.layout.object(entry);
+        if after.object.is_absent(&self.state.clock) {
+            batch.remove(key);
+        } else {
+            batch.put(key, after.encode());
+        }
+        self.changed = true;
+    }
+
+    /// Moves the sum and the figures from what was stored to what is.
+    fn account(&mut self, entry: &Entry, before: &Stored, after: &Stored) {
+        let live = |stored: &Stored| -> BTreeSet<Dot> {
+            let versions = stored.object.versions.iter();
+            versions
+                .filter(|(_, version)| version.value.is_some())
+                .map(|(dot, _)| *dot)
+                .collect()
+        };
+        let (was, is) = (live(before), live(after));
+        for dot in was.symmetric_difference(&is) {
+            self.state.sum.toggle(entry.bucket, &entry.key, dot);
+        }
+        match (was.is_empty(), is.is_empty()) {
+            (true, false) => self.state.live_keys += 1,
+            (false, true) => self.state.live_keys = self.state.live_keys.saturating_sub(1),
+            _ => (),
+        }
+    }
+}
+
+/// The latest time among the versions that are not under `dots`.
+fn beside(object: &Object, dots: &[Dot]) -> Time {
+    let others = object
+        .versions
+        .iter()
+        .filter(|(dot, _)| !dots.contains(dot));
+    others
+        .map(|(_, version)| version.time)
+        .max()
+        .unwrap_or_default()
+}

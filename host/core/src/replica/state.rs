@@ -1,0 +1,213 @@
+//! This is what a replica keeps of itself beside its objects, and how an object is stored.
+
+use crate::clock::Clock;
+use crate::codec::{Codec, DecodeError, Reader, Writer};
+use crate::dot::Dot;
+use crate::id::{Generation, NodeId};
+use crate::limits::REPLICAS_MAX;
+use crate::object::Object;
+use crate::record::RecordError;
+use crate::sum::Sum;
+use std::collections::BTreeSet;
+
+/// Whether a replica's silence about a key can be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds what it acknowledged: it answers quorum reads.
+    Trusted,
+    /// Its directory is new, old or damaged: it takes writes, and answers no quorum read until it
+    /// has merged what enough others held after its start.
+    Suspect {
+        /// The trusted replicas that it has merged so far.
+        trusted: BTreeSet<NodeId>,
+        /// The replicas of whatever standing that it has merged so far.
+        merged: BTreeSet<NodeId>,
+    },
+}
+
+/// The clock record of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The dots it has seen.
+    pub clock: Clock,
+    /// The sum over its live versions.
+    pub sum: Sum,
+    /// Whether its silence can be believed.
+    pub standing: Standing,
+    /// How many keys have a live version.
+    pub live_keys: u64,
+    /// How many objects wait to be made smaller.
+    pub unstripped: u64,
+}
+
+impl Standing {
+    /// A suspect that has merged nobody yet.
+    #[must_use]
+    pub fn suspect() -> Standing {
+        Standing::Suspect {
+            trusted: BTreeSet::new(),
+            merged: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the replica may answer a quorum read.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        matches!(self, Standing::Trusted)
+    }
+
+    /// How a replica stands once it has merged all that `node` held. It is trusted after N - W + 1
+    /// trusted others, for every write quorum has one of them, or after all N - 1 others.
+    #[must_use]
+    pub fn after_merging(&self, node: NodeId, node_is_trusted: bool, quorum: Quorum) -> Standing {
+        let Standing::Suspect { trusted, merged } = self else {
+            return Standing::Trusted;
+        };
+        let (mut trusted, mut merged) = (trusted.clone(), merged.clone());
+        merged.insert(node);
+        if node_is_trusted {
+            trusted.insert(node);
+        }
+        let enough = quorum.replicas + 1 - quorum.writes;
+        if enough <= trusted.len() || quorum.replicas - 1 <= merged.len() {
+            Standing::Trusted
+        } else {
+            Standing::Suspect { trusted, merged }
+        }
+    }
+}
+
+/// How many replicas a partition has, and how many of them a write needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    /// N, at least 1.
+    pub replicas: usize,
+    /// W, from 1 to N.
+    pub writes: usize,
+}
+
+impl State {
+    /// Before the first write.
+    #[must_use]
+    pub fn new(standing: Standing) -> State {
+        let (clock, sum) = (Clock::default(), Sum::default());
+        State {
+            clock,
+            sum,
+            standing,
+            live_keys: 0,
+            unstripped: 0,
+        }
+    }
+}
+
+const FORMAT: u8 = 1;
+const TRUSTED: u8 = 0;
+const SUSPECT: u8 = 1;
+
+/// Format 1, sum 16, live keys 8, unstripped 8, standing 1 (0 trusted; 1 suspect, then the nodes
+/// merged: count 4, each 8 and 1 if it was trusted), clock.
+impl Codec for State {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(FORMAT);
+        self.sum.encode(writer);
+        writer.u64(self.live_keys);
+        writer.u64(self.unstripped);
+        match &self.standing {
+            Standing::Trusted => writer.u8(TRUSTED),
+            Standing::Suspect { trusted, merged } => {
+                writer.u8(SUSPECT);
+                writer.len(merged.len());
+                for node in merged {
+                    writer.u64(node.0);
+                    writer.u8(u8::from(trusted.contains(node)));
+                }
+            }
+        }
+        self.clock.encode(writer);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<State, DecodeError> {
+        if reader.u8()? != FORMAT {
+            return Err(DecodeError::Invalid("a clock record's format"));
+        }
+        let sum = Sum::decode(reader)?;
+        let (live_keys, unstripped) = (reader.u64()?, reader.u64()?);
+        let standing = match reader.u8()? {
+            TRUSTED => Standing::Trusted,
+            SUSPECT => decode_suspect(reader)?,
+            _ => return Err(DecodeError::Invalid("a standing")),
+        };
+        Ok(State {
+            clock: Clock::decode(reader)?,
+            sum,
+            standing,
+            live_keys,
+            unstripped,
+        })
+    }
+}
+
+fn decode_suspect(reader: &mut Reader<'_>) -> Result<Standing, DecodeError> {
+    let (mut trusted, mut merged) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..reader.len(usize::from(REPLICAS_MAX) * 16)? {
+        let node = NodeId(reader.u64()?);
+        merged.insert(node);
+        if reader.u8()? != 0 {
+            trusted.insert(node);
+        }
+    }
+    Ok(Standing::Suspect { trusted, merged })
+}
+
+/// An object as stored: stripped, with the dot it waits for if it could be smaller.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    pub(super) blocker: Option<Dot>,
+    pub(super) object: Object,
+}
+
+impl Stored {
+    pub(super) fn new(stripped: Object, clock: &Clock) -> Stored {
+        Stored {
+            blocker: stripped.blocker(clock),
+            object: stripped,
+        }
+    }
+
+    /// 0, or 1 and the blocker 36; then the object.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.u8(u8::from(self.blocker.is_some()));
+        if let Some(blocker) = &self.blocker {
+            blocker.encode(&mut writer);
+        }
+        self.object.encode(&mut writer);
+        writer.into_bytes()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Stored, RecordError> {
+        let mut reader = Reader::new(bytes);
+        let mut read = || {
+            let blocker = match reader.u8()? {
+                0 => None,
+                _ => Some(Dot::decode(&mut reader)?),
+            };
+            let object = Object::decode(&mut reader)?;
+            reader.finish()?;
+            Ok::<_, DecodeError>(Stored { blocker, object })
+        };
+        read().map_err(|_| RecordError::Damaged("an object"))
+    }
+}
+
+pub(super) fn encode_generation(generation: Generation) -> Vec<u8> {
+    generation.0.to_be_bytes().to_vec()
+}
+
+pub(super) fn decode_generation(bytes: &[u8]) -> Result<Generation, RecordError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| RecordError::Damaged("a generation"))?;
+    Ok(Generation(u32::from_be_bytes(bytes)))
+}

@@ -1,0 +1,222 @@
+//! This is a full transfer: two replicas' objects compared in key order, a range at a time, when
+//! the dot log no longer says which keys differ.
+//!
+//! What one side lacks is obsolete there exactly if the base of its clock, or its object's context,
+//! covers the dots. The sender fills each range from the clock of the same read; the clock joined
+//! at the end is the one that the sender had before its first range was read, for only of that can
+//! it be said that every object was compared.
+
+use super::{Replica, view::View};
+use crate::clock::Clock;
+use crate::codec::{Codec, DecodeError, Reader, Writer};
+use crate::dot::Dot;
+use crate::dot_set::DotSet;
+use crate::limits::ITEMS_PER_ANSWER_MAX;
+use crate::object::Object;
+use crate::place::Entry;
+use crate::record::{Batch, RecordError};
+
+/// What an absent version means in a full transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferKind {
+    /// It is obsolete where the clock covers it.
+    Clocked,
+    /// It was lost, unless a stored context covers it: for replicas whose clocks agree and whose
+    /// sums do not.
+    Union,
+}
+
+/// A range of a replica's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// What an absent version means.
+    pub kind: TransferKind,
+    /// The clock of the sender when it read the range.
+    pub clock: Clock,
+    /// The objects of the range in order: filled, or as stored for a union.
+    pub objects: Vec<(Entry, Object)>,
+    /// Where the range ends: this entry is the first behind it. None is the end of all keys.
+    pub end: Option<Entry>,
+}
+
+impl View<'_> {
+    /// The objects from `from` on (from the first when none), in about `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// [`RecordError`] when an object cannot be read.
+    pub fn chunk(
+        &self,
+        kind: TransferKind,
+        from: Option<&Entry>,
+        bytes_max: usize,
+    ) -> Result<Chunk, RecordError> {
+        let (first, behind) = self.layout.objects();
+        let from = from.map_or(first, |entry| self.layout.object(entry));
+        let mut found = self.stored_range(&from, &behind, ITEMS_PER_ANSWER_MAX + 1)?;
+        let mut bytes = 0;
+        let fits = found
+            .iter()
+            .take(ITEMS_PER_ANSWER_MAX)
+            .take_while(|(_, object)| {
+                let room = bytes < bytes_max;
+                bytes += object.size();
+                room
+            });
+        let count = fits.count();
+        let end = found.get(count).map(|(entry, _)| entry.clone());
+        found.truncate(count);
+        if kind == TransferKind::Clocked {
+            for (_, object) in &mut found {
+                *object = std::mem::take(object).fill(&self.state.clock);
+            }
+        }
+        Ok(Chunk {
+            kind,
+            clock: self.state.clock.clone(),
+            objects: found,
+            end,
+        })
+    }
+}
+
+impl Replica {
+    /// Merges a range of another replica's objects that starts at `from`, own keys that the range
+    /// lacks included. Gives where it came to: the next range starts there; none when all is
+    /// merged. No dot counts as seen until [`Replica::join`].
+    ///
+    /// # Errors
+    /// [`RecordError`] when an object cannot be read.
+    pub fn merge_chunk(
+        &mut self,
+        batch: &mut dyn Batch,
+        from: Option<&Entry>,
+        chunk: Chunk,
+    ) -> Result<Option<Entry>, RecordError> {
+        let (first, behind) = self.layout.objects();
+        let first = from.map_or(first, |entry| self.layout.object(entry));
+        let behind = chunk
+            .end
+            .as_ref()
+            .map_or(behind, |entry| self.layout.object(entry));
+        let mut own = self
+            .view(batch)
+            .stored_range(&first, &behind, ITEMS_PER_ANSWER_MAX + 1)?;
+        // More own keys than one commit should carry: the range is cut where they end.
+        let cut = own
+            .get(ITEMS_PER_ANSWER_MAX)
+            .map(|(entry, _)| entry.clone());
+        own.truncate(ITEMS_PER_ANSWER_MAX);
+        let within = |entry: &Entry| cut.as_ref().is_none_or(|cut| entry < cut);
+        let mut lacking = own;
+        lacking.retain(|(entry, _)| {
+            chunk
+                .objects
+                .binary_search_by(|(other, _)| other.cmp(entry))
+                .is_err()
+        });
+        let absent = absent(chunk.kind, &chunk.clock);
+        let theirs = chunk.objects.into_iter().filter(|(entry, _)| within(entry));
+        for (entry, _) in lacking {
+            self.merge_compared(batch, &entry, absent.clone(), chunk.kind)?;
+        }
+        for (entry, object) in theirs {
+            self.merge_compared(batch, &entry, object, chunk.kind)?;
+        }
+        Ok(cut.or(chunk.end))
+    }
+
+    /// Ends a full transfer: all that `clock`, the sender's before its first range, has seen counts
+    /// as seen here, too.
+    pub fn join(&mut self, clock: &Clock) {
+        self.state.clock.join(clock);
+        self.advanced.extend(clock.seen().actors().copied());
+        self.changed = true;
+    }
+
+    fn merge_compared(
+        &mut self,
+        batch: &mut dyn Batch,
+        entry: &Entry,
+        object: Object,
+        kind: TransferKind,
+    ) -> Result<(), RecordError> {
+        let stored = self.load(batch, entry)?;
+        let mine = stored.object.clone();
+        let merged = match kind {
+            TransferKind::Clocked => mine.fill(&self.state.clock).sync(object, &self.state.clock),
+            TransferKind::Union => union(&mine, object).fill(&self.state.clock),
+        };
+        let unseen = |dot: &&Dot| !self.state.clock.has(dot);
+        let unseen: Vec<Dot> = merged.versions.keys().filter(unseen).copied().collect();
+        for dot in unseen {
+            batch.put(
+                self.layout.log(&dot),
+                crate::place::Layout::entry_bytes(entry),
+            );
+        }
+        self.store(batch, entry, &stored, merged, &[]);
+        Ok(())
+    }
+}
+
+/// What a replica holds of a key that its range lacks.
+fn absent(kind: TransferKind, clock: &Clock) -> Object {
+    match kind {
+        TransferKind::Clocked => Object::default().fill(clock),
+        TransferKind::Union => Object::default(),
+    }
+}
+
+/// Merges two stored objects: without the clocks, which agree, what one lacks was lost there.
+fn union(mine: &Object, other: Object) -> Object {
+    let mut context: DotSet = mine.context.clone();
+    context.join(&other.context);
+    let obsolete = |object: &Object, dot: &Dot| object.context.has(dot);
+    let mut versions = mine.versions.clone();
+    versions.retain(|dot, _| other.versions.contains_key(dot) || !obsolete(&other, dot));
+    for (dot, version) in other.versions {
+        if mine.versions.contains_key(&dot) || !mine.context.has(&dot) {
+            versions.insert(dot, version);
+        }
+    }
+    Object { versions, context }
+}
+
+const CLOCKED: u8 = 0;
+const UNION: u8 = 1;
+
+impl Codec for TransferKind {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(match self {
+            TransferKind::Clocked => CLOCKED,
+            TransferKind::Union => UNION,
+        });
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<TransferKind, DecodeError> {
+        match reader.u8()? {
+            CLOCKED => Ok(TransferKind::Clocked),
+            UNION => Ok(TransferKind::Union),
+            _ => Err(DecodeError::Invalid("a transfer's kind")),
+        }
+    }
+}
+
+/// Kind 1, clock, objects: count 4, each entry and object; end: 0, or 1 and the entry.
+impl Codec for Chunk {
+    fn encode(&self, writer: &mut Writer) {
+        self.kind.encode(writer);
+        self.clock.encode(writer);
+        writer.list(&self.objects);
+        writer.option(self.end.as_ref());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Chunk, DecodeError> {
+        Ok(Chunk {
+            kind: TransferKind::decode(reader)?,
+            clock: Clock::decode(reader)?,
+            objects: reader.list(ITEMS_PER_ANSWER_MAX)?,
+            end: reader.option()?,
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! This is what can be read of a replica: its objects, filled from the clock of the same moment.
+
+use super::state::{State, Stored};
+use crate::object::Object;
+use crate::place::{Entry, Layout};
+use crate::record::{RecordError, Records};
+
+/// Reads of a replica at one moment.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub(super) layout: Layout,
+    pub(super) state: &'a State,
+    pub(super) records: &'a dyn Records,
+}
+
+impl<'a> View<'a> {
+    /// Reads of the state and the records of one moment: an object filled from a later clock would
+    /// claim to have met what it has not.
+    #[must_use]
+    pub fn new(layout: Layout, state: &'a State, records: &'a dyn Records) -> View<'a> {
+        View {
+            layout,
+            state,
+            records,
+        }
+    }
+
+    /// The object of `entry`, filled.
+    ///
+    /// # Errors
+    /// [`RecordError`] when it cannot be read.
+    pub fn object(&self, entry: &Entry) -> Result<Object, RecordError> {
+        let stored = self.stored(entry)?;
+        Ok(stored.fill(&self.state.clock))
+    }
+
+    /// The object of `entry` as stored.
+    pub(super) fn stored(&self, entry: &Entry) -> Result<Object, RecordError> {
+        let record = self.records.get(&self.layout.object(entry))?;
+        let stored = record.as_deref().map(Stored::decode).transpose()?;
+        Ok(stored.map(|stored| stored.object).unwrap_or_default())
+    }
+
+    /// At most `limit` stored objects from the key `from` (included) to `to` (excluded).
+    pub(super) fn stored_range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Entry, Object)>, RecordError> {
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            Ok((
+                Layout::entry_of_object(&key)?,
+                Stored::decode(&value)?.object,
+            ))
+        };
+        self.records
+            .scan(from, to, limit)?
+            .into_iter()
+            .map(decode)
+            .collect()
+    }
+
+    /// Whether the bucket has a key with a live version here.
+    ///
+    /// # Errors
+    /// [`RecordError`] when an object cannot be read.
+    pub fn has_live_key(&self, bucket: crate::id::BucketId) -> Result<bool, RecordError> {
+        const STEP: usize = 256;
+        let (mut from, to) = self.layout.objects_of(bucket);
+        loop {
+            let found = self.stored_range(&from, &to, STEP)?;
+            if found.iter().any(|(_, object)| object.is_live()) {
+                return Ok(true);
+            }
+            match found.last() {
+                Some((entry, _)) if found.len() == STEP => {
+                    from = self.layout.object(entry);
+                    from.push(0);
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+}
