@@ -12,6 +12,7 @@ pub mod epoch;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod map;
 pub mod object;
 pub mod operation;
 pub mod place;

@@ -24,9 +24,30 @@ pub const DOTS_DECODED_MAX: usize = 1 << 20;
 pub const VERSIONS_DECODED_MAX: usize = 1 << 16;
 /// The longest token that is looked at, in bytes before base64.
 pub const TOKEN_BYTES_MAX: usize = 32 << 10;
+/// The most nodes a cluster may have.
+pub const NODES_MAX: usize = 1024;
+/// The most buckets a cluster may have.
+pub const BUCKETS_MAX: usize = 1024;
+/// The most placements a cluster may have.
+pub const PLACEMENTS_MAX: usize = 64;
+/// The most validators a bucket may have.
+pub const VALIDATORS_MAX: usize = 16;
+/// The longest name of a plugin, in bytes.
+pub const PLUGIN_NAME_BYTES_MAX: usize = 63;
+/// The longest version of a plugin, in bytes.
+pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
+/// The longest address or URL of a node, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 512;
+/// The longest version of a node's program, in bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+/// The most bytes a node may say it can hold.
+pub const CAPACITY_BYTES_MAX: u64 = 1 << 60;
+/// The longest a value may live, in seconds: ten years.
+pub const TTL_SECONDS_MAX: u64 = 10 * 366 * 24 * 3_600;
 
 const _: () = assert!(PARTITIONS_MAX.is_power_of_two());
 const _: () = assert!(VALUE_BYTES_DEFAULT <= VALUE_BYTES_MAX);
+const _: () = assert!(NODES_MAX <= u16::MAX as usize);
 const _: () = assert!(SIBLINGS_MAX_DEFAULT <= VERSIONS_DECODED_MAX);
 /// The most objects or dot log entries that one message of repair carries.
 pub const ITEMS_PER_ANSWER_MAX: usize = 1024;
