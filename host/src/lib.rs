@@ -1,2 +1,3 @@
 //! A Soros node: all I/O, as modules.
+pub mod network;
 pub mod store;
