@@ -4,6 +4,8 @@
 //! Each rule is a function from text to faults, tried on small fixtures in its own file and on the
 //! whole tree here. A fault names its file and line and says what to do.
 
+#[path = "tidy/api.rs"]
+mod api;
 #[path = "tidy/fault.rs"]
 mod fault;
 #[path = "tidy/layers.rs"]
@@ -20,6 +22,7 @@ mod text;
 mod tree;
 
 use fault::Fault;
+use std::collections::BTreeSet;
 use tree::{File, Tree};
 
 /// Fails with every fault, one a line.
@@ -138,6 +141,43 @@ fn what_the_readme_says_is_what_the_ci_tests() {
         tree.text(".ci/run")
             .contains("grep -m1 '^cargo test' README.md"),
         ".ci/run must take its test command from the README"
+    );
+}
+
+/// The API as machines read it.
+fn document(tree: &Tree) -> serde_json::Value {
+    serde_json::from_str(tree.text("docs/openapi.json")).expect("docs/openapi.json is JSON")
+}
+
+#[test]
+fn people_and_machines_read_of_the_same_routes() {
+    let tree = Tree::read();
+    let routes = api::routes_of_page(tree.text("docs/http-api.md"));
+    assert!(
+        !routes.is_empty(),
+        "docs/http-api.md has no table of routes"
+    );
+    assert_eq!(routes, api::routes_of_document(&document(&tree)));
+}
+
+#[test]
+fn people_machines_and_the_source_know_the_same_error_codes() {
+    let tree = Tree::read();
+    let codes = api::codes_of_page(tree.text("docs/http-api.md"));
+    assert_eq!(codes, api::codes_of_document(&document(&tree)));
+    let names: BTreeSet<String> = codes.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        api::codes_of_source(tree.text("host/src/network/problem.rs"))
+    );
+}
+
+#[test]
+fn references_within_the_machines_page_resolve() {
+    let broken = api::broken_references(&document(&Tree::read()));
+    assert!(
+        broken.is_empty(),
+        "docs/openapi.json refers to nothing with {broken:?}"
     );
 }
 

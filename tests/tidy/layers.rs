@@ -50,7 +50,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
 
 /// A name that only some layers of the host may use.
 struct Reserved {
-    /// The crate, and for the standard library the module.
+    /// The crate or module, and the name in it; no name is all of it.
     path: [&'static str; 2],
     layers: &'static [&'static str],
 }
@@ -93,11 +93,11 @@ const RESERVED: [Reserved; 12] = [
         layers: &["main", "config", "cli", "telemetry"],
     },
     Reserved {
-        path: ["std", "process"],
+        path: ["std::process", "Command"],
         layers: &["main", "cli", "app", "plugin"],
     },
     Reserved {
-        path: ["tokio", "process"],
+        path: ["tokio::process", "Command"],
         layers: &["cli", "plugin"],
     },
     Reserved {
