@@ -122,6 +122,15 @@ impl Writer {
         }
     }
 
+    /// Appends 1 and the value, or 0 and the error.
+    pub fn result<T: Codec, E: Codec>(&mut self, result: &Result<T, E>) {
+        self.u8(u8::from(result.is_ok()));
+        match result {
+            Ok(value) => value.encode(self),
+            Err(error) => error.encode(self),
+        }
+    }
+
     /// Appends 0, or 1 and the value.
     pub fn option<T: Codec>(&mut self, value: Option<&T>) {
         self.u8(u8::from(value.is_some()));
@@ -255,6 +264,18 @@ impl<'a> Reader<'a> {
         match self.u8()? {
             0 => Ok(None),
             1 => T::decode(self).map(Some),
+            _ => Err(DecodeError::Invalid("neither 0 nor 1")),
+        }
+    }
+
+    /// Reads 1 and a value, or 0 and an error.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] for another first byte, or what the decoding of either gives.
+    pub fn result<T: Codec, E: Codec>(&mut self) -> Result<Result<T, E>, DecodeError> {
+        match self.u8()? {
+            0 => E::decode(self).map(Err),
+            1 => T::decode(self).map(Ok),
             _ => Err(DecodeError::Invalid("neither 0 nor 1")),
         }
     }

@@ -53,3 +53,7 @@ const _: () = assert!(SIBLINGS_MAX_DEFAULT <= VERSIONS_DECODED_MAX);
 pub const ITEMS_PER_ANSWER_MAX: usize = 1024;
 /// About how many bytes of objects one message of repair carries; a larger object goes alone.
 pub const REPAIR_BYTES: usize = 1 << 20;
+/// The largest message between nodes, in bytes: an object with its siblings, or a map.
+pub const MESSAGE_BYTES_MAX: usize = 80 << 20;
+
+const _: () = assert!(VALUE_BYTES_MAX + REPAIR_BYTES < MESSAGE_BYTES_MAX);

@@ -89,8 +89,8 @@ pub enum Outcome {
     Written(Written),
     /// The versions are not those the resolver saw: nothing was written. The object is filled.
     Moved(Object),
-    /// The key has as many versions as it may: nothing was written.
-    TooManySiblings,
+    /// The key has as many versions as it may: nothing was written. The object is filled.
+    TooManySiblings(Object),
 }
 
 /// A write that is in the batch.
@@ -196,11 +196,11 @@ impl Replica {
         {
             return Ok(Outcome::Moved(object));
         }
-        let live = object.is_live();
+        let (live, before) = (object.is_live(), object.clone());
         object.discard(&write.context);
         object.context.join(&write.context);
         if write.versions_max <= object.versions.len() && matches!(write.siblings, Siblings::Keep) {
-            return Ok(Outcome::TooManySiblings);
+            return Ok(Outcome::TooManySiblings(before));
         }
         let dot = self.next_dot(1);
         let mut dots = vec![dot];

@@ -1,0 +1,389 @@
+//! This is what nodes say to each other: requests and replies, each behind the version of this
+//! page, so that a node of another version is refused and never misread.
+
+use crate::clock::Clock;
+use crate::codec::{Codec, DecodeError, Reader, Writer};
+use crate::dot::Dot;
+use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX, MESSAGE_BYTES_MAX};
+use crate::object::{Object, ObjectDigest};
+use crate::operation::{
+    OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
+};
+use crate::place::{Entry, Place};
+use crate::read::Want;
+use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
+use crate::sum::Sum;
+use crate::sync::{Answer, StateDigest};
+
+/// The version of this page.
+pub const MESSAGE_VERSION: u8 = 1;
+
+/// What a node asks of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To store an object, filled, and to count the dots and those of its versions as seen.
+    Store {
+        /// The key.
+        target: Target,
+        /// The object, whole.
+        object: Object,
+        /// The dots that were minted for it.
+        dots: Vec<Dot>,
+    },
+    /// What it holds of a key; refused by a replica whose silence cannot be believed.
+    Look {
+        /// The key.
+        target: Target,
+        /// How much of it.
+        want: Want,
+    },
+    /// To coordinate a write.
+    Write(WriteRequest),
+    /// To coordinate a read.
+    Read(ReadRequest),
+    /// Whether its clock and sum have this hash.
+    Compare {
+        /// The partition.
+        place: Place,
+        /// The hash.
+        digest: StateDigest,
+    },
+    /// What it has seen and the clock has not.
+    Difference {
+        /// The partition.
+        place: Place,
+        /// What the asker has seen.
+        clock: Clock,
+    },
+    /// Its objects from an entry on.
+    Chunk {
+        /// The partition.
+        place: Place,
+        /// What an absent version means.
+        kind: TransferKind,
+        /// Where to start; none is the first.
+        from: Option<Entry>,
+    },
+    /// A message of the authority, opaque here.
+    Authority(Vec<u8>),
+    /// A message of the membership protocol, opaque here. It has no reply.
+    Membership(Vec<u8>),
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The object is stored, durably.
+    Stored(Found),
+    /// The object, filled.
+    Object(Object),
+    /// Its digest.
+    Digest(ObjectDigest),
+    /// How a coordinated write ended.
+    Written(Result<WriteAnswer, OperationError>),
+    /// How a coordinated read ended.
+    Read(Result<ReadAnswer, OperationError>),
+    /// An answer of anti-entropy, and whether the replica's silence can be believed.
+    Sync(Answer, bool),
+    /// A message of the authority, opaque here.
+    Authority(Vec<u8>),
+    /// The request was not carried out, and nothing was stored.
+    Refused(Refusal),
+}
+
+/// Why a node did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It does not hold the partition, or knows no such bucket, under its map.
+    #[error("the node does not serve the key under its map")]
+    NotServed,
+    /// Its silence about the key cannot be believed.
+    #[error("the replica is catching up")]
+    Suspect,
+    /// Too much is under way.
+    #[error("too much is under way")]
+    Overloaded,
+    /// Its disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// Its storage failed.
+    #[error("the storage failed")]
+    Storage,
+    /// It is starting or shutting down.
+    #[error("the node is not ready")]
+    NotReady,
+    /// The time given to it is up.
+    #[error("the deadline has passed")]
+    TooLate,
+    /// It could not read the request.
+    #[error("the request could not be read")]
+    Unreadable,
+}
+
+const REFUSALS: [Refusal; 8] = [
+    Refusal::NotServed,
+    Refusal::Suspect,
+    Refusal::Overloaded,
+    Refusal::DiskFull,
+    Refusal::Storage,
+    Refusal::NotReady,
+    Refusal::TooLate,
+    Refusal::Unreadable,
+];
+
+fn check_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match reader.u8()? {
+        MESSAGE_VERSION => Ok(()),
+        _ => Err(DecodeError::Invalid("a message's version")),
+    }
+}
+
+/// Version 1, tag 1, then the fields in order.
+impl Codec for Request {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(MESSAGE_VERSION);
+        match self {
+            Request::Store {
+                target,
+                object,
+                dots,
+            } => {
+                writer.u8(1);
+                target.encode(writer);
+                object.encode(writer);
+                writer.list(dots);
+            }
+            Request::Look { target, want } => {
+                writer.u8(2);
+                target.encode(writer);
+                writer.u8(u8::from(*want == Want::Object));
+            }
+            Request::Write(request) => {
+                writer.u8(3);
+                request.encode(writer);
+            }
+            Request::Read(request) => {
+                writer.u8(4);
+                request.encode(writer);
+            }
+            Request::Compare { place, digest } => {
+                writer.u8(5);
+                place.encode(writer);
+                writer.u128(digest.0);
+            }
+            Request::Difference { place, clock } => {
+                writer.u8(6);
+                place.encode(writer);
+                clock.encode(writer);
+            }
+            Request::Chunk { place, kind, from } => {
+                writer.u8(7);
+                place.encode(writer);
+                kind.encode(writer);
+                writer.option(from.as_ref());
+            }
+            Request::Authority(bytes) => {
+                writer.u8(8);
+                writer.bytes(bytes);
+            }
+            Request::Membership(bytes) => {
+                writer.u8(9);
+                writer.bytes(bytes);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+        check_version(reader)?;
+        Ok(match reader.u8()? {
+            1 => Request::Store {
+                target: Target::decode(reader)?,
+                object: Object::decode(reader)?,
+                dots: reader.list(DOTS_DECODED_MAX)?,
+            },
+            2 => Request::Look {
+                target: Target::decode(reader)?,
+                want: if reader.u8()? == 0 {
+                    Want::Digest
+                } else {
+                    Want::Object
+                },
+            },
+            3 => Request::Write(WriteRequest::decode(reader)?),
+            4 => Request::Read(ReadRequest::decode(reader)?),
+            5 => Request::Compare {
+                place: Place::decode(reader)?,
+                digest: StateDigest(reader.u128()?),
+            },
+            6 => Request::Difference {
+                place: Place::decode(reader)?,
+                clock: Clock::decode(reader)?,
+            },
+            7 => Request::Chunk {
+                place: Place::decode(reader)?,
+                kind: TransferKind::decode(reader)?,
+                from: reader.option()?,
+            },
+            8 => Request::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
+            9 => Request::Membership(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
+            _ => return Err(DecodeError::Invalid("a request's tag")),
+        })
+    }
+}
+
+/// Version 1, tag 1, then the fields in order.
+impl Codec for Reply {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(MESSAGE_VERSION);
+        match self {
+            Reply::Stored(found) => {
+                writer.u8(1);
+                found.encode(writer);
+            }
+            Reply::Object(object) => {
+                writer.u8(2);
+                object.encode(writer);
+            }
+            Reply::Digest(digest) => {
+                writer.u8(3);
+                writer.u128(digest.0);
+            }
+            Reply::Written(result) => {
+                writer.u8(4);
+                writer.result(result);
+            }
+            Reply::Read(result) => {
+                writer.u8(5);
+                writer.result(result);
+            }
+            Reply::Sync(answer, trusted) => {
+                writer.u8(6);
+                answer.encode(writer);
+                writer.u8(u8::from(*trusted));
+            }
+            Reply::Authority(bytes) => {
+                writer.u8(7);
+                writer.bytes(bytes);
+            }
+            Reply::Refused(refusal) => {
+                writer.u8(8);
+                refusal.encode(writer);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Reply, DecodeError> {
+        check_version(reader)?;
+        Ok(match reader.u8()? {
+            1 => Reply::Stored(Found::decode(reader)?),
+            2 => Reply::Object(Object::decode(reader)?),
+            3 => Reply::Digest(ObjectDigest(reader.u128()?)),
+            4 => Reply::Written(reader.result()?),
+            5 => Reply::Read(reader.result()?),
+            6 => Reply::Sync(Answer::decode(reader)?, reader.u8()? != 0),
+            7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
+            8 => Reply::Refused(Refusal::decode(reader)?),
+            _ => return Err(DecodeError::Invalid("a reply's tag")),
+        })
+    }
+}
+
+/// 1 byte: the place in the list of refusals.
+impl Codec for Refusal {
+    fn encode(&self, writer: &mut Writer) {
+        let tag = REFUSALS
+            .iter()
+            .take_while(|refusal| *refusal != self)
+            .count();
+        writer.u8(u8::try_from(tag).unwrap_or(u8::MAX));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Refusal, DecodeError> {
+        let tag = usize::from(reader.u8()?);
+        REFUSALS
+            .get(tag)
+            .copied()
+            .ok_or(DecodeError::Invalid("a refusal"))
+    }
+}
+
+/// Live 1, time 8.
+impl Codec for Found {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(u8::from(self.live));
+        writer.u64(self.beside.0);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Found, DecodeError> {
+        Ok(Found {
+            live: reader.u8()? != 0,
+            beside: crate::time::Time(reader.u64()?),
+        })
+    }
+}
+
+/// Tag 1, then the fields in order.
+impl Codec for Answer {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Answer::Same => writer.u8(0),
+            Answer::NotSame => writer.u8(1),
+            Answer::Difference {
+                difference,
+                clock,
+                sum,
+            } => {
+                writer.u8(2);
+                difference.encode(writer);
+                clock.encode(writer);
+                sum.encode(writer);
+            }
+            Answer::Chunk(chunk) => {
+                writer.u8(3);
+                chunk.encode(writer);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Answer, DecodeError> {
+        Ok(match reader.u8()? {
+            0 => Answer::Same,
+            1 => Answer::NotSame,
+            2 => Answer::Difference {
+                difference: Difference::decode(reader)?,
+                clock: Clock::decode(reader)?,
+                sum: Sum::decode(reader)?,
+            },
+            3 => Answer::Chunk(Chunk::decode(reader)?),
+            _ => return Err(DecodeError::Invalid("an answer of anti-entropy")),
+        })
+    }
+}
+
+/// Tag 1; then, for items, more 1, count 4, each item.
+impl Codec for Difference {
+    fn encode(&self, writer: &mut Writer) {
+        match self {
+            Difference::None => writer.u8(0),
+            Difference::LogTooShort => writer.u8(1),
+            Difference::Items { items, more } => {
+                writer.u8(2);
+                writer.u8(u8::from(*more));
+                writer.list(items);
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Difference, DecodeError> {
+        Ok(match reader.u8()? {
+            0 => Difference::None,
+            1 => Difference::LogTooShort,
+            2 => {
+                let more = reader.u8()? != 0;
+                let items: Vec<Item> = reader.list(ITEMS_PER_ANSWER_MAX)?;
+                Difference::Items { items, more }
+            }
+            _ => return Err(DecodeError::Invalid("a difference")),
+        })
+    }
+}

@@ -1,0 +1,258 @@
+//! This is a read at its coordinator: whom it asks for an object or its digest, how it merges what
+//! differs, what the client is told, and which replicas are repaired behind the answer.
+
+use crate::clock::Clock;
+use crate::id::NodeId;
+use crate::object::{Object, ObjectDigest};
+use crate::operation::{Achieved, OperationError, ReadAnswer, ReadRequest, Target};
+use std::collections::BTreeMap;
+
+/// How much of an object is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// The whole of it.
+    Object,
+    /// A hash of its versions' dots, to see whether it differs.
+    Digest,
+}
+
+/// What arrives at a read.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A replica's object, filled.
+    Object(NodeId, Object),
+    /// A replica's digest.
+    Digest(NodeId, ObjectDigest),
+    /// A replica cannot answer: it is down, suspect, or does not hold the partition.
+    Failed(NodeId),
+    /// A replica takes longer than most: one more may be asked.
+    HedgeDue,
+    /// The request's time is up.
+    Expired,
+}
+
+/// What a read asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The object or digest of the key at a replica.
+    Ask(NodeId, Want),
+    /// What the client is told.
+    Answer(Result<ReadAnswer, OperationError>),
+    /// The merged object, for a replica that lacks some of it.
+    Repair(NodeId, Object),
+}
+
+/// A read under way at its coordinator.
+#[derive(Debug)]
+pub struct Read {
+    request: ReadRequest,
+    me: NodeId,
+    replicas: usize,
+    needed: usize,
+    /// Replicas that have not been asked, the next one last.
+    spare: Vec<NodeId>,
+    asked: BTreeMap<NodeId, Asked>,
+    answered: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Waiting(Want),
+    Object(Object),
+    Digest(ObjectDigest),
+    Failed,
+}
+
+impl Read {
+    /// A read that begins, and whom it asks first. `candidates` are the replicas that may answer,
+    /// the best first, of all `replicas` there are.
+    #[must_use]
+    pub fn new(
+        request: ReadRequest,
+        me: NodeId,
+        candidates: &[NodeId],
+        replicas: usize,
+    ) -> (Read, Vec<Effect>) {
+        let needed = request.consistency.needed(replicas);
+        let spare = candidates.iter().rev().copied().collect();
+        let asked = BTreeMap::new();
+        let mut read = Read {
+            request,
+            me,
+            replicas,
+            needed,
+            spare,
+            asked,
+            answered: false,
+        };
+        let effects = if candidates.len() < needed {
+            read.unavailable(candidates.len())
+        } else {
+            (0..needed).flat_map(|_| read.ask_next()).collect()
+        };
+        (read, effects)
+    }
+
+    /// The key that is read.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.request.target
+    }
+
+    /// Whether the client has its answer.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Takes an event and gives what follows. `clock` is that of the coordinator's replica.
+    pub fn step(&mut self, event: Event, clock: &Clock) -> Vec<Effect> {
+        if self.answered {
+            return Vec::new();
+        }
+        let effects = match event {
+            Event::Object(node, object) => self.on_answered(node, Asked::Object(object), clock),
+            Event::Digest(node, digest) => self.on_answered(node, Asked::Digest(digest), clock),
+            Event::Failed(node) => self.on_failed(node, clock),
+            Event::HedgeDue => self.ask_next(),
+            Event::Expired => self.on_expired(),
+        };
+        self.assert_invariants();
+        effects
+    }
+
+    /// Asks one more replica: the first one for its object, the others for a digest.
+    fn ask_next(&mut self) -> Vec<Effect> {
+        let Some(node) = self.spare.pop() else {
+            return Vec::new();
+        };
+        let has_object =
+            |asked: &Asked| matches!(asked, Asked::Object(_) | Asked::Waiting(Want::Object));
+        let want = if self.asked.values().any(has_object) {
+            Want::Digest
+        } else {
+            Want::Object
+        };
+        self.asked.insert(node, Asked::Waiting(want));
+        vec![Effect::Ask(node, want)]
+    }
+
+    fn on_answered(&mut self, node: NodeId, answer: Asked, clock: &Clock) -> Vec<Effect> {
+        match self.asked.get(&node) {
+            Some(Asked::Waiting(_)) => self.asked.insert(node, answer),
+            // A repeated or late answer is normal: the network may deliver it twice.
+            _ => return Vec::new(),
+        };
+        self.conclude(clock)
+    }
+
+    fn on_failed(&mut self, node: NodeId, clock: &Clock) -> Vec<Effect> {
+        self.asked.insert(node, Asked::Failed);
+        self.spare.retain(|spare| *spare != node);
+        let mut effects = self.ask_next();
+        let left = self
+            .asked
+            .values()
+            .filter(|asked| !matches!(asked, Asked::Failed))
+            .count();
+        if left < self.needed {
+            return self.unavailable(left);
+        }
+        effects.extend(self.conclude(clock));
+        effects
+    }
+
+    fn on_expired(&mut self) -> Vec<Effect> {
+        self.unavailable(self.heard().count())
+    }
+
+    fn heard(&self) -> impl Iterator<Item = (NodeId, &Asked)> {
+        let heard = |asked: &Asked| matches!(asked, Asked::Object(_) | Asked::Digest(_));
+        self.asked
+            .iter()
+            .filter(move |(_, asked)| heard(asked))
+            .map(|(node, asked)| (*node, asked))
+    }
+
+    /// Answers once enough replicas have said what they hold, with all that differs merged.
+    fn conclude(&mut self, clock: &Clock) -> Vec<Effect> {
+        if self.heard().count() < self.needed {
+            return Vec::new();
+        }
+        let objects = self.heard().filter_map(|(_, asked)| match asked {
+            Asked::Object(object) => Some(object.clone()),
+            _ => None,
+        });
+        let Some(merged) = objects.reduce(|one, other| one.sync(other, clock)) else {
+            return self.fetch(|_| true);
+        };
+        let digest = merged.digest();
+        // The contexts behind equal digests may differ: what is merged from others must be merged
+        // with theirs, too.
+        let fetched = self.fetch(|other| *other != digest);
+        if fetched.is_empty() {
+            self.answer(&merged)
+        } else {
+            fetched
+        }
+    }
+
+    /// Asks for the objects whose digests say that they differ.
+    fn fetch(&mut self, differs: impl Fn(&ObjectDigest) -> bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (node, asked) in &mut self.asked {
+            if matches!(asked, Asked::Digest(digest) if differs(digest)) {
+                *asked = Asked::Waiting(Want::Object);
+                effects.push(Effect::Ask(*node, Want::Object));
+            }
+        }
+        effects
+    }
+
+    fn answer(&mut self, merged: &Object) -> Vec<Effect> {
+        self.answered = true;
+        let (digest, reached) = (merged.digest(), count(self.heard().count()));
+        let achieved = Achieved {
+            reached,
+            replicas: count(self.replicas),
+        };
+        let answer = ReadAnswer {
+            object: merged.clone(),
+            achieved,
+            served_by: self.me,
+        };
+        let stale = self.heard().filter(|(_, asked)| match asked {
+            Asked::Object(object) => object.digest() != digest,
+            Asked::Digest(other) => *other != digest,
+            Asked::Waiting(_) | Asked::Failed => false,
+        });
+        let repairs = stale.map(|(node, _)| Effect::Repair(node, merged.clone()));
+        std::iter::once(Effect::Answer(Ok(answer)))
+            .chain(repairs)
+            .collect()
+    }
+
+    fn unavailable(&mut self, reached: usize) -> Vec<Effect> {
+        self.answered = true;
+        let (reached, needed) = (count(reached), count(self.needed));
+        vec![Effect::Answer(Err(OperationError::QuorumUnavailable {
+            reached,
+            needed,
+        }))]
+    }
+
+    fn assert_invariants(&self) {
+        let waits = self
+            .asked
+            .values()
+            .any(|asked| matches!(asked, Asked::Waiting(_)));
+        assert!(
+            self.answered || waits,
+            "a read that waits for nobody has its answer"
+        );
+    }
+}
+
+fn count(replicas: usize) -> u8 {
+    u8::try_from(replicas).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,272 @@
+//! This is anti-entropy: how a replica learns from another of its partition what it lacks.
+//!
+//! It compares clocks and sums by a hash; where they differ it sends its clock and gets the objects
+//! of the dots it lacks; where the other's dot log no longer names them it goes through all keys.
+//! Equal clocks with unequal sums mean that a replica lost something it says it has seen: an alarm,
+//! and a union of both.
+
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::id::NodeId;
+use crate::place::Entry;
+use crate::replica::{Chunk, Difference, Item, State, TransferKind};
+use crate::sum::Sum;
+
+/// How many answers full of objects a round takes before it ends and leaves the rest to the next.
+const ANSWERS_PER_ROUND: u32 = 1 << 16;
+
+/// A hash of a replica's clock and sum: replicas with equal ones hold the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateDigest(pub u128);
+
+impl StateDigest {
+    /// The hash of a replica's state.
+    #[must_use]
+    pub fn of(state: &State) -> StateDigest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&state.clock.to_bytes());
+        hasher.update(&state.sum.to_bytes());
+        let mut first = [0; 16];
+        hasher.finalize_xof().fill(&mut first);
+        StateDigest(u128::from_be_bytes(first))
+    }
+}
+
+/// What the other replica answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its clock and sum are those that were hashed.
+    Same,
+    /// They are not.
+    NotSame,
+    /// What it has seen and the asker has not.
+    Difference {
+        /// The objects.
+        difference: Difference,
+        /// Its clock.
+        clock: Clock,
+        /// Its sum.
+        sum: Sum,
+    },
+    /// A range of its objects.
+    Chunk(Chunk),
+}
+
+/// What arrives at a round.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The other's answer, and whether it is a replica whose silence can be believed.
+    Answered(Answer, bool),
+    /// [`Effect::Merge`] is durable; the state is that after it.
+    Merged,
+    /// [`Effect::MergeChunk`] is durable and came to this entry; none when all is merged.
+    ChunkMerged(Option<Entry>),
+    /// [`Effect::Join`] is durable.
+    Joined,
+    /// The other did not answer, or the own store failed.
+    Failed,
+}
+
+/// What a round asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Whether the other's clock and sum have this hash.
+    Compare(StateDigest),
+    /// What the other has seen and this clock has not.
+    AskDifference(Clock),
+    /// The other's objects from this entry on.
+    AskChunk(TransferKind, Option<Entry>),
+    /// To merge these objects.
+    Merge(Vec<Item>),
+    /// To merge this range, which starts at the entry.
+    MergeChunk(Option<Entry>, Chunk),
+    /// To count all that this clock has seen as seen.
+    Join(Clock),
+    /// To tell the operator: a replica lost something it says it has seen.
+    Alarm,
+    /// The end: all that the other held when the round began is merged, or not.
+    End(End),
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All that the other held when the round began is merged; whether it was trusted.
+    Merged {
+        /// Whether the other's silence could be believed throughout.
+        trusted: bool,
+    },
+    /// It is not known to be.
+    Broken,
+}
+
+/// One round of anti-entropy of one partition with one other replica.
+#[derive(Debug)]
+pub struct Sync {
+    peer: NodeId,
+    phase: Phase,
+    trusted: bool,
+    answers: u32,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Comparing,
+    AskingDifference,
+    Merging {
+        more: bool,
+    },
+    AskingChunk {
+        kind: TransferKind,
+        from: Option<Entry>,
+        start: Option<Clock>,
+    },
+    MergingChunk {
+        kind: TransferKind,
+        start: Clock,
+    },
+    Joining,
+    Ended,
+}
+
+impl Sync {
+    /// A round that begins, and what it asks for first.
+    #[must_use]
+    pub fn new(peer: NodeId, state: &State) -> (Sync, Vec<Effect>) {
+        let sync = Sync {
+            peer,
+            phase: Phase::Comparing,
+            trusted: true,
+            answers: 0,
+        };
+        (sync, vec![Effect::Compare(StateDigest::of(state))])
+    }
+
+    /// The other replica.
+    #[must_use]
+    pub fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// Takes an event and gives what follows. `state` is the own replica's, durable.
+    pub fn step(&mut self, event: Event, state: &State) -> Vec<Effect> {
+        match event {
+            Event::Answered(answer, trusted) => {
+                self.trusted &= trusted;
+                self.on_answered(answer, state)
+            }
+            Event::Merged => self.on_merged(state),
+            Event::ChunkMerged(next) => self.on_chunk_merged(next),
+            Event::Joined => self.end_merged(),
+            Event::Failed => self.end(End::Broken),
+        }
+    }
+
+    fn on_answered(&mut self, answer: Answer, state: &State) -> Vec<Effect> {
+        match (answer, std::mem::replace(&mut self.phase, Phase::Ended)) {
+            (Answer::Same, Phase::Comparing) => self.end_merged(),
+            (Answer::NotSame, Phase::Comparing) => self.ask_difference(state),
+            (
+                Answer::Difference {
+                    difference,
+                    clock,
+                    sum,
+                },
+                Phase::AskingDifference,
+            ) => self.on_difference(difference, &clock, sum, state),
+            (Answer::Chunk(chunk), Phase::AskingChunk { kind, from, start }) => {
+                let start = start.unwrap_or_else(|| chunk.clock.clone());
+                self.phase = Phase::MergingChunk { kind, start };
+                vec![Effect::MergeChunk(from, chunk)]
+            }
+            // An answer to a question this round did not ask.
+            _ => self.end(End::Broken),
+        }
+    }
+
+    fn ask_difference(&mut self, state: &State) -> Vec<Effect> {
+        self.phase = Phase::AskingDifference;
+        vec![Effect::AskDifference(state.clock.clone())]
+    }
+
+    fn on_difference(
+        &mut self,
+        difference: Difference,
+        clock: &Clock,
+        sum: Sum,
+        state: &State,
+    ) -> Vec<Effect> {
+        match difference {
+            Difference::None if *clock == state.clock && sum != state.sum => {
+                let mut effects = vec![Effect::Alarm];
+                effects.extend(self.ask_chunk(TransferKind::Union, None, None));
+                effects
+            }
+            Difference::None => self.end_merged(),
+            Difference::LogTooShort => self.ask_chunk(TransferKind::Clocked, None, None),
+            Difference::Items { items, more } => {
+                self.answers += 1;
+                self.phase = Phase::Merging { more };
+                vec![Effect::Merge(items)]
+            }
+        }
+    }
+
+    fn on_merged(&mut self, state: &State) -> Vec<Effect> {
+        match self.phase {
+            Phase::Merging { more: true } if self.answers < ANSWERS_PER_ROUND => {
+                self.ask_difference(state)
+            }
+            Phase::Merging { more: false } => self.end_merged(),
+            _ => self.end(End::Broken),
+        }
+    }
+
+    fn ask_chunk(
+        &mut self,
+        kind: TransferKind,
+        from: Option<Entry>,
+        start: Option<Clock>,
+    ) -> Vec<Effect> {
+        self.phase = Phase::AskingChunk {
+            kind,
+            from: from.clone(),
+            start,
+        };
+        vec![Effect::AskChunk(kind, from)]
+    }
+
+    fn on_chunk_merged(&mut self, next: Option<Entry>) -> Vec<Effect> {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::MergingChunk { kind, start } if next.is_some() => {
+                self.ask_chunk(kind, next, Some(start))
+            }
+            Phase::MergingChunk { start, .. } => {
+                self.phase = Phase::Joining;
+                vec![Effect::Join(start)]
+            }
+            _ => self.end(End::Broken),
+        }
+    }
+
+    fn end_merged(&mut self) -> Vec<Effect> {
+        self.end(End::Merged {
+            trusted: self.trusted,
+        })
+    }
+
+    fn end(&mut self, end: End) -> Vec<Effect> {
+        self.phase = Phase::Ended;
+        vec![Effect::End(end)]
+    }
+}
+
+/// What a replica answers to the hash of another's clock and sum.
+#[must_use]
+pub fn compare(state: &State, digest: StateDigest) -> Answer {
+    if StateDigest::of(state) == digest {
+        Answer::Same
+    } else {
+        Answer::NotSame
+    }
+}
