@@ -3,6 +3,14 @@
 
 use soros_core::record::{Record, RecordError, Records};
 
+pub mod checked;
+pub mod commit;
+#[cfg(test)]
+mod conformance;
+pub mod engine;
+pub mod memory;
+pub mod overlay;
+
 /// A sorted space of records. All spaces share one journal, so a commit over several is atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Space {
@@ -13,6 +21,39 @@ pub enum Space {
     /// The authority's log, vote and snapshots.
     Authority,
 }
+
+impl Space {
+    /// Every space.
+    pub const ALL: [Space; 3] = [Space::Partitions, Space::Node, Space::Authority];
+
+    /// The name of the space on disk.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Space::Partitions => "partitions",
+            Space::Node => "node",
+            Space::Authority => "authority",
+        }
+    }
+
+    /// The number of the space on disk, part of every record's checksum.
+    #[must_use]
+    pub fn tag(self) -> u8 {
+        match self {
+            Space::Partitions => 0,
+            Space::Node => 1,
+            Space::Authority => 2,
+        }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.tag())
+    }
+}
+
+/// The first byte of keys that the store keeps for itself, in every space: it neither shows nor
+/// takes records under such keys.
+pub const RESERVED_PREFIX: u8 = 0x00;
 
 /// One write of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +66,35 @@ pub struct Write {
     pub value: Option<Vec<u8>>,
 }
 
+impl Write {
+    /// A record to store.
+    #[must_use]
+    pub fn put(space: Space, key: Vec<u8>, value: Vec<u8>) -> Write {
+        Write {
+            space,
+            key,
+            value: Some(value),
+        }
+    }
+
+    /// A record to remove.
+    #[must_use]
+    pub fn remove(space: Space, key: Vec<u8>) -> Write {
+        Write {
+            space,
+            key,
+            value: None,
+        }
+    }
+}
+
 /// When a commit is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// After it is on disk.
     Synced,
-    /// After it is in the engine; a power cut may take it.
+    /// After it is in the engine; a power cut may take it. Snapshots do not show it before a later
+    /// commit is synced.
     Buffered,
 }
 
@@ -48,7 +112,7 @@ pub enum StoreError {
     Damaged(String),
 }
 
-/// A node's durable records.
+/// A node's durable records. Keys are not empty and do not begin with [`RESERVED_PREFIX`].
 pub trait Store: Send + Sync + 'static {
     /// A consistent view of `space`, of what is synced only.
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync>;
@@ -56,7 +120,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes all of `writes` durable, or none.
     ///
     /// # Errors
-    /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the commit.
+    /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the commit, and the store
+    /// takes no other before [`Store::reopen`].
     fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), StoreError>;
 
     /// The bytes the store takes on disk, about.
@@ -67,6 +132,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] when the disk fails.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// Opens the store again after it failed; does nothing to one that works. Snapshots taken
+    /// before it opened again answer [`RecordError::Failed`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be opened; the store then answers nothing until it can.
+    fn reopen(&self) -> Result<(), StoreError>;
 }
 
 /// At most `limit` records of `space` from `from` (included) to `to` (excluded).

@@ -1,0 +1,496 @@
+//! This is the group committer: one thread that takes what is queued, lets the owner decide each
+//! operation on the state that the ones before it left, makes all their writes durable with one
+//! sync, and only then answers.
+//!
+//! It never waits for more operations to come: under load the queue fills while the disk syncs,
+//! which is all the grouping there is. The queue is bounded in operations and in bytes; what does
+//! not fit is refused at once. [`Core`] is the same without the thread, for tests that must be
+//! deterministic.
+
+use crate::store::overlay::Overlay;
+use crate::store::{Durability, Space, Store, StoreError};
+use soros_core::record::{RecordError, Records};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// The most operations of one commit.
+pub const BATCH_OPERATIONS_MAX: usize = 1_024;
+/// A commit takes no further operation once its operations weigh this many bytes.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// The most operations that wait for a commit.
+pub const QUEUE_OPERATIONS_MAX: usize = 8_192;
+/// The queue takes no further operation once what waits weighs this many bytes.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(BATCH_OPERATIONS_MAX <= QUEUE_OPERATIONS_MAX);
+const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX);
+
+/// A consistent view of what is synced, shared with readers.
+pub type View = Arc<dyn Records + Send + Sync>;
+
+/// What a committer works for: state in memory that goes with one space of the store.
+pub trait Commits: Send + 'static {
+    /// What is asked of the owner.
+    type Operation: Send + 'static;
+    /// What the owner answers once the operation is durable.
+    type Answer: Send + 'static;
+
+    /// The bytes that `operation` keeps in memory, about.
+    fn weight(operation: &Self::Operation) -> usize;
+
+    /// Decides `operation` on the state as `batch` has it and writes what follows to `batch`.
+    /// An operation that is refused or only reads writes nothing and has an answer all the same.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the state cannot be read. What was written to `batch` is then taken
+    /// back; the owner must leave its own state as it was.
+    fn apply(
+        &mut self,
+        operation: Self::Operation,
+        batch: &mut Overlay<'_>,
+    ) -> Result<Self::Answer, RecordError>;
+
+    /// Writes what is written once a commit however many operations touched it. Not called for a
+    /// commit whose operations wrote nothing.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the state cannot be read; nothing of the commit is then stored.
+    fn seal(&mut self, batch: &mut Overlay<'_>) -> Result<(), RecordError> {
+        let _ = batch;
+        Ok(())
+    }
+
+    /// Everything applied so far is durable and `view` shows it: the time to show readers a new
+    /// consistent state. Called before the operations are answered.
+    fn publish(&mut self, view: View);
+
+    /// A commit failed: forgets what was applied since the last one that did not, and takes the
+    /// state from `view`, which is also the one to show to readers.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the state cannot be read; it is tried again before the next commit.
+    fn reload(&mut self, view: View) -> Result<(), RecordError>;
+}
+
+/// Why an operation has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Too much is waiting. The operation was not taken.
+    #[error("too many operations wait for the disk")]
+    Busy,
+    /// The committer has stopped. The operation was not taken.
+    #[error("the store is closed")]
+    Closed,
+    /// The operation could not read what it needs. Nothing of it is stored.
+    #[error(transparent)]
+    Unreadable(#[from] RecordError),
+    /// The disk is full. Nothing of the operation is stored.
+    #[error("the disk is full")]
+    Full,
+    /// The commit failed, and whether the operation is stored is not known.
+    #[error("it is not known whether the operation is stored: {0}")]
+    Unknown(StoreError),
+    /// The store failed before and could not be opened again. Nothing of the operation is stored.
+    #[error("the store does not work: {0}")]
+    Unavailable(StoreError),
+    /// The committer ended before it answered; whether the operation is stored is not known.
+    #[error("the committer ended before it answered")]
+    Lost,
+}
+
+impl CommitError {
+    /// Whether it is certain that nothing of the operation is or will be stored.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            CommitError::Busy
+            | CommitError::Closed
+            | CommitError::Unreadable(_)
+            | CommitError::Full
+            | CommitError::Unavailable(_) => true,
+            CommitError::Unknown(_) | CommitError::Lost => false,
+        }
+    }
+}
+
+/// The committer without its thread: one call, one commit.
+pub struct Core<C: Commits> {
+    owner: C,
+    store: Arc<dyn Store>,
+    space: Space,
+    view: View,
+    /// Why the owner's state is not that of the store, if it is not.
+    broken: Option<StoreError>,
+}
+
+impl<C: Commits> Core<C> {
+    /// A committer of `owner`'s operations to `space` of `store`.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the owner cannot read its state.
+    pub fn new(mut owner: C, store: Arc<dyn Store>, space: Space) -> Result<Core<C>, RecordError> {
+        let view: View = store.snapshot(space).into();
+        owner.reload(view.clone())?;
+        Ok(Core {
+            owner,
+            store,
+            space,
+            view,
+            broken: None,
+        })
+    }
+
+    /// The owner, between commits.
+    #[must_use]
+    pub fn owner(&self) -> &C {
+        &self.owner
+    }
+
+    /// Decides `operations` in order, makes their writes durable at once, and answers each.
+    pub fn step(&mut self, operations: Vec<C::Operation>) -> Vec<Result<C::Answer, CommitError>> {
+        let count = operations.len();
+        if let Err(error) = self.mend() {
+            return refusals(count, &CommitError::Unavailable(error));
+        }
+        let view = self.view.clone();
+        let mut batch = Overlay::new(&*view);
+        let answers = operations
+            .into_iter()
+            .map(|one| self.apply(one, &mut batch))
+            .collect();
+        match self.commit(batch) {
+            Ok(()) => answers,
+            Err(error) => {
+                self.after_failure();
+                refusals(count, &error)
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        operation: C::Operation,
+        batch: &mut Overlay<'_>,
+    ) -> Result<C::Answer, CommitError> {
+        let savepoint = batch.savepoint();
+        let answer = self.owner.apply(operation, batch);
+        if answer.is_err() {
+            batch.roll_back(savepoint);
+        }
+        Ok(answer?)
+    }
+
+    fn commit(&mut self, mut batch: Overlay<'_>) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.owner.seal(&mut batch)?;
+        let writes = batch.into_writes(self.space);
+        self.store
+            .commit(writes, Durability::Synced)
+            .map_err(|error| match error {
+                StoreError::Full => CommitError::Full,
+                StoreError::Failed(_) | StoreError::Damaged(_) => CommitError::Unknown(error),
+            })?;
+        self.view = self.store.snapshot(self.space).into();
+        self.owner.publish(self.view.clone());
+        Ok(())
+    }
+
+    /// The owner is ahead of the store now; the store itself may have to be opened again.
+    fn after_failure(&mut self) {
+        self.broken = Some(StoreError::Failed("a commit failed".to_owned()));
+        if let Err(error) = self.mend() {
+            tracing::error!(%error, "the store failed and could not be opened again");
+        }
+    }
+
+    fn mend(&mut self) -> Result<(), StoreError> {
+        if self.broken.is_none() {
+            return Ok(());
+        }
+        let mended = self.reopened();
+        self.broken = mended.as_ref().err().cloned();
+        mended
+    }
+
+    fn reopened(&mut self) -> Result<(), StoreError> {
+        self.store.reopen()?;
+        self.view = self.store.snapshot(self.space).into();
+        self.owner
+            .reload(self.view.clone())
+            .map_err(|error| match error {
+                RecordError::Failed(message) => StoreError::Failed(message),
+                RecordError::Damaged(what) => StoreError::Damaged(what.to_owned()),
+            })
+    }
+}
+
+fn refusals<A>(count: usize, error: &CommitError) -> Vec<Result<A, CommitError>> {
+    std::iter::repeat_with(|| Err(error.clone()))
+        .take(count)
+        .collect()
+}
+
+type Answered<A> = Result<A, CommitError>;
+
+struct Queued<O, A> {
+    operation: O,
+    weight: usize,
+    answer: oneshot::Sender<Answered<A>>,
+}
+
+enum Message<O, A> {
+    Operation(Queued<O, A>),
+    Stop,
+}
+
+/// What the handles share with the thread.
+#[derive(Debug, Default)]
+struct Load {
+    queued_bytes: AtomicUsize,
+    closed: AtomicBool,
+}
+
+/// A handle to a committer's thread; clones share it.
+pub struct Committer<O, A> {
+    queue: SyncSender<Message<O, A>>,
+    load: Arc<Load>,
+    weigh: fn(&O) -> usize,
+}
+
+impl<O, A> Clone for Committer<O, A> {
+    fn clone(&self) -> Committer<O, A> {
+        Committer {
+            queue: self.queue.clone(),
+            load: self.load.clone(),
+            weigh: self.weigh,
+        }
+    }
+}
+
+impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
+    /// Starts a thread called `name` around `core`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start<C>(
+        core: Core<C>,
+        name: &str,
+    ) -> std::io::Result<(Committer<O, A>, CommitterThread<O, A>)>
+    where
+        C: Commits<Operation = O, Answer = A>,
+    {
+        let (queue, queued) = sync_channel(QUEUE_OPERATIONS_MAX);
+        let load = Arc::new(Load::default());
+        let committer = Committer {
+            queue,
+            load: load.clone(),
+            weigh: C::weight,
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(core, &queued, &load))?;
+        let guard = CommitterThread {
+            committer: committer.clone(),
+            thread: Some(thread),
+        };
+        Ok((committer, guard))
+    }
+
+    /// Queues `operation`; the ticket is its answer to come.
+    ///
+    /// # Errors
+    /// [`CommitError::Busy`] or [`CommitError::Closed`], and the operation was not taken.
+    pub fn submit(&self, operation: O) -> Result<Ticket<A>, CommitError> {
+        let weight = (self.weigh)(&operation);
+        if self.load.closed.load(Ordering::Acquire) {
+            return Err(CommitError::Closed);
+        }
+        let before = self.load.queued_bytes.fetch_add(weight, Ordering::AcqRel);
+        let taken = if before < QUEUE_BYTES_MAX {
+            self.queue(operation, weight)
+        } else {
+            Err(CommitError::Busy)
+        };
+        if taken.is_err() {
+            self.load.queued_bytes.fetch_sub(weight, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    fn queue(&self, operation: O, weight: usize) -> Result<Ticket<A>, CommitError> {
+        let (answer, ticket) = oneshot::channel();
+        let message = Message::Operation(Queued {
+            operation,
+            weight,
+            answer,
+        });
+        match self.queue.try_send(message) {
+            Ok(()) => Ok(Ticket(ticket)),
+            Err(TrySendError::Full(_)) => Err(CommitError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
+        }
+    }
+
+    /// Queues `operation` and waits for its answer.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn commit(&self, operation: O) -> Result<A, CommitError> {
+        self.submit(operation)?.await
+    }
+
+    /// The bytes that wait for a commit, about.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.load.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the committer takes no more operations: it was stopped, or its thread has died.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.load.closed.load(Ordering::Acquire)
+    }
+}
+
+/// An answer to come.
+#[derive(Debug)]
+pub struct Ticket<A>(oneshot::Receiver<Answered<A>>);
+
+impl<A> Ticket<A> {
+    /// Waits for the answer on a thread that runs no tasks.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn wait(self) -> Result<A, CommitError> {
+        self.0.blocking_recv().unwrap_or(Err(CommitError::Lost))
+    }
+}
+
+impl<A> Future for Ticket<A> {
+    type Output = Answered<A>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered<A>> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|answer| answer.unwrap_or(Err(CommitError::Lost)))
+    }
+}
+
+/// The thread of a committer, for the one who started it.
+pub struct CommitterThread<O, A> {
+    committer: Committer<O, A>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<O, A> CommitterThread<O, A> {
+    /// Takes no further operation, finishes what is queued and waits for the thread's end.
+    ///
+    /// # Errors
+    /// [`CommitError::Lost`] when the thread died of a panic.
+    pub fn stop(mut self) -> Result<(), CommitError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), CommitError> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        self.committer.load.closed.store(true, Ordering::Release);
+        // A thread that has died has no use for it.
+        let _ = self.committer.queue.send(Message::Stop);
+        thread.join().map_err(|_| CommitError::Lost)
+    }
+}
+
+impl<O, A> Drop for CommitterThread<O, A> {
+    fn drop(&mut self) {
+        if self.end().is_err() {
+            tracing::error!("a committer died of a panic");
+        }
+    }
+}
+
+/// Tells the handles when the thread ends, by a panic too.
+struct CloseAtEnd<'a>(&'a Load);
+
+impl Drop for CloseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+    }
+}
+
+fn run<C: Commits>(
+    mut core: Core<C>,
+    queued: &Receiver<Message<C::Operation, C::Answer>>,
+    load: &Load,
+) {
+    let _close = CloseAtEnd(load);
+    let mut stopping = false;
+    loop {
+        let first = if stopping {
+            queued.try_recv().ok()
+        } else {
+            queued.recv().ok()
+        };
+        let Some(first) = first else { return };
+        let mut group = Group::default();
+        stopping |= !group.take(first);
+        while !group.is_full()
+            && let Ok(message) = queued.try_recv()
+        {
+            stopping |= !group.take(message);
+        }
+        load.queued_bytes.fetch_sub(group.weight, Ordering::AcqRel);
+        let answers = core.step(group.operations);
+        for (waiting, answer) in group.waiting.into_iter().zip(answers) {
+            // Who asked may have gone; what it asked for is done all the same.
+            let _ = waiting.send(answer);
+        }
+    }
+}
+
+/// The operations of one commit and who waits for each.
+struct Group<O, A> {
+    operations: Vec<O>,
+    waiting: Vec<oneshot::Sender<Answered<A>>>,
+    weight: usize,
+}
+
+impl<O, A> Default for Group<O, A> {
+    fn default() -> Group<O, A> {
+        Group {
+            operations: Vec::new(),
+            waiting: Vec::new(),
+            weight: 0,
+        }
+    }
+}
+
+impl<O, A> Group<O, A> {
+    /// Whether the committer is to go on after `message`.
+    fn take(&mut self, message: Message<O, A>) -> bool {
+        match message {
+            Message::Operation(queued) => {
+                self.operations.push(queued.operation);
+                self.waiting.push(queued.answer);
+                self.weight = self.weight.saturating_add(queued.weight);
+                true
+            }
+            Message::Stop => false,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        BATCH_OPERATIONS_MAX <= self.operations.len() || BATCH_BYTES_MAX <= self.weight
+    }
+}
+
+#[cfg(test)]
+mod tests;
