@@ -17,6 +17,7 @@ pub mod message;
 pub mod object;
 pub mod operation;
 pub mod place;
+pub mod policy;
 pub mod read;
 pub mod record;
 pub mod replica;
