@@ -225,7 +225,10 @@ mod tests {
                         overlay.roll_back(saved.0);
                         model = saved.1.clone();
                     }
-                    Step::Get(key) => prop_assert_eq!(overlay.get(&key), Ok(model.get(&key).cloned())),
+                    Step::Get(key) => {
+                        let expected = model.get(&key).cloned();
+                        prop_assert_eq!(overlay.get(&key), Ok(expected));
+                    }
                     Step::Scan(from, to, limit) => prop_assert_eq!(
                         overlay.scan(&from, &to, limit),
                         Ok(scanned(&model, &from, &to, limit))
