@@ -1,3 +1,4 @@
 //! A Soros node: all I/O, as modules.
+pub mod authority;
 pub mod network;
 pub mod store;

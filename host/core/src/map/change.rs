@@ -82,6 +82,31 @@ pub struct Proposal {
     pub only_at: Option<Epoch>,
 }
 
+impl Change {
+    /// What kind of change it is, for logs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Change::Found(_) => "found",
+            Change::Register(_) => "register",
+            Change::PutBucket { .. } => "put-bucket",
+            Change::CloseBucket { .. } => "close-bucket",
+            Change::ReopenBucket { .. } => "reopen-bucket",
+            Change::DropBucket { .. } => "drop-bucket",
+            Change::PurgeBucket { .. } => "purge-bucket",
+            Change::PutPlacement { .. } => "put-placement",
+            Change::DeletePlacement { .. } => "delete-placement",
+            Change::PutSettings(_) => "put-settings",
+        }
+    }
+}
+
+impl std::fmt::Display for Proposal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.change.kind())
+    }
+}
+
 /// Why a change was refused; the map is as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -14,6 +14,12 @@ use std::collections::BTreeSet;
 #[serde(transparent)]
 pub struct RaftId(pub u64);
 
+impl From<u64> for RaftId {
+    fn from(bits: u64) -> RaftId {
+        RaftId(bits)
+    }
+}
+
 impl std::fmt::Display for RaftId {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{:016x}", self.0)

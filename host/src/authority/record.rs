@@ -1,0 +1,118 @@
+//! This is how the authority's records lie on disk: a version, a checksum and JSON.
+//!
+//! ```text
+//! version:1 checksum:8 json
+//! ```
+//!
+//! The checksum is the head of the blake3 hash of the JSON. A record of another version or with
+//! another checksum is refused whole: a vote or a map read wrongly is worse than one not read.
+
+use crate::store::{Durability, Store, StoreError, Write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use soros_core::record::RecordError;
+use std::sync::Arc;
+
+/// The version of the records that this program writes.
+pub const VERSION: u8 = 1;
+
+const CHECKSUM_BYTES: usize = 8;
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It has fewer bytes than a version and a checksum.
+    #[error("the record is too short")]
+    Short,
+    /// A later program wrote it.
+    #[error("the record has version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    /// Its bytes are not those that were written.
+    #[error("the record's checksum is wrong")]
+    Checksum,
+    /// Its JSON is not what it should be.
+    #[error("the record is not what it should be")]
+    Json(#[from] serde_json::Error),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] RecordError),
+}
+
+impl From<OpenError> for std::io::Error {
+    fn from(error: OpenError) -> std::io::Error {
+        std::io::Error::other(error)
+    }
+}
+
+/// The record of `value`.
+///
+/// # Panics
+/// When a type's own serialisation refuses a value, which none of the authority's does.
+#[must_use]
+pub fn seal(value: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(value).expect("the authority's types are JSON");
+    let mut record = Vec::with_capacity(1 + CHECKSUM_BYTES + json.len());
+    record.push(VERSION);
+    record.extend_from_slice(&checksum(&json));
+    record.extend_from_slice(&json);
+    record
+}
+
+/// The value of `record`.
+///
+/// # Errors
+/// [`OpenError`] when it is not one that [`seal`] wrote.
+pub fn open<T: DeserializeOwned>(record: &[u8]) -> Result<T, OpenError> {
+    let (&version, rest) = record.split_first().ok_or(OpenError::Short)?;
+    if version != VERSION {
+        return Err(OpenError::Version(version));
+    }
+    let (sum, json) = rest.split_first_chunk().ok_or(OpenError::Short)?;
+    if *sum != checksum(json) {
+        return Err(OpenError::Checksum);
+    }
+    Ok(serde_json::from_slice(json)?)
+}
+
+fn checksum(json: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut sum = [0; CHECKSUM_BYTES];
+    sum.copy_from_slice(&blake3::hash(json).as_bytes()[..CHECKSUM_BYTES]);
+    sum
+}
+
+/// Makes `writes` durable without holding up the thread that asks: a sync takes milliseconds.
+///
+/// # Errors
+/// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the writes.
+pub async fn commit(store: Arc<dyn Store>, writes: Vec<Write>) -> Result<(), StoreError> {
+    let commit = move || store.commit(writes, Durability::Synced);
+    match tokio::task::spawn_blocking(commit).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::Failed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_what_was_sealed_and_nothing_else() {
+        let record = seal(&vec!["a", "b"]);
+        assert_eq!(open::<Vec<String>>(&record).expect("a record"), ["a", "b"]);
+        for at in 0..record.len() {
+            let mut flipped = record.clone();
+            flipped[at] ^= 4;
+            assert!(
+                open::<Vec<String>>(&flipped).is_err(),
+                "a flipped bit in byte {at}"
+            );
+            assert!(
+                open::<Vec<String>>(&record[..at]).is_err(),
+                "cut at byte {at}"
+            );
+        }
+        assert!(matches!(open::<u64>(&record), Err(OpenError::Json(_))));
+        assert!(matches!(open::<u64>(&[9, 1]), Err(OpenError::Version(9))));
+    }
+}

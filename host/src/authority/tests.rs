@@ -1,0 +1,3 @@
+//! These are the authority's tests.
+
+mod storage;
