@@ -44,7 +44,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("plugin", &["store", "telemetry"]),
     ("network", &["telemetry"]),
     ("store", &["telemetry"]),
-    ("config", &[]),
+    ("config", &["telemetry"]),
     ("telemetry", &[]),
 ];
 
