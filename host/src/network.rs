@@ -4,11 +4,23 @@
 //! Nothing here knows what a request or a frame means, what a role is, or where data lives.
 //! Listeners and connectors come from outside, so that a simulated network can stand in for TCP.
 
+mod activity;
 pub mod body;
+mod connection;
+mod listener;
 pub mod problem;
+pub mod request;
+mod shutdown;
+pub mod transport;
+mod workers;
 
-pub use body::{Body, Response};
+pub use body::{Body, BodySender, Response};
+pub use listener::{Drained, Limits, serve_clients};
 pub use problem::{Code, Problem};
+pub use request::{BodyError, HttpService, Request, RequestBody};
+pub use shutdown::{Shutdown, Trigger, shutdown};
+pub use transport::{Accepted, Connector, Duplex, Listener, TcpAcceptor, TcpConnector};
+pub use workers::Workers;
 
 /// A future in a box, as trait objects return it.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -17,4 +29,11 @@ pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a
 fn random_bits() -> u64 {
     // Without entropy ids and jitter still differ between processes, which is all they need.
     getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
+}
+
+/// What a panic said, for the log.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("without a message"))
 }

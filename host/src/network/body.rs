@@ -99,6 +99,12 @@ impl BodySender {
     }
 }
 
+impl Default for Body {
+    fn default() -> Body {
+        Body::empty()
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Body {
         Body::full(bytes)

@@ -118,9 +118,12 @@ impl std::fmt::Display for Code {
     }
 }
 
-/// An error on its way to a client.
+/// An error on its way to a client. One word wide, since most results have none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Problem {
+pub struct Problem(Box<Case>);
+
+#[derive(Clone, Debug, PartialEq)]
+struct Case {
     code: Code,
     detail: String,
     fields: Map<String, Value>,
@@ -144,12 +147,13 @@ impl Problem {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         let (fields, headers) = (Map::new(), HeaderMap::new());
-        Problem {
+        let detail = detail.into();
+        Problem(Box::new(Case {
             code,
-            detail: detail.into(),
+            detail,
             fields,
             headers,
-        }
+        }))
     }
 
     /// A failure of ours. The client learns an id; the log has the id and `error`.
@@ -186,14 +190,14 @@ impl Problem {
             !MEMBERS.contains(&field),
             "`{field}` is a member of every problem"
         );
-        self.fields.insert(field.to_owned(), value.into());
+        self.0.fields.insert(field.to_owned(), value.into());
         self
     }
 
     /// The problem with a header that its answer has.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
-        self.headers.insert(name, value);
+        self.0.headers.insert(name, value);
         self
     }
 
@@ -206,37 +210,37 @@ impl Problem {
     /// The stable name of what went wrong.
     #[must_use]
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// What to do about this case.
     #[must_use]
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// A field of the case.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Value> {
-        self.fields.get(name)
+        self.0.fields.get(name)
     }
 
     /// The fields of the case.
     #[must_use]
     pub fn fields(&self) -> &Map<String, Value> {
-        &self.fields
+        &self.0.fields
     }
 
     /// The body of the answer.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let rendered = Rendered {
-            r#type: format!("{TYPE_PREFIX}{}", self.code),
-            title: self.code.title(),
-            status: self.code.status().as_u16(),
-            detail: &self.detail,
-            code: self.code.as_str(),
-            fields: &self.fields,
+            r#type: format!("{TYPE_PREFIX}{}", self.0.code),
+            title: self.0.code.title(),
+            status: self.0.code.status().as_u16(),
+            detail: &self.0.detail,
+            code: self.0.code.as_str(),
+            fields: &self.0.fields,
         };
         serde_json::to_vec(&rendered).unwrap_or_default()
     }
@@ -245,14 +249,14 @@ impl Problem {
     #[must_use]
     pub fn into_response(self) -> Response {
         let mut response = Response::new(Body::full(self.to_json()));
-        *response.status_mut() = self.code.status();
+        *response.status_mut() = self.0.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some((name, value)) = self.code.standing_header() {
+        if let Some((name, value)) = self.0.code.standing_header() {
             headers.insert(name, value);
         }
-        headers.extend(self.headers);
+        headers.extend(self.0.headers);
         response
     }
 
@@ -267,12 +271,13 @@ impl Problem {
             .unwrap_or_default()
             .to_owned();
         fields.retain(|name, _| !MEMBERS.contains(&name.as_str()));
-        Some(Problem {
+        let headers = HeaderMap::new();
+        Some(Problem(Box::new(Case {
             code,
             detail,
             fields,
-            headers: HeaderMap::new(),
-        })
+            headers,
+        })))
     }
 }
 
@@ -295,11 +300,11 @@ impl Code {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} ({})", self.code.title(), self.code)?;
-        if self.detail.is_empty() {
+        write!(formatter, "{} ({})", self.0.code.title(), self.0.code)?;
+        if self.0.detail.is_empty() {
             Ok(())
         } else {
-            write!(formatter, ": {}", self.detail)
+            write!(formatter, ": {}", self.0.detail)
         }
     }
 }
