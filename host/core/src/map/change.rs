@@ -280,6 +280,9 @@ impl Next {
                 asked,
             }),
             Some(node) => {
+                if node.identity.raft != identity.raft {
+                    node.since = self.0.epoch;
+                }
                 node.identity = identity.clone();
                 Ok(())
             }
@@ -298,6 +301,7 @@ impl Next {
         }
         let node = Node {
             state: NodeState::Joining,
+            since: self.0.epoch,
             identity: identity.clone(),
         };
         self.0.nodes.insert(identity.id(), node);

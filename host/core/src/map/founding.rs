@@ -86,6 +86,7 @@ fn founding_nodes(founding: &Founding) -> Result<BTreeMap<NodeId, Node>, ChangeE
         identity.check().map_err(ChangeError::BadConfig)?;
         let node = Node {
             state: NodeState::Active,
+            since: Epoch::NONE.next(),
             identity: identity.clone(),
         };
         if let Some(other) = nodes.insert(identity.id(), node) {

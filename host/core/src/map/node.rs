@@ -1,6 +1,7 @@
 //! This is a node as the map has it: who it says it is, where it listens, what it can hold.
 
 use super::problem::{ConfigProblem, Problems};
+use crate::epoch::Epoch;
 use crate::id::{Incarnation, NodeId, NodeName};
 use crate::limits::{ADDRESS_BYTES_MAX, CAPACITY_BYTES_MAX, NAME_BYTES_MAX, VERSION_BYTES_MAX};
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,9 @@ pub enum NodeState {
 pub struct Node {
     /// Where it stands.
     pub state: NodeState,
+    /// The epoch at which the directory it has now came in: of placements older than that it may
+    /// have lost what it held.
+    pub since: Epoch,
     /// What it said of itself when it last started.
     pub identity: Identity,
 }

@@ -1,0 +1,199 @@
+//! This is anti-entropy at work: for ever, each partition is compared with each other replica of
+//! it, and what this one lacks is fetched and merged.
+
+use super::Peer;
+use super::partitions::{Answer, Operation};
+use super::wire::Urgency;
+use futures_util::stream::{self, StreamExt};
+use soros_core::id::NodeId;
+use soros_core::message::{Reply, Request};
+use soros_core::place::Place;
+use soros_core::sync::{Effect, End, Event, Sync};
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long after one pass over all partitions the next begins.
+const PASS_PERIOD: Duration = Duration::from_secs(4);
+/// How long after a pass that left something behind the next begins.
+const RETRY_PERIOD: Duration = Duration::from_millis(500);
+/// How many partitions are compared at a time.
+const ROUNDS_AT_A_TIME: usize = 16;
+/// How long another replica may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Peer {
+    /// Compares all partitions with all their other replicas, over and over. Ends never; whoever
+    /// runs it drops it.
+    pub async fn converge(&self) {
+        loop {
+            let behind = self.pass().await;
+            self.behind.store(behind, Ordering::Relaxed);
+            let period = if behind == 0 {
+                PASS_PERIOD
+            } else {
+                RETRY_PERIOD
+            };
+            // Whichever comes first; both mean the same.
+            let _ = tokio::time::timeout(period, self.wake.notified()).await;
+        }
+    }
+
+    /// Begins the next pass now: a node has come back, or partitions are new.
+    pub fn converge_soon(&self) {
+        self.wake.notify_one();
+    }
+
+    /// How many partitions lack something that a reachable replica has, as of the last pass; all of
+    /// them before the first.
+    #[must_use]
+    pub fn partitions_behind(&self) -> u64 {
+        let held = self.moments.load().places().count();
+        self.behind
+            .load(Ordering::Relaxed)
+            .min(u64::try_from(held).unwrap_or(u64::MAX))
+    }
+
+    /// How often equal clocks had unequal sums.
+    #[must_use]
+    pub fn sum_alarms(&self) -> u64 {
+        self.sum_alarms.load(Ordering::Relaxed)
+    }
+
+    async fn pass(&self) -> u64 {
+        let places: Vec<Place> = self
+            .moments
+            .load()
+            .places()
+            .map(|(place, _)| *place)
+            .collect();
+        let passes = stream::iter(places).map(|place| self.converge_place(place));
+        let behind = passes.buffer_unordered(ROUNDS_AT_A_TIME);
+        behind
+            .fold(0, |sum, behind| async move { sum + u64::from(behind) })
+            .await
+    }
+
+    /// Compares a partition with its other replicas; whether it is behind one that is reachable, or
+    /// is not to be believed yet.
+    async fn converge_place(&self, place: Place) -> bool {
+        let mut behind = false;
+        for peer in self.others_of(place) {
+            if self.wire.is_reachable(peer) {
+                behind |= self.round(place, peer).await == End::Broken;
+            }
+        }
+        let moment = self.moments.load();
+        let shown = moment.shown(&place);
+        behind || !shown.is_some_and(|shown| self.is_shown_believed(place, shown))
+    }
+
+    async fn round(&self, place: Place, peer: NodeId) -> End {
+        let Some(begun) = self.moments.load().shown(&place).cloned() else {
+            return End::Broken;
+        };
+        let (mut sync, first) = Sync::new(peer, &begun.state);
+        let mut effects = VecDeque::from(first);
+        while let Some(effect) = effects.pop_front() {
+            let event = match effect {
+                Effect::Alarm => {
+                    self.alarm(place, peer);
+                    continue;
+                }
+                Effect::End(end) => return self.end(place, peer, end).await,
+                effect => self.carry_out_sync(place, peer, effect).await,
+            };
+            let Some(shown) = self.moments.load().shown(&place).cloned() else {
+                return End::Broken;
+            };
+            effects.extend(sync.step(event, &shown.state));
+        }
+        End::Broken
+    }
+
+    async fn carry_out_sync(&self, place: Place, peer: NodeId, effect: Effect) -> Event {
+        match effect {
+            Effect::Compare(digest) => self.asked(peer, Request::Compare { place, digest }).await,
+            Effect::AskDifference(clock) => {
+                self.asked(peer, Request::Difference { place, clock }).await
+            }
+            Effect::AskChunk(kind, from) => {
+                self.asked(peer, Request::Chunk { place, kind, from }).await
+            }
+            Effect::Merge(items) => {
+                let merge = Operation::MergeItems { place, items };
+                self.committed(merge, |_| Event::Merged).await
+            }
+            Effect::MergeChunk(from, chunk) => {
+                let merge = Operation::MergeChunk { place, from, chunk };
+                let reached = |answer| match answer {
+                    Answer::Reached(next) => Event::ChunkMerged(next),
+                    _ => Event::Failed,
+                };
+                self.committed(merge, reached).await
+            }
+            Effect::Join(clock) => {
+                self.committed(Operation::Join { place, clock }, |_| Event::Joined)
+                    .await
+            }
+            Effect::Alarm | Effect::End(_) => Event::Failed,
+        }
+    }
+
+    async fn asked(&self, peer: NodeId, request: Request) -> Event {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        match self
+            .wire
+            .call(peer, &request, deadline, Urgency::Background)
+            .await
+        {
+            Ok(Reply::Sync(answer, trusted)) => Event::Answered(answer, trusted),
+            Ok(_) | Err(_) => Event::Failed,
+        }
+    }
+
+    async fn committed(&self, operation: Operation, event: impl FnOnce(Answer) -> Event) -> Event {
+        match self.committer.commit(operation).await {
+            Ok(Answer::NotHeld) => Event::Failed,
+            Ok(answer) => event(answer),
+            Err(error) => {
+                tracing::debug!(%error, "repair waits for the store");
+                Event::Failed
+            }
+        }
+    }
+
+    fn alarm(&self, place: Place, peer: NodeId) {
+        self.sum_alarms.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(
+            partition = %place.partition,
+            %peer,
+            "two replicas have seen the same writes and hold different values: \
+             one of them has lost some; both are merged"
+        );
+    }
+
+    /// Takes note that all the other held is merged.
+    async fn end(&self, place: Place, peer: NodeId, end: End) -> End {
+        let (End::Merged { trusted }, Some(quorum)) = (end, self.quorum_of(place)) else {
+            return End::Broken;
+        };
+        let moment = self.moments.load_full();
+        let settled = moment
+            .shown(&place)
+            .is_some_and(|shown| shown.state.standing.is_trusted() && (shown.compared || !trusted));
+        if settled {
+            return end;
+        }
+        let merged = Operation::Merged {
+            place,
+            peer,
+            trusted,
+            quorum,
+        };
+        match self.committer.commit(merged).await {
+            Ok(_) => end,
+            Err(_) => End::Broken,
+        }
+    }
+}

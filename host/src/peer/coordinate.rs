@@ -1,0 +1,326 @@
+//! This is where a replica coordinates a client's operation: the core's machines decide, and their
+//! effects are carried out here, over the committer, the wire and the bucket's resolver.
+
+use super::Peer;
+use super::partitions::{Answer, Operation};
+use super::wire::{Urgency, WireError};
+use crate::store::commit::CommitError;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use soros_core::clock::Clock;
+use soros_core::id::NodeId;
+use soros_core::message::{Reply, Request};
+use soros_core::object::Object;
+use soros_core::operation::{
+    Basis, Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
+};
+use soros_core::read::{self, Read, Want};
+use soros_core::write::{self, Coordination, Resolved, Store, Write};
+use std::collections::{BTreeSet, VecDeque};
+use std::future::ready;
+use std::time::{Duration, Instant};
+
+type Pending<E> = FuturesUnordered<BoxFuture<'static, E>>;
+
+impl Peer {
+    /// Coordinates a write of a key this node holds.
+    ///
+    /// # Errors
+    /// [`OperationError`], which says whether anything may have been stored.
+    pub async fn coordinate_write(
+        &self,
+        request: WriteRequest,
+        deadline: Instant,
+    ) -> Result<WriteAnswer, OperationError> {
+        let with = self.coordination(&request)?;
+        let target = request.target.clone();
+        let (mut write, first) = Write::new(request, with);
+        let mut effects = VecDeque::from(first);
+        let mut pending = Pending::new();
+        loop {
+            while let Some(effect) = effects.pop_front() {
+                match effect {
+                    write::Effect::Answer(answer) => return answer,
+                    effect => pending.push(self.carry_out_write(&target, effect, deadline)),
+                }
+            }
+            let event = next(&mut pending, deadline)
+                .await
+                .unwrap_or(write::Event::Expired);
+            effects.extend(write.step(event, &self.clock_of(&target)));
+        }
+    }
+
+    /// Coordinates a read of a key this node holds.
+    ///
+    /// # Errors
+    /// [`OperationError`] when too few replicas answer in time.
+    pub async fn coordinate_read(
+        &self,
+        request: ReadRequest,
+        deadline: Instant,
+    ) -> Result<ReadAnswer, OperationError> {
+        let target = request.target.clone();
+        let replicas = self.replicas_of(&target)?;
+        let candidates = self.candidates(&request, &replicas);
+        let (mut read, first) = Read::new(request, self.me, &candidates, replicas.len());
+        let mut effects = VecDeque::from(first);
+        let mut pending = Pending::new();
+        pending.push(
+            tokio::time::sleep(self.hedge_delay())
+                .map(|()| read::Event::HedgeDue)
+                .boxed(),
+        );
+        let mut answer = None;
+        loop {
+            while let Some(effect) = effects.pop_front() {
+                match effect {
+                    read::Effect::Answer(reached) => answer = Some(reached),
+                    read::Effect::Ask(node, want) => {
+                        pending.push(self.ask(&target, node, want, deadline));
+                    }
+                    read::Effect::Repair(node, object) => self.repair(&target, node, object),
+                }
+            }
+            if let Some(answer) = answer.take() {
+                return answer;
+            }
+            let event = next(&mut pending, deadline)
+                .await
+                .unwrap_or(read::Event::Expired);
+            effects.extend(read.step(event, &self.clock_of(&target)));
+        }
+    }
+
+    fn coordination(&self, request: &WriteRequest) -> Result<Coordination, OperationError> {
+        let map = self.map().ok_or(OperationError::NotReady)?;
+        let replicas = self.replicas_of(&request.target)?;
+        let (_, bucket) = map
+            .bucket_by_id(request.target.bucket())
+            .ok_or(OperationError::NotServed)?;
+        let resolver = bucket.config.resolver.is_some();
+        // A suspect's silence must not count where a quorum is asked what there is.
+        if !resolver && request.basis == Basis::Unsaid && !self.is_believed(&request.target) {
+            return Err(OperationError::NotReady);
+        }
+        let reachable = |node: &NodeId| *node == self.me || self.wire.is_reachable(*node);
+        let reachable: BTreeSet<NodeId> = replicas.iter().copied().filter(reachable).collect();
+        let versions_max = usize::try_from(map.settings().siblings_max).unwrap_or(usize::MAX);
+        Ok(Coordination {
+            me: self.me,
+            replicas,
+            reachable,
+            resolver,
+            versions_max,
+        })
+    }
+
+    /// The replicas that may answer a read, the best first.
+    fn candidates(&self, request: &ReadRequest, replicas: &[NodeId]) -> Vec<NodeId> {
+        let believed = self.is_believed(&request.target);
+        let others = replicas.iter().copied().filter(|node| *node != self.me);
+        let others = others.filter(|node| self.wire.is_reachable(*node));
+        let me = std::iter::once(self.me);
+        match request.consistency {
+            // From its own copy, unless that is doubtful and there is another.
+            Consistency::One if believed => me.collect(),
+            Consistency::One => others.chain(me).collect(),
+            Consistency::Quorum | Consistency::All if believed => me.chain(others).collect(),
+            Consistency::Quorum | Consistency::All => others.collect(),
+        }
+    }
+
+    fn carry_out_write(
+        &self,
+        target: &Target,
+        effect: write::Effect,
+        deadline: Instant,
+    ) -> BoxFuture<'static, write::Event> {
+        match effect {
+            write::Effect::Look(node) => {
+                let clock = self.clock.clone();
+                let looked = move |event| match event {
+                    read::Event::Object(node, object) => {
+                        let time = clock.tick(object.latest());
+                        write::Event::Looked(node, object, time)
+                    }
+                    _ => write::Event::Failed(node),
+                };
+                self.ask(target, node, Want::Object, deadline)
+                    .map(looked)
+                    .boxed()
+            }
+            write::Effect::Resolve(object, version) => {
+                let resolved = self.resolve_write(target, &object, &version);
+                ready(write::Event::Resolved(resolved)).boxed()
+            }
+            write::Effect::Store(store) => self.store(target, store, deadline),
+            write::Effect::Send(node, object, dots) => {
+                let target = target.clone();
+                let request = Request::Store {
+                    target,
+                    object,
+                    dots,
+                };
+                let reply = self
+                    .wire
+                    .call(node, &request, deadline, Urgency::Foreground);
+                reply.map(move |reply| acknowledged(node, &reply)).boxed()
+            }
+            write::Effect::Tick(after) => {
+                ready(write::Event::Ticked(self.clock.tick(after))).boxed()
+            }
+            write::Effect::Answer(_) => unreachable!("an answer ends the loop"),
+        }
+    }
+
+    fn resolve_write(
+        &self,
+        target: &Target,
+        object: &Object,
+        version: &soros_core::object::Version,
+    ) -> Resolved {
+        let Some(map) = self.map() else {
+            return Resolved::KeepAll;
+        };
+        self.policies.resolve_write(&map, target, object, version)
+    }
+
+    fn store(
+        &self,
+        target: &Target,
+        store: Store,
+        deadline: Instant,
+    ) -> BoxFuture<'static, write::Event> {
+        let target = target.clone();
+        match self.committer.submit(Operation::Write {
+            target,
+            store,
+            deadline,
+        }) {
+            Ok(ticket) => ticket.map(stored).boxed(),
+            Err(error) => ready(stored(Err(error))).boxed(),
+        }
+    }
+
+    fn ask(
+        &self,
+        target: &Target,
+        node: NodeId,
+        want: Want,
+        deadline: Instant,
+    ) -> BoxFuture<'static, read::Event> {
+        if node == self.me {
+            return ready(self.look(target)).boxed();
+        }
+        let request = Request::Look {
+            target: target.clone(),
+            want,
+        };
+        let asked = Instant::now();
+        let delays = self.delays.clone();
+        let reply = self
+            .wire
+            .call(node, &request, deadline, Urgency::Foreground);
+        let event = move |reply| {
+            delays.observe(asked.elapsed());
+            match reply {
+                Ok(Reply::Object(object)) => read::Event::Object(node, object),
+                Ok(Reply::Digest(digest)) => read::Event::Digest(node, digest),
+                Ok(_) | Err(_) => read::Event::Failed(node),
+            }
+        };
+        reply.map(event).boxed()
+    }
+
+    fn look(&self, target: &Target) -> read::Event {
+        let moment = self.moments.load();
+        let object = moment
+            .view(&target.place)
+            .map(|view| view.object(&target.entry));
+        match object {
+            Some(Ok(object)) => read::Event::Object(self.me, object),
+            Some(Err(error)) => {
+                tracing::error!(%error, partition = %target.place.partition, "a read failed");
+                read::Event::Failed(self.me)
+            }
+            None => read::Event::Failed(self.me),
+        }
+    }
+
+    /// Sends what a read found to a replica that lacks some of it, and waits for nothing.
+    fn repair(&self, target: &Target, node: NodeId, object: Object) {
+        let (target, dots) = (target.clone(), Vec::new());
+        if node == self.me {
+            let merge = Operation::Merge {
+                target,
+                object,
+                dots,
+            };
+            if let Err(error) = self.committer.submit(merge) {
+                tracing::debug!(%error, "a repair was left to anti-entropy");
+            }
+        } else {
+            let request = Request::Store {
+                target,
+                object,
+                dots,
+            };
+            let deadline = Instant::now() + REPAIR_TIMEOUT;
+            drop(
+                self.wire
+                    .call(node, &request, deadline, Urgency::Background),
+            );
+        }
+    }
+
+    fn clock_of(&self, target: &Target) -> Clock {
+        let moment = self.moments.load();
+        moment
+            .shown(&target.place)
+            .map(|shown| shown.state.clock.clone())
+            .unwrap_or_default()
+    }
+
+    fn hedge_delay(&self) -> Duration {
+        self.delays.hedge()
+    }
+}
+
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The next event, or none when the time is up.
+async fn next<E>(pending: &mut Pending<E>, deadline: Instant) -> Option<E> {
+    tokio::time::timeout_at(deadline.into(), pending.next())
+        .await
+        .ok()
+        .flatten()
+}
+
+fn acknowledged(node: NodeId, reply: &Result<Reply, WireError>) -> write::Event {
+    match reply {
+        Ok(Reply::Stored(found)) => write::Event::Acknowledged(node, *found),
+        Ok(_) | Err(_) => write::Event::Failed(node),
+    }
+}
+
+fn stored(answer: Result<Answer, CommitError>) -> write::Event {
+    match answer {
+        Ok(Answer::Written(outcome)) => write::Event::Stored(outcome),
+        Ok(Answer::TooLate) => write::Event::Expired,
+        Ok(_) => write::Event::StoreFailed(OperationError::NotServed),
+        Err(error) => write::Event::StoreFailed(operation_error(&error)),
+    }
+}
+
+fn operation_error(error: &CommitError) -> OperationError {
+    match error {
+        CommitError::Busy => OperationError::Overloaded,
+        CommitError::Closed => OperationError::NotReady,
+        CommitError::Full => OperationError::DiskFull,
+        CommitError::Unreadable(_)
+        | CommitError::Unknown(_)
+        | CommitError::Unavailable(_)
+        | CommitError::Lost => OperationError::Storage,
+    }
+}

@@ -1,0 +1,381 @@
+//! This is every partition a node holds, as its committer's thread owns them: each operation is
+//! applied by the core's rules to the state so far, and what readers see is swapped whole after
+//! each commit.
+
+use crate::store::commit::{Commits, View};
+use crate::store::overlay::Overlay;
+use arc_swap::ArcSwap;
+use soros_core::clock::Clock;
+use soros_core::dot::Dot;
+use soros_core::id::{Incarnation, NodeId};
+use soros_core::object::Object;
+use soros_core::operation::Target;
+use soros_core::place::{Entry, Layout, Place};
+use soros_core::record::RecordError;
+use soros_core::replica::{self, Chunk, Found, Item, Outcome, Quorum, Replica, Standing, State};
+use soros_core::write::Store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is asked of a node's partitions.
+#[derive(Debug)]
+pub enum Operation {
+    /// Opens partitions; those that are new stand as said.
+    Open(Vec<(Place, Standing)>),
+    /// A client's write, at its coordinator.
+    Write {
+        /// The key.
+        target: Target,
+        /// What to write.
+        store: Store,
+        /// When it is too late to mint.
+        deadline: Instant,
+    },
+    /// An object from the coordinator of a write, or a repair behind a read.
+    Merge {
+        /// The key.
+        target: Target,
+        /// The object, filled.
+        object: Object,
+        /// The dots that were minted for it.
+        dots: Vec<Dot>,
+    },
+    /// Objects of anti-entropy.
+    MergeItems {
+        /// The partition.
+        place: Place,
+        /// The objects.
+        items: Vec<Item>,
+    },
+    /// A range of a full transfer.
+    MergeChunk {
+        /// The partition.
+        place: Place,
+        /// Where the range starts; none is the first key.
+        from: Option<Entry>,
+        /// The range.
+        chunk: Chunk,
+    },
+    /// The end of a full transfer.
+    Join {
+        /// The partition.
+        place: Place,
+        /// What the sender had seen before its first range.
+        clock: Clock,
+    },
+    /// All that another replica held has been merged.
+    Merged {
+        /// The partition.
+        place: Place,
+        /// The other replica.
+        peer: NodeId,
+        /// Whether its silence can be believed.
+        trusted: bool,
+        /// How many replicas there are, and how many a write needs.
+        quorum: Quorum,
+    },
+    /// What another replica has seen, so that the dot log can be cut.
+    Remember {
+        /// The partition.
+        place: Place,
+        /// The other replica.
+        peer: NodeId,
+        /// What it has seen.
+        clock: Clock,
+        /// All other replicas of the partition.
+        others: Vec<NodeId>,
+    },
+}
+
+/// What a partition answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The node does not hold the partition.
+    NotHeld,
+    /// The time given to it is up; nothing was written.
+    TooLate,
+    /// What became of a client's write.
+    Written(Outcome),
+    /// What was there when an object was merged.
+    Found(Found),
+    /// Where a range of a full transfer came to; none when all is merged.
+    Reached(Option<Entry>),
+}
+
+/// A partition as readers see it: its layout and state at the moment of the view.
+#[derive(Debug)]
+pub struct Shown {
+    /// Where its records lie.
+    pub layout: Layout,
+    /// What it has seen, and how it stands.
+    pub state: State,
+    /// Whether it has compared clocks with another replica since the process started.
+    pub compared: bool,
+}
+
+/// A consistent moment of all partitions: records and clocks that belong together.
+pub struct Moment {
+    records: View,
+    places: BTreeMap<Place, Arc<Shown>>,
+}
+
+impl Moment {
+    /// The partition at `place`, if the node holds it.
+    #[must_use]
+    pub fn shown(&self, place: &Place) -> Option<&Arc<Shown>> {
+        self.places.get(place)
+    }
+
+    /// All partitions the node holds, in order.
+    pub fn places(&self) -> impl Iterator<Item = (&Place, &Arc<Shown>)> {
+        self.places.iter()
+    }
+
+    /// Reads of the partition at `place`, if the node holds it.
+    #[must_use]
+    pub fn view(&self, place: &Place) -> Option<replica::View<'_>> {
+        let shown = self.places.get(place)?;
+        Some(replica::View::new(
+            shown.layout,
+            &shown.state,
+            &*self.records,
+        ))
+    }
+}
+
+/// The moment that readers see, swapped after each commit.
+pub type Moments = Arc<ArcSwap<Moment>>;
+
+/// All partitions of a node, as the committer owns them.
+pub struct Partitions {
+    me: (NodeId, Incarnation),
+    replicas: BTreeMap<Place, Replica>,
+    compared: BTreeSet<Place>,
+    touched: BTreeSet<Place>,
+    moments: Moments,
+}
+
+impl Partitions {
+    /// No partition yet, on `records`; the moments are where readers look.
+    #[must_use]
+    pub fn new(me: NodeId, incarnation: Incarnation, records: View) -> (Partitions, Moments) {
+        let moment = Moment {
+            records,
+            places: BTreeMap::new(),
+        };
+        let moments = Arc::new(ArcSwap::from_pointee(moment));
+        let partitions = Partitions {
+            me: (me, incarnation),
+            replicas: BTreeMap::new(),
+            compared: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            moments: moments.clone(),
+        };
+        (partitions, moments)
+    }
+
+    fn open(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        places: Vec<(Place, Standing)>,
+    ) -> Result<Answer, RecordError> {
+        let mut opened = Vec::new();
+        for (place, standing) in places {
+            if !self.replicas.contains_key(&place) {
+                opened.push((place, Replica::open(batch, place, self.me, standing)?));
+            }
+        }
+        for (place, mut replica) in opened {
+            replica.save(batch);
+            self.replicas.insert(place, replica);
+            self.touched.insert(place);
+        }
+        Ok(Answer::Done)
+    }
+
+    /// Applies a change of one object to the replica at `place`; it fails before it changes any.
+    fn change(
+        &mut self,
+        place: Place,
+        change: impl FnOnce(&mut Replica) -> Result<Answer, RecordError>,
+    ) -> Result<Answer, RecordError> {
+        let Some(replica) = self.replicas.get_mut(&place) else {
+            return Ok(Answer::NotHeld);
+        };
+        self.touched.insert(place);
+        change(replica)
+    }
+
+    /// Applies a change of many objects; one that fails half-way leaves the replica as it was.
+    fn change_many(
+        &mut self,
+        place: Place,
+        change: impl FnOnce(&mut Replica) -> Result<Answer, RecordError>,
+    ) -> Result<Answer, RecordError> {
+        let Some(replica) = self.replicas.get_mut(&place) else {
+            return Ok(Answer::NotHeld);
+        };
+        self.touched.insert(place);
+        let before = replica.clone();
+        change(replica).inspect_err(|_| *replica = before)
+    }
+
+    fn merged(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        (peer, trusted): (NodeId, bool),
+        quorum: Quorum,
+    ) -> Result<Answer, RecordError> {
+        let Some(replica) = self.replicas.get(&place) else {
+            return Ok(Answer::NotHeld);
+        };
+        let standing = replica
+            .state()
+            .standing
+            .after_merging(peer, trusted, quorum);
+        if trusted || standing.is_trusted() {
+            self.compared.insert(place);
+        }
+        self.change(place, |replica| {
+            replica.stand(standing);
+            replica.save(batch);
+            Ok(Answer::Done)
+        })
+    }
+
+    fn show(&self, place: &Place, replica: &Replica) -> Arc<Shown> {
+        Arc::new(Shown {
+            layout: replica.layout(),
+            state: replica.state().clone(),
+            compared: self.compared.contains(place),
+        })
+    }
+}
+
+impl Commits for Partitions {
+    type Operation = Operation;
+    type Answer = Answer;
+
+    fn weight(operation: &Operation) -> usize {
+        const LEAST: usize = 256;
+        let value = |version: &soros_core::object::Version| {
+            version.value.as_ref().map_or(0, |value| value.bytes.len())
+        };
+        LEAST
+            + match operation {
+                Operation::Write { store, .. } => value(&store.version),
+                Operation::Merge { object, .. } => object.size(),
+                Operation::MergeItems { items, .. } => {
+                    items.iter().map(|item| item.object.size()).sum()
+                }
+                Operation::MergeChunk { chunk, .. } => {
+                    chunk.objects.iter().map(|(_, object)| object.size()).sum()
+                }
+                Operation::Open(_)
+                | Operation::Join { .. }
+                | Operation::Merged { .. }
+                | Operation::Remember { .. } => 0,
+            }
+    }
+
+    fn apply(
+        &mut self,
+        operation: Operation,
+        batch: &mut Overlay<'_>,
+    ) -> Result<Answer, RecordError> {
+        match operation {
+            Operation::Open(places) => self.open(batch, places),
+            Operation::Write { deadline, .. } if deadline <= Instant::now() => Ok(Answer::TooLate),
+            Operation::Write { target, store, .. } => self.change(target.place, |replica| {
+                replica
+                    .write(batch, &target.entry, store.into())
+                    .map(Answer::Written)
+            }),
+            Operation::Merge {
+                target,
+                object,
+                dots,
+            } => self.change(target.place, |replica| {
+                replica
+                    .merge(batch, &target.entry, object, &dots)
+                    .map(Answer::Found)
+            }),
+            Operation::MergeItems { place, items } => self.change_many(place, |replica| {
+                for item in items {
+                    replica.merge(batch, &item.entry, item.object, &item.dots)?;
+                }
+                Ok(Answer::Done)
+            }),
+            Operation::MergeChunk { place, from, chunk } => self.change_many(place, |replica| {
+                replica
+                    .merge_chunk(batch, from.as_ref(), chunk)
+                    .map(Answer::Reached)
+            }),
+            Operation::Join { place, clock } => self.change(place, |replica| {
+                replica.join(&clock);
+                replica.save(batch);
+                Ok(Answer::Done)
+            }),
+            Operation::Merged {
+                place,
+                peer,
+                trusted,
+                quorum,
+            } => self.merged(batch, place, (peer, trusted), quorum),
+            Operation::Remember {
+                place,
+                peer,
+                clock,
+                others,
+            } => self.change_many(place, |replica| {
+                replica.remember(peer, clock);
+                replica.truncate(batch, &others)?;
+                Ok(Answer::Done)
+            }),
+        }
+    }
+
+    fn seal(&mut self, batch: &mut Overlay<'_>) -> Result<(), RecordError> {
+        for place in &self.touched {
+            if let Some(replica) = self.replicas.get_mut(place) {
+                replica.settle(batch)?;
+                replica.save(batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, view: View) {
+        let mut places = self.moments.load().places.clone();
+        for place in std::mem::take(&mut self.touched) {
+            if let Some(replica) = self.replicas.get(&place) {
+                places.insert(place, self.show(&place, replica));
+            }
+        }
+        self.moments.store(Arc::new(Moment {
+            records: view,
+            places,
+        }));
+    }
+
+    fn reload(&mut self, view: View) -> Result<(), RecordError> {
+        self.touched.clear();
+        let mut replicas = BTreeMap::new();
+        for place in self.replicas.keys() {
+            let standing = Standing::suspect();
+            replicas.insert(*place, Replica::open(&*view, *place, self.me, standing)?);
+        }
+        self.replicas = replicas;
+        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
+        let places = self.replicas.iter().map(show).collect();
+        self.moments.store(Arc::new(Moment {
+            records: view,
+            places,
+        }));
+        Ok(())
+    }
+}
