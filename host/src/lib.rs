@@ -1,5 +1,7 @@
 //! A Soros node: all I/O, as modules.
 pub mod authority;
+pub mod config;
 pub mod network;
 pub mod peer;
 pub mod store;
+pub mod telemetry;

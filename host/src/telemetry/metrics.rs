@@ -1,0 +1,279 @@
+//! This is every figure of a node, each with its name, in one list.
+//!
+//! To add one: a field of [`Metrics`], its first value in `default`, and its name and help in
+//! `render`. Names start with `soros_`, counters end in `_total`, times in `_seconds`, sizes in
+//! `_bytes`. Whoever notes something holds the node's `Arc<Metrics>`; there is no global.
+
+use super::family::Family;
+use super::number::{Counter, Gauge, Histogram};
+use super::requests::Requests;
+use super::text::{Kind, Text};
+
+/// The `Content-Type` of what [`Metrics::render`] gives.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The figures of one node.
+#[derive(Debug)]
+pub struct Metrics {
+    /// Answered requests of clients, and how long each took.
+    pub requests: Requests,
+    /// Requests of clients that are being worked on.
+    pub requests_in_flight: Gauge,
+    /// Open connections of clients.
+    pub connections: Gauge,
+    /// The epoch of the map that is served under.
+    pub epoch: Gauge,
+    /// Partitions of this node that have not yet merged what their peers held.
+    pub partitions_behind: Gauge,
+    /// Times that two replicas had equal clocks and unequal sums.
+    pub sum_alarms: Counter,
+    /// Reads whose stale replicas were repaired.
+    pub read_repairs: Counter,
+    /// Reads that were also sent to another replica because the first was slow.
+    pub hedged_reads: Counter,
+    /// Requests handed to a replica because this node holds none, by operation.
+    pub forwarded: Family<Counter>,
+    /// Nodes that answer, this one included.
+    pub nodes_alive: Gauge,
+    /// Frames to and from peers, by direction (`sent`, `received`).
+    pub link_frames: Family<Counter>,
+    /// Bytes of frames to and from peers, by direction (`sent`, `received`).
+    pub link_bytes: Family<Counter>,
+    /// Frames that wait to be sent, by priority (`foreground`, `background`).
+    pub link_queue: Family<Gauge>,
+    /// Frames that were refused because the queue to a peer was full, by priority.
+    pub link_busy: Family<Counter>,
+    /// Connections made to peers, first ones and later ones.
+    pub link_connects: Counter,
+    /// How many operations each commit made durable.
+    pub commit_operations: Histogram,
+    /// How long each commit took.
+    pub commit_seconds: Histogram,
+    /// Operations that wait for their commit.
+    pub commit_queue: Gauge,
+    /// Commits that the disk or the engine refused.
+    pub commit_failures: Counter,
+    /// Bytes that the store takes on disk, about.
+    pub store_bytes: Gauge,
+    /// Calls of policies, by plugin and outcome (`ok` or what went wrong).
+    pub policy_calls: Family<Counter>,
+    /// How long calls of policies took, by kind (`placement`, `resolution`, `validation`).
+    pub policy_seconds: Family<Histogram>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            requests: Requests::default(),
+            requests_in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            epoch: Gauge::default(),
+            partitions_behind: Gauge::default(),
+            sum_alarms: Counter::default(),
+            read_repairs: Counter::default(),
+            hedged_reads: Counter::default(),
+            forwarded: Family::new(&["op"], Counter::default),
+            nodes_alive: Gauge::default(),
+            link_frames: Family::new(&["direction"], Counter::default),
+            link_bytes: Family::new(&["direction"], Counter::default),
+            link_queue: Family::new(&["priority"], Gauge::default),
+            link_busy: Family::new(&["priority"], Counter::default),
+            link_connects: Counter::default(),
+            commit_operations: Histogram::of_counts(),
+            commit_seconds: Histogram::of_times(),
+            commit_queue: Gauge::default(),
+            commit_failures: Counter::default(),
+            store_bytes: Gauge::default(),
+            policy_calls: Family::new(&["plugin", "outcome"], Counter::default),
+            policy_seconds: Family::new(&["kind"], Histogram::of_times),
+        }
+    }
+}
+
+impl Metrics {
+    /// All figures, in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut page = Page(Text::default());
+        self.render_requests(&mut page);
+        self.render_cluster(&mut page);
+        self.render_links(&mut page);
+        self.render_store(&mut page);
+        self.render_policies(&mut page);
+        page.0.into_string()
+    }
+
+    fn render_requests(&self, page: &mut Page) {
+        let name = "soros_requests_total";
+        page.0
+            .begin(name, Kind::Counter, "Answered requests of clients.");
+        self.requests.render_counts(&mut page.0, name);
+        let name = "soros_request_seconds";
+        page.0
+            .begin(name, Kind::Histogram, "How long requests of clients took.");
+        self.requests.render_seconds(&mut page.0, name);
+        let help = "Requests of clients that are being worked on.";
+        page.gauge("soros_requests_in_flight", help, &self.requests_in_flight);
+        page.gauge(
+            "soros_connections",
+            "Open connections of clients.",
+            &self.connections,
+        );
+        let help = "Requests handed to a replica because this node holds none.";
+        page.counters("soros_forwarded_total", help, &self.forwarded);
+    }
+
+    fn render_cluster(&self, page: &mut Page) {
+        page.gauge(
+            "soros_epoch",
+            "The epoch of the map that is served under.",
+            &self.epoch,
+        );
+        page.gauge(
+            "soros_nodes_alive",
+            "Nodes that answer, this one included.",
+            &self.nodes_alive,
+        );
+        let help = "Partitions that have not yet merged what their peers held.";
+        page.gauge("soros_partitions_behind", help, &self.partitions_behind);
+        let help = "Times that two replicas had equal clocks and unequal sums.";
+        page.counter("soros_sum_alarms_total", help, &self.sum_alarms);
+        let help = "Reads whose stale replicas were repaired.";
+        page.counter("soros_read_repairs_total", help, &self.read_repairs);
+        let help = "Reads also sent to another replica because the first was slow.";
+        page.counter("soros_hedged_reads_total", help, &self.hedged_reads);
+    }
+
+    fn render_links(&self, page: &mut Page) {
+        page.counters(
+            "soros_link_frames_total",
+            "Frames to and from peers.",
+            &self.link_frames,
+        );
+        let help = "Bytes of frames to and from peers.";
+        page.counters("soros_link_bytes_total", help, &self.link_bytes);
+        page.gauges(
+            "soros_link_queue",
+            "Frames that wait to be sent to peers.",
+            &self.link_queue,
+        );
+        let help = "Frames refused because the queue to a peer was full.";
+        page.counters("soros_link_busy_total", help, &self.link_busy);
+        let help = "Connections made to peers, first and later ones.";
+        page.counter("soros_link_connects_total", help, &self.link_connects);
+    }
+
+    fn render_store(&self, page: &mut Page) {
+        let help = "How many operations each commit made durable.";
+        page.histogram("soros_commit_operations", help, &self.commit_operations);
+        page.histogram(
+            "soros_commit_seconds",
+            "How long commits took.",
+            &self.commit_seconds,
+        );
+        let help = "Operations that wait for their commit.";
+        page.gauge("soros_commit_queue", help, &self.commit_queue);
+        let help = "Commits that the disk or the engine refused.";
+        page.counter("soros_commit_failures_total", help, &self.commit_failures);
+        page.gauge(
+            "soros_store_bytes",
+            "Bytes that the store takes, about.",
+            &self.store_bytes,
+        );
+    }
+
+    fn render_policies(&self, page: &mut Page) {
+        let help = "Calls of policies, by how they ended.";
+        page.counters("soros_policy_calls_total", help, &self.policy_calls);
+        let help = "How long calls of policies took.";
+        page.histograms("soros_policy_seconds", help, &self.policy_seconds);
+    }
+}
+
+/// A page of metrics, one whole figure at a time.
+struct Page(Text);
+
+impl Page {
+    fn counter(&mut self, name: &str, help: &str, counter: &Counter) {
+        self.0.begin(name, Kind::Counter, help);
+        self.0.sample(name, &[], counter.get());
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, gauge: &Gauge) {
+        self.0.begin(name, Kind::Gauge, help);
+        self.0.sample(name, &[], gauge.get());
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.0.begin(name, Kind::Histogram, help);
+        self.0.histogram(name, &[], &histogram.read());
+    }
+
+    fn counters(&mut self, name: &str, help: &str, family: &Family<Counter>) {
+        self.0.begin(name, Kind::Counter, help);
+        family.for_each(|labels, counter| self.0.sample(name, labels, counter.get()));
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, family: &Family<Gauge>) {
+        self.0.begin(name, Kind::Gauge, help);
+        family.for_each(|labels, gauge| self.0.sample(name, labels, gauge.get()));
+    }
+
+    fn histograms(&mut self, name: &str, help: &str, family: &Family<Histogram>) {
+        self.0.begin(name, Kind::Histogram, help);
+        family.for_each(|labels, histogram| self.0.histogram(name, labels, &histogram.read()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::requests::Operation;
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    #[test]
+    fn shows_what_was_noted() {
+        let metrics = Metrics::default();
+        metrics
+            .requests
+            .answered(Operation::Put, 201, Duration::from_micros(700));
+        metrics
+            .requests
+            .answered(Operation::Get, 418, Duration::from_secs(9));
+        metrics.epoch.set(12);
+        metrics.policy_calls.with(&["lww", "ok"]).add(3);
+        let page = metrics.render();
+        for line in [
+            "soros_requests_total{op=\"put\",status=\"201\"} 1",
+            "soros_requests_total{op=\"get\",status=\"other\"} 1",
+            "soros_request_seconds_bucket{op=\"put\",le=\"0.001\"} 1",
+            "soros_request_seconds_count{op=\"get\"} 1",
+            "soros_epoch 12",
+            "soros_policy_calls_total{plugin=\"lww\",outcome=\"ok\"} 3",
+            "soros_commit_operations_count 0",
+        ] {
+            assert!(
+                page.lines().any(|found| found == line),
+                "`{line}` is not in\n{page}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_every_figure_once_and_by_the_rules() {
+        let page = Metrics::default().render();
+        let mut names = BTreeSet::new();
+        for line in page.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').expect("a name and a kind");
+            assert!(names.insert(name), "{name} is there twice");
+            assert!(name.starts_with("soros_"), "{name}");
+            assert_eq!(
+                name.ends_with("_total"),
+                kind == "counter",
+                "{name} is a {kind}"
+            );
+        }
+        assert_eq!(names.len(), page.matches("# HELP ").count());
+    }
+}
