@@ -123,3 +123,6 @@ async fn refuse<Io: Duplex>(mut io: Io) -> std::io::Result<()> {
     while io.read(&mut buffer).await? > 0 {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
