@@ -11,6 +11,8 @@ pub mod delays;
 pub mod forward;
 pub mod node_clock;
 pub mod partitions;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use crate::store::commit::{CommitError, Committer};
@@ -27,7 +29,7 @@ use soros_core::place::Place;
 use soros_core::replica::{Quorum, Standing};
 use soros_core::write::Resolved;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use wire::Wire;
 
@@ -230,6 +232,6 @@ impl Peer {
     /// process started; alone it has nobody to ask.
     fn is_shown_believed(&self, place: Place, shown: &Shown) -> bool {
         let alone = self.others_of(place).is_empty();
-        alone || (shown.compared && shown.state.standing.is_trusted())
+        alone || (shown.compared.load(Ordering::Relaxed) && shown.state.standing.is_trusted())
     }
 }

@@ -60,7 +60,7 @@ impl Peer {
         self.sum_alarms.load(Ordering::Relaxed)
     }
 
-    async fn pass(&self) -> u64 {
+    pub(super) async fn pass(&self) -> u64 {
         let places: Vec<Place> = self
             .moments
             .load()
@@ -178,22 +178,29 @@ impl Peer {
         let (End::Merged { trusted }, Some(quorum)) = (end, self.quorum_of(place)) else {
             return End::Broken;
         };
-        let moment = self.moments.load_full();
-        let settled = moment
+        if self.is_suspect(place) {
+            let stand = Operation::Stand {
+                place,
+                peer,
+                trusted,
+                quorum,
+            };
+            if self.committer.commit(stand).await.is_err() {
+                return End::Broken;
+            }
+        }
+        if let Some(shown) = self.moments.load().shown(&place)
+            && (trusted || shown.state.standing.is_trusted())
+        {
+            shown.compared.store(true, Ordering::Relaxed);
+        }
+        end
+    }
+
+    fn is_suspect(&self, place: Place) -> bool {
+        let moment = self.moments.load();
+        moment
             .shown(&place)
-            .is_some_and(|shown| shown.state.standing.is_trusted() && (shown.compared || !trusted));
-        if settled {
-            return end;
-        }
-        let merged = Operation::Merged {
-            place,
-            peer,
-            trusted,
-            quorum,
-        };
-        match self.committer.commit(merged).await {
-            Ok(_) => end,
-            Err(_) => End::Broken,
-        }
+            .is_some_and(|shown| !shown.state.standing.is_trusted())
     }
 }

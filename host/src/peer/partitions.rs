@@ -16,6 +16,7 @@ use soros_core::replica::{self, Chunk, Found, Item, Outcome, Quorum, Replica, St
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// What is asked of a node's partitions.
@@ -64,8 +65,8 @@ pub enum Operation {
         /// What the sender had seen before its first range.
         clock: Clock,
     },
-    /// All that another replica held has been merged.
-    Merged {
+    /// All that another replica held has been merged: a suspect may stand otherwise now.
+    Stand {
         /// The partition.
         place: Place,
         /// The other replica.
@@ -113,7 +114,7 @@ pub struct Shown {
     /// What it has seen, and how it stands.
     pub state: State,
     /// Whether it has compared clocks with another replica since the process started.
-    pub compared: bool,
+    pub compared: Arc<AtomicBool>,
 }
 
 /// A consistent moment of all partitions: records and clocks that belong together.
@@ -153,7 +154,7 @@ pub type Moments = Arc<ArcSwap<Moment>>;
 pub struct Partitions {
     me: (NodeId, Incarnation),
     replicas: BTreeMap<Place, Replica>,
-    compared: BTreeSet<Place>,
+    compared: BTreeMap<Place, Arc<AtomicBool>>,
     touched: BTreeSet<Place>,
     moments: Moments,
 }
@@ -170,7 +171,7 @@ impl Partitions {
         let partitions = Partitions {
             me: (me, incarnation),
             replicas: BTreeMap::new(),
-            compared: BTreeSet::new(),
+            compared: BTreeMap::new(),
             touched: BTreeSet::new(),
             moments: moments.clone(),
         };
@@ -191,6 +192,7 @@ impl Partitions {
         for (place, mut replica) in opened {
             replica.save(batch);
             self.replicas.insert(place, replica);
+            self.compared.insert(place, Arc::default());
             self.touched.insert(place);
         }
         Ok(Answer::Done)
@@ -223,35 +225,11 @@ impl Partitions {
         change(replica).inspect_err(|_| *replica = before)
     }
 
-    fn merged(
-        &mut self,
-        batch: &mut Overlay<'_>,
-        place: Place,
-        (peer, trusted): (NodeId, bool),
-        quorum: Quorum,
-    ) -> Result<Answer, RecordError> {
-        let Some(replica) = self.replicas.get(&place) else {
-            return Ok(Answer::NotHeld);
-        };
-        let standing = replica
-            .state()
-            .standing
-            .after_merging(peer, trusted, quorum);
-        if trusted || standing.is_trusted() {
-            self.compared.insert(place);
-        }
-        self.change(place, |replica| {
-            replica.stand(standing);
-            replica.save(batch);
-            Ok(Answer::Done)
-        })
-    }
-
     fn show(&self, place: &Place, replica: &Replica) -> Arc<Shown> {
         Arc::new(Shown {
             layout: replica.layout(),
             state: replica.state().clone(),
-            compared: self.compared.contains(place),
+            compared: self.compared.get(place).cloned().unwrap_or_default(),
         })
     }
 }
@@ -277,7 +255,7 @@ impl Commits for Partitions {
                 }
                 Operation::Open(_)
                 | Operation::Join { .. }
-                | Operation::Merged { .. }
+                | Operation::Stand { .. }
                 | Operation::Remember { .. } => 0,
             }
     }
@@ -320,12 +298,20 @@ impl Commits for Partitions {
                 replica.save(batch);
                 Ok(Answer::Done)
             }),
-            Operation::Merged {
+            Operation::Stand {
                 place,
                 peer,
                 trusted,
                 quorum,
-            } => self.merged(batch, place, (peer, trusted), quorum),
+            } => self.change(place, |replica| {
+                let standing = replica
+                    .state()
+                    .standing
+                    .after_merging(peer, trusted, quorum);
+                replica.stand(standing);
+                replica.save(batch);
+                Ok(Answer::Done)
+            }),
             Operation::Remember {
                 place,
                 peer,

@@ -1,0 +1,414 @@
+//! These are three peers over stores in memory and a wire that can be cut.
+
+use super::partitions::Partitions;
+use super::wire::{Urgency, Wire, WireError};
+use super::{Identity, Maps, Parts, Peer, Policies};
+use crate::store::commit::{Committer, CommitterThread, Core};
+use crate::store::memory::Memory;
+use crate::store::{Space, Store};
+use futures_util::future::{BoxFuture, FutureExt};
+use soros_core::id::{BucketId, ClusterId, Incarnation, NodeId, NodeName};
+use soros_core::key::{Key, Partition, PartitionCount};
+use soros_core::map::bucket::BucketConfig;
+use soros_core::map::change::Change;
+use soros_core::map::founding::Founding;
+use soros_core::map::node::{self, RaftId, Role};
+use soros_core::map::placement::PlacementConfig;
+use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, Release};
+use soros_core::map::settings::Settings;
+use soros_core::map::table::Table;
+use soros_core::map::{Map, TokenKey};
+use soros_core::message::{Reply, Request};
+use soros_core::object::{Object, Value, Version};
+use soros_core::operation::{
+    Basis, Consistency, OperationError, ReadRequest, Target, WriteRequest,
+};
+use soros_core::place::{Entry, Place};
+use soros_core::write::Resolved;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+const PARTITIONS: u32 = 4;
+/// The bucket `default`, whose resolver is last-writer-wins, and one without a resolver.
+const RESOLVED: BucketId = BucketId(1);
+const PLAIN: BucketId = BucketId(2);
+
+struct FixedMap(Arc<Map>);
+
+impl Maps for FixedMap {
+    fn current(&self) -> Option<Arc<Map>> {
+        Some(self.0.clone())
+    }
+}
+
+/// Last-writer-wins as the core's oracle has it.
+struct LastWriterWins;
+
+impl Policies for LastWriterWins {
+    fn resolve_write(&self, _: &Map, _: &Target, object: &Object, new: &Version) -> Resolved {
+        let last = object.versions.values().max_by_key(|version| version.time);
+        match last {
+            Some(version) if new.time < version.time => Resolved::Merged(version.clone()),
+            _ => Resolved::KeepNew,
+        }
+    }
+}
+
+/// The peers that can be reached, and the pairs between which nothing passes.
+#[derive(Default)]
+struct Switch {
+    peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+    cut: Mutex<BTreeSet<NodeId>>,
+}
+
+struct SwitchWire(NodeId, Arc<Switch>);
+
+impl Wire for SwitchWire {
+    fn call(
+        &self,
+        to: NodeId,
+        request: &Request,
+        deadline: Instant,
+        _: Urgency,
+    ) -> BoxFuture<'static, Result<Reply, WireError>> {
+        let peer = self
+            .1
+            .peers
+            .lock()
+            .expect("no test panicked")
+            .get(&to)
+            .cloned();
+        let from = self.0;
+        match peer.filter(|_| self.is_reachable(to)) {
+            Some(peer) => {
+                // Through bytes and back, as between processes.
+                let bytes = soros_core::codec::Codec::to_bytes(request);
+                let request = soros_core::codec::Codec::from_bytes(&bytes).expect("a request");
+                let answer =
+                    tokio::spawn(async move { peer.answer(from, request, deadline).await });
+                answer
+                    .map(|reply| reply.map_err(|_| WireError::Unknown))
+                    .boxed()
+            }
+            None => std::future::ready(Err(WireError::NotSent)).boxed(),
+        }
+    }
+
+    fn is_reachable(&self, node: NodeId) -> bool {
+        let cut = self.1.cut.lock().expect("no test panicked");
+        !cut.contains(&node) && !cut.contains(&self.0)
+    }
+}
+
+struct Cluster {
+    switch: Arc<Switch>,
+    peers: Vec<Arc<Peer>>,
+    threads: Vec<CommitterThread<super::Operation, super::Answer>>,
+}
+
+fn node_name(number: u64) -> NodeName {
+    format!("n{number}").parse().expect("a name")
+}
+
+fn identity(number: u64) -> node::Identity {
+    node::Identity {
+        name: node_name(number),
+        incarnation: Incarnation(u128::from(number)),
+        raft: RaftId(number),
+        url: format!("http://127.0.0.1:{}", 7000 + number),
+        peer: format!("127.0.0.1:{}", 7100 + number),
+        zone: String::new(),
+        capacity: 1,
+        roles: BTreeSet::from([Role::Peer, Role::Authority]),
+        version: "0.1.0".to_owned(),
+    }
+}
+
+fn map() -> Map {
+    let ids: Vec<NodeId> = (1..=3)
+        .map(|number| NodeId::of(&node_name(number)))
+        .collect();
+    let count = PartitionCount::try_from(PARTITIONS).expect("a power of two");
+    let cells = Partition::all(count).flat_map(|_| ids.clone()).collect();
+    let release = Release {
+        digest: PluginDigest([0; 32]),
+        abi: "1".to_owned(),
+        size: 1,
+    };
+    let version: soros_core::map::plugin::PluginVersion =
+        "0.1.0".to_owned().try_into().expect("a version");
+    let plugin = |kind| Plugin {
+        kind,
+        releases: BTreeMap::from([(version.clone(), release.clone())]),
+        active: version.clone(),
+    };
+    let name = |text: &str| text.to_owned().try_into().expect("a plugin's name");
+    let founding = Founding {
+        cluster: ClusterId(1),
+        name: "test".to_owned(),
+        members: (1..=3).map(identity).collect(),
+        plugins: BTreeMap::from([
+            (name("lww"), plugin(PluginKind::Resolution)),
+            (name("balanced"), plugin(PluginKind::Placement)),
+        ]),
+        placement: PlacementConfig {
+            partitions: PARTITIONS,
+            ..PlacementConfig::default()
+        },
+        table: Table::new(count, 3, cells).expect("a table"),
+        settings: Settings::default(),
+        token_key: TokenKey([1; 32]),
+    };
+    let map = Map::found(&founding).expect("a map");
+    let config = BucketConfig {
+        resolver: None,
+        ..BucketConfig::default()
+    };
+    let bucket = "plain".parse().expect("a bucket's name");
+    map.apply(&Change::PutBucket {
+        name: bucket,
+        config,
+    })
+    .expect("a bucket")
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        let switch = Arc::new(Switch::default());
+        let maps: Arc<dyn Maps> = Arc::new(FixedMap(Arc::new(map())));
+        let (mut peers, mut threads) = (Vec::new(), Vec::new());
+        for number in 1..=3 {
+            let me = NodeId::of(&node_name(number));
+            let store: Arc<dyn Store> = Arc::new(Memory::new(number));
+            let view = store.snapshot(Space::Partitions).into();
+            let incarnation = Incarnation(u128::from(number));
+            let (partitions, moments) = Partitions::new(me, incarnation, view);
+            let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
+            let (committer, thread) = Committer::start(core, "committer").expect("a thread");
+            let parts = Parts {
+                committer,
+                moments,
+                wire: Arc::new(SwitchWire(me, switch.clone())),
+                maps: maps.clone(),
+                policies: Arc::new(LastWriterWins),
+            };
+            let raft = RaftId(number);
+            let identity = Identity {
+                node: me,
+                incarnation,
+                raft,
+                sound: true,
+            };
+            let peer = Peer::new(identity, parts);
+            switch
+                .peers
+                .lock()
+                .expect("no test panicked")
+                .insert(me, peer.clone());
+            peers.push(peer);
+            threads.push(thread);
+        }
+        for peer in &peers {
+            peer.adopt().await.expect("partitions");
+        }
+        let cluster = Cluster {
+            switch,
+            peers,
+            threads,
+        };
+        cluster.converge().await;
+        cluster
+    }
+
+    /// Lets every peer compare its partitions with the others' until none is behind.
+    async fn converge(&self) {
+        for _ in 0..20 {
+            let mut behind = 0;
+            for peer in &self.peers {
+                behind += peer.pass().await;
+            }
+            if behind == 0 {
+                return;
+            }
+        }
+        panic!("the peers did not converge");
+    }
+
+    fn cut(&self, peer: usize) {
+        self.switch
+            .cut
+            .lock()
+            .expect("no test panicked")
+            .insert(self.peers[peer].id());
+    }
+
+    fn heal(&self) {
+        self.switch.cut.lock().expect("no test panicked").clear();
+    }
+
+    async fn put(
+        &self,
+        peer: usize,
+        target: &Target,
+        value: Option<&str>,
+        basis: Basis,
+    ) -> Result<soros_core::operation::WriteAnswer, OperationError> {
+        let value = value.map(|text| Value {
+            bytes: text.as_bytes().into(),
+            content_type: "text/plain".to_owned(),
+            content_encoding: None,
+            meta: Vec::new(),
+        });
+        let (target, consistency) = (target.clone(), Consistency::Quorum);
+        self.peers[peer]
+            .write(WriteRequest {
+                target,
+                value,
+                basis,
+                consistency,
+            })
+            .await
+    }
+
+    async fn values(&self, peer: usize, target: &Target) -> Vec<String> {
+        let (target, consistency) = (target.clone(), Consistency::Quorum);
+        let answer = self.peers[peer]
+            .read(ReadRequest {
+                target,
+                consistency,
+            })
+            .await;
+        let object = answer.expect("a quorum").object;
+        let values = object
+            .versions
+            .into_values()
+            .filter_map(|version| version.value);
+        values
+            .map(|value| String::from_utf8_lossy(&value.bytes).into_owned())
+            .collect()
+    }
+
+    fn stop(self) {
+        for thread in self.threads {
+            thread.stop().expect("the committer ends");
+        }
+    }
+}
+
+fn target(bucket: BucketId, key: &str) -> Target {
+    let key = Key::try_from(key.as_bytes()).expect("a key");
+    let count = PartitionCount::try_from(PARTITIONS).expect("a power of two");
+    let placement = soros_core::id::PlacementId(1);
+    let place = Place {
+        placement,
+        partition: Partition::of(&key, count),
+    };
+    Target {
+        place,
+        entry: Entry { bucket, key },
+    }
+}
+
+#[tokio::test]
+async fn a_quorum_write_is_read_at_every_node_at_once() {
+    let cluster = Cluster::start().await;
+    let key = target(RESOLVED, "k");
+    for round in 0..30 {
+        let value = round.to_string();
+        cluster
+            .put(round % 3, &key, Some(&value), Basis::Unsaid)
+            .await
+            .expect("acknowledged");
+        for peer in 0..3 {
+            let values = cluster.values(peer, &key).await;
+            assert_eq!(values.last(), Some(&value), "at {peer}: {values:?}");
+        }
+    }
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_write_without_a_token_needs_one_where_nothing_resolves() {
+    let cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    let first = cluster
+        .put(0, &key, Some("a"), Basis::Unsaid)
+        .await
+        .expect("acknowledged");
+    assert!(!first.existed);
+    let refused = cluster.put(1, &key, Some("b"), Basis::Unsaid).await;
+    let Err(OperationError::ContextRequired { context }) = refused else {
+        panic!("{refused:?}");
+    };
+    cluster
+        .put(1, &key, Some("b"), Basis::Blind)
+        .await
+        .expect("a sibling");
+    assert_eq!(cluster.values(2, &key).await.len(), 2);
+    // The token named the first value only: the sibling stays.
+    cluster
+        .put(2, &key, Some("c"), Basis::Seen(context))
+        .await
+        .expect("acknowledged");
+    let values = BTreeSet::from_iter(cluster.values(0, &key).await);
+    assert_eq!(values, BTreeSet::from(["b".to_owned(), "c".to_owned()]));
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_replica_that_was_away_catches_up_and_deletes_leave_nothing() {
+    let cluster = Cluster::start().await;
+    cluster.cut(2);
+    let keys: Vec<Target> = (0..20)
+        .map(|number| target(RESOLVED, &format!("k{number}")))
+        .collect();
+    for key in &keys {
+        cluster
+            .put(0, key, Some("v"), Basis::Unsaid)
+            .await
+            .expect("two of three");
+    }
+    for key in &keys[..10] {
+        cluster
+            .put(1, key, None, Basis::Unsaid)
+            .await
+            .expect("two of three");
+    }
+    cluster.heal();
+    cluster.converge().await;
+    cluster.converge().await;
+    for peer in &cluster.peers {
+        let moment = peer.moment();
+        let live: u64 = moment
+            .places()
+            .map(|(_, shown)| shown.state.live_keys)
+            .sum();
+        let waiting: u64 = moment
+            .places()
+            .map(|(_, shown)| shown.state.unstripped)
+            .sum();
+        assert_eq!((live, waiting), (10, 0));
+        assert_eq!(peer.sum_alarms(), 0);
+    }
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn too_few_replicas_is_a_refusal_and_nothing_is_stored() {
+    let cluster = Cluster::start().await;
+    let key = target(RESOLVED, "k");
+    cluster.cut(1);
+    cluster.cut(2);
+    let refused = cluster.put(0, &key, Some("v"), Basis::Unsaid).await;
+    assert_eq!(
+        refused,
+        Err(OperationError::QuorumUnavailable {
+            reached: 1,
+            needed: 2
+        })
+    );
+    cluster.heal();
+    assert!(cluster.values(1, &key).await.is_empty());
+    cluster.stop();
+}
