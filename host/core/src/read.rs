@@ -256,3 +256,6 @@ impl Read {
 fn count(replicas: usize) -> u8 {
     u8::try_from(replicas).unwrap_or(u8::MAX)
 }
+
+#[cfg(test)]
+mod tests;

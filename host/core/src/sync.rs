@@ -270,3 +270,6 @@ pub fn compare(state: &State, digest: StateDigest) -> Answer {
         Answer::NotSame
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -610,3 +610,6 @@ fn unavailable(reached: usize, needed: usize) -> OperationError {
 fn count(replicas: usize) -> u8 {
     u8::try_from(replicas).unwrap_or(u8::MAX)
 }
+
+#[cfg(test)]
+mod tests;

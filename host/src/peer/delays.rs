@@ -65,7 +65,7 @@ mod tests {
         }
         assert_eq!(delays.hedge(), Duration::from_micros(LEAST_MICROS));
         for _ in 0..10_000 {
-            delays.observe(Duration::from_secs(60));
+            delays.observe(Duration::from_mins(1));
         }
         assert_eq!(delays.hedge(), Duration::from_micros(MOST_MICROS));
     }

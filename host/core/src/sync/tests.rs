@@ -1,0 +1,160 @@
+//! These are scripts of a round of anti-entropy: what arrives, and what follows.
+
+use super::*;
+use crate::dot::{Actor, Dot};
+use crate::id::{BucketId, Generation, Incarnation};
+use crate::key::Key;
+use crate::object::Object;
+use crate::replica::Standing;
+
+const PEER: NodeId = NodeId(2);
+
+fn dot(counter: u64) -> Dot {
+    let (incarnation, generation) = (Incarnation(1), Generation(1));
+    let node = PEER;
+    Actor {
+        node,
+        incarnation,
+        generation,
+    }
+    .dot(counter)
+}
+
+fn entry(key: &str) -> Entry {
+    let key = Key::try_from(key.as_bytes()).expect("a key");
+    let bucket = BucketId(1);
+    Entry { bucket, key }
+}
+
+fn state(dots: &[Dot], sum: u128) -> State {
+    let mut state = State::new(Standing::Trusted);
+    for dot in dots {
+        state.clock.add(*dot);
+    }
+    state.sum = Sum(sum);
+    state
+}
+
+fn difference(difference: Difference, other: &State) -> Event {
+    let (clock, sum) = (other.clock.clone(), other.sum);
+    Event::Answered(
+        Answer::Difference {
+            difference,
+            clock,
+            sum,
+        },
+        true,
+    )
+}
+
+fn item() -> Item {
+    Item {
+        entry: entry("k"),
+        object: Object::default(),
+        dots: vec![dot(1)],
+    }
+}
+
+/// A round that was told that clocks or sums differ.
+fn asking(own: &State) -> Sync {
+    let (mut sync, _) = Sync::new(PEER, own);
+    let effects = sync.step(Event::Answered(Answer::NotSame, true), own);
+    assert_eq!(effects, [Effect::AskDifference(own.clock.clone())]);
+    sync
+}
+
+#[test]
+fn equal_replicas_exchange_one_hash() {
+    let own = state(&[dot(1)], 5);
+    let (mut sync, effects) = Sync::new(PEER, &own);
+    let digest = StateDigest::of(&own);
+    assert_eq!(effects, [Effect::Compare(digest)]);
+    assert_eq!(compare(&own, digest), Answer::Same);
+    assert_eq!(compare(&state(&[dot(1)], 6), digest), Answer::NotSame);
+    assert_eq!(compare(&state(&[dot(2)], 5), digest), Answer::NotSame);
+    let effects = sync.step(Event::Answered(Answer::Same, true), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn merges_what_it_lacks_until_there_is_no_more() {
+    let own = state(&[], 0);
+    let mut sync = asking(&own);
+    let other = state(&[dot(1), dot(2)], 9);
+    let (items, more) = (vec![item()], true);
+    let event = difference(Difference::Items { items, more }, &other);
+    assert_eq!(sync.step(event, &own), [Effect::Merge(vec![item()])]);
+    let own = state(&[dot(1)], 3);
+    let effects = sync.step(Event::Merged, &own);
+    assert_eq!(effects, [Effect::AskDifference(own.clock.clone())]);
+    let (items, more) = (vec![item()], false);
+    sync.step(difference(Difference::Items { items, more }, &other), &own);
+    let effects = sync.step(Event::Merged, &other);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
+    let own = state(&[], 0);
+    let mut sync = asking(&own);
+    let start = state(&[dot(1)], 9);
+    let effects = sync.step(difference(Difference::LogTooShort, &start), &own);
+    let clocked = TransferKind::Clocked;
+    assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
+    let chunk = |dots: &[Dot], end| Chunk {
+        kind: clocked,
+        clock: state(dots, 0).clock,
+        objects: Vec::new(),
+        end,
+    };
+    let first = chunk(&[dot(1)], Some(entry("m")));
+    let effects = sync.step(Event::Answered(Answer::Chunk(first.clone()), true), &own);
+    assert_eq!(effects, [Effect::MergeChunk(None, first)]);
+    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), &own);
+    assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
+    // The sender has gone on meanwhile: what it has seen since was not compared.
+    let last = chunk(&[dot(1), dot(2)], None);
+    sync.step(Event::Answered(Answer::Chunk(last), true), &own);
+    let effects = sync.step(Event::ChunkMerged(None), &own);
+    assert_eq!(effects, [Effect::Join(start.clock.clone())]);
+    let effects = sync.step(Event::Joined, &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
+    let own = state(&[dot(1)], 1);
+    let mut sync = asking(&own);
+    let other = state(&[dot(1)], 2);
+    let effects = sync.step(difference(Difference::None, &other), &own);
+    let expected = [Effect::Alarm, Effect::AskChunk(TransferKind::Union, None)];
+    assert_eq!(effects, expected);
+}
+
+#[test]
+fn having_seen_more_than_the_other_is_no_alarm() {
+    let own = state(&[dot(1), dot(2)], 1);
+    let mut sync = asking(&own);
+    let other = state(&[dot(1)], 2);
+    let effects = sync.step(difference(Difference::None, &other), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn one_doubtful_answer_makes_the_round_doubtful() {
+    let own = state(&[], 0);
+    let (mut sync, _) = Sync::new(PEER, &own);
+    sync.step(Event::Answered(Answer::NotSame, false), &own);
+    let effects = sync.step(difference(Difference::None, &own), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: false })]);
+}
+
+#[test]
+fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
+    let own = state(&[], 0);
+    let (mut sync, _) = Sync::new(PEER, &own);
+    assert_eq!(sync.step(Event::Failed, &own), [Effect::End(End::Broken)]);
+    let mut sync = asking(&own);
+    let effects = sync.step(Event::Answered(Answer::Same, true), &own);
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+}

@@ -1,0 +1,276 @@
+//! These are scripts of a write: what arrives, and what follows.
+
+use super::*;
+use crate::dot::Actor;
+use crate::id::{BucketId, Generation, Incarnation, PlacementId};
+use crate::key::{Key, Partition};
+use crate::object::Value;
+use crate::place::{Entry, Place};
+
+const ME: NodeId = NodeId(1);
+const SECOND: NodeId = NodeId(2);
+const THIRD: NodeId = NodeId(3);
+
+fn target() -> Target {
+    let place = Place {
+        placement: PlacementId(1),
+        partition: Partition::from_wire(0),
+    };
+    let key = Key::try_from(&b"k"[..]).expect("a key");
+    let bucket = BucketId(1);
+    Target {
+        place,
+        entry: Entry { bucket, key },
+    }
+}
+
+fn dot(node: NodeId, counter: u64) -> Dot {
+    let (incarnation, generation) = (Incarnation(1), Generation(1));
+    Actor {
+        node,
+        incarnation,
+        generation,
+    }
+    .dot(counter)
+}
+
+fn value(text: &str) -> Value {
+    Value {
+        bytes: text.as_bytes().into(),
+        content_type: "text/plain".to_owned(),
+        content_encoding: None,
+        meta: Vec::new(),
+    }
+}
+
+fn version(text: &str, time: u64) -> Version {
+    let (time, value) = (Time(time), Some(value(text)));
+    Version { time, value }
+}
+
+fn object(versions: &[(Dot, Version)]) -> Object {
+    let mut object = Object::default();
+    for (dot, version) in versions {
+        object.add(*dot, version.clone());
+    }
+    object
+}
+
+fn written(dots: &[Dot], object: Object, beside: u64) -> Outcome {
+    Outcome::Written(Written {
+        dot: dots[0],
+        dots: dots.to_vec(),
+        object,
+        found: Found {
+            live: false,
+            beside: Time(beside),
+        },
+    })
+}
+
+fn begin(resolver: bool, basis: Basis, reachable: &[NodeId]) -> (Write, Vec<Effect>) {
+    let with = Coordination {
+        me: ME,
+        replicas: vec![ME, SECOND, THIRD],
+        reachable: reachable.iter().copied().collect(),
+        resolver,
+        versions_max: 128,
+    };
+    let request = WriteRequest {
+        target: target(),
+        value: Some(value("new")),
+        basis,
+        consistency: Consistency::Quorum,
+    };
+    Write::new(request, with)
+}
+
+fn step(write: &mut Write, event: Event) -> Vec<Effect> {
+    write.step(event, &Clock::default())
+}
+
+/// A write with a resolver that has stored its first version at time 10 and sent it.
+fn spreading() -> Write {
+    let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
+    let stored = object(&[(dot(ME, 1), version("new", 10))]);
+    let sent = step(&mut write, Event::Stored(written(&[dot(ME, 1)], stored, 0)));
+    assert!(matches!(
+        sent[..],
+        [Effect::Send(SECOND, ..), Effect::Send(THIRD, ..)]
+    ));
+    write
+}
+
+#[test]
+fn answers_once_a_quorum_has_it_with_exactly_its_own_dot() {
+    let mut write = spreading();
+    let effects = step(&mut write, Event::Acknowledged(SECOND, Found::default()));
+    let [Effect::Answer(Ok(answer))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(answer.context, DotSet::of(dot(ME, 1)));
+    assert_eq!(
+        answer.achieved,
+        Achieved {
+            reached: 2,
+            replicas: 3
+        }
+    );
+    assert!(!answer.existed);
+    assert!(step(&mut write, Event::Expired).is_empty());
+}
+
+#[test]
+fn an_acknowledgement_that_comes_twice_counts_once() {
+    let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
+    let stored = object(&[(dot(ME, 1), version("new", 10))]);
+    step(&mut write, Event::Stored(written(&[dot(ME, 1)], stored, 0)));
+    let own = step(&mut write, Event::Acknowledged(ME, Found::default()));
+    assert!(own.is_empty() && !write.is_answered());
+}
+
+#[test]
+fn is_refused_before_anything_is_stored_when_too_few_can_be_reached() {
+    let (write, effects) = begin(true, Basis::Unsaid, &[ME]);
+    let refused = OperationError::QuorumUnavailable {
+        reached: 1,
+        needed: 2,
+    };
+    assert_eq!(effects, [Effect::Answer(Err(refused))]);
+    assert!(write.is_answered());
+}
+
+#[test]
+fn is_unknown_once_stored_and_too_few_are_left() {
+    let mut write = spreading();
+    assert!(step(&mut write, Event::Failed(SECOND)).is_empty());
+    let unknown = OperationError::OutcomeUnknown {
+        reached: 1,
+        needed: 2,
+    };
+    let effects = step(&mut write, Event::Failed(THIRD));
+    assert_eq!(effects, [Effect::Answer(Err(unknown))]);
+}
+
+#[test]
+fn is_unknown_when_time_is_up_after_it_was_handed_to_the_store() {
+    let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
+    let effects = step(&mut write, Event::Expired);
+    assert!(matches!(
+        effects[..],
+        [Effect::Answer(Err(OperationError::OutcomeUnknown { .. }))]
+    ));
+}
+
+#[test]
+fn is_minted_again_above_a_later_version_that_a_replica_holds() {
+    let mut write = spreading();
+    let found = Found {
+        live: true,
+        beside: Time(50),
+    };
+    let effects = step(&mut write, Event::Acknowledged(SECOND, found));
+    assert_eq!(effects, [Effect::Tick(Time(50))]);
+    let effects = step(&mut write, Event::Ticked(Time(51)));
+    let [Effect::Store(store)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(store.version, version("new", 51));
+    assert_eq!(
+        store.context,
+        DotSet::of(dot(ME, 1)),
+        "it covers its first dot"
+    );
+    let stored = object(&[(dot(ME, 2), version("new", 51))]);
+    step(&mut write, Event::Stored(written(&[dot(ME, 2)], stored, 0)));
+    let effects = step(&mut write, Event::Acknowledged(THIRD, found));
+    let [Effect::Answer(Ok(answer))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert!(answer.existed, "a replica held a live version");
+    assert!(answer.context.has(&dot(ME, 1)) && answer.context.has(&dot(ME, 2)));
+}
+
+#[test]
+fn puts_what_it_does_not_supersede_to_the_resolver_and_names_only_its_own_dot() {
+    let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    let there = object(&[(dot(SECOND, 7), version("old", 5))]);
+    let effects = step(&mut write, Event::Looked(ME, there.clone(), Time(10)));
+    assert_eq!(
+        effects,
+        [Effect::Resolve(there.clone(), version("new", 10))]
+    );
+    let merged = version("old+new", 10);
+    let effects = step(
+        &mut write,
+        Event::Resolved(Resolved::Merged(merged.clone())),
+    );
+    let [Effect::Store(store)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(
+        store.siblings,
+        Resolution::Merge(there.dots(), merged.clone())
+    );
+    let stored = object(&[(dot(ME, 2), merged)]);
+    let dots = [dot(ME, 1), dot(ME, 2)];
+    step(&mut write, Event::Stored(written(&dots, stored, 0)));
+    let effects = step(&mut write, Event::Acknowledged(SECOND, Found::default()));
+    let [Effect::Answer(Ok(answer))] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(answer.context, DotSet::of(dot(ME, 1)));
+}
+
+#[test]
+fn asks_the_resolver_again_when_the_versions_have_moved_and_gives_up_after_a_few_times() {
+    let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    let there = object(&[(dot(SECOND, 7), version("old", 5))]);
+    for _ in 0..RESOLUTIONS_MAX {
+        let effects = step(&mut write, Event::Looked(ME, there.clone(), Time(10)));
+        assert!(matches!(effects[..], [Effect::Resolve(..)]));
+        step(&mut write, Event::Resolved(Resolved::KeepNew));
+        let effects = step(&mut write, Event::Stored(Outcome::Moved(there.clone())));
+        assert_eq!(effects, [Effect::Look(ME)]);
+    }
+    let effects = step(&mut write, Event::Looked(ME, there, Time(10)));
+    let [Effect::Store(store)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(store.siblings, Resolution::Keep, "it is kept as a sibling");
+}
+
+#[test]
+fn without_a_resolver_a_live_key_asks_for_a_token() {
+    let (mut write, effects) = begin(false, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    assert_eq!(effects, [Effect::Look(ME), Effect::Look(SECOND)]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(1)));
+    let there = object(&[(dot(SECOND, 7), version("old", 5))]);
+    let effects = step(&mut write, Event::Looked(SECOND, there, Time(6)));
+    let context = DotSet::of(dot(SECOND, 7));
+    let refused = OperationError::ContextRequired { context };
+    assert_eq!(effects, [Effect::Answer(Err(refused))]);
+}
+
+#[test]
+fn without_a_resolver_another_replica_is_read_when_one_fails() {
+    let (mut write, _) = begin(false, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    let effects = step(&mut write, Event::Failed(SECOND));
+    assert_eq!(effects, [Effect::Look(THIRD)]);
+}
+
+#[test]
+fn a_token_supersedes_exactly_what_it_names() {
+    let seen = DotSet::of(dot(SECOND, 7));
+    let (mut write, effects) = begin(false, Basis::Seen(seen.clone()), &[ME, SECOND, THIRD]);
+    assert_eq!(effects, [Effect::Look(ME)]);
+    let effects = step(&mut write, Event::Looked(ME, Object::default(), Time(1)));
+    let [Effect::Store(store)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(store.context, seen);
+    assert_eq!(store.siblings, Resolution::Keep);
+}
