@@ -5,6 +5,7 @@
 //! disk, the wire, the clock and the policies that its machines ask for.
 
 pub mod answer;
+pub mod api;
 pub mod converge;
 pub mod coordinate;
 pub mod delays;
