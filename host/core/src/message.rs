@@ -4,6 +4,8 @@
 use crate::clock::Clock;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
+use crate::epoch::Epoch;
+use crate::id::BucketId;
 use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX, MESSAGE_BYTES_MAX};
 use crate::object::{Object, ObjectDigest};
 use crate::operation::{
@@ -64,6 +66,13 @@ pub enum Request {
         /// Where to start; none is the first.
         from: Option<Entry>,
     },
+    /// Whether it holds a live key of a bucket, asked of nodes that serve under this epoch.
+    Survey {
+        /// The bucket's incarnation.
+        bucket: BucketId,
+        /// The epoch in which the bucket is closing.
+        epoch: Epoch,
+    },
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// A message of the membership protocol, opaque here. It has no reply.
@@ -85,6 +94,8 @@ pub enum Reply {
     Read(Result<ReadAnswer, OperationError>),
     /// An answer of anti-entropy, and whether the replica's silence can be believed.
     Sync(Answer, bool),
+    /// Whether it holds a live key of the bucket.
+    Surveyed(bool),
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// The request was not carried out, and nothing was stored.
@@ -190,6 +201,11 @@ impl Codec for Request {
                 writer.u8(9);
                 writer.bytes(bytes);
             }
+            Request::Survey { bucket, epoch } => {
+                writer.u8(10);
+                writer.u64(bucket.0);
+                writer.u64(epoch.0);
+            }
         }
     }
 
@@ -226,6 +242,10 @@ impl Codec for Request {
             },
             8 => Request::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             9 => Request::Membership(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
+            10 => Request::Survey {
+                bucket: BucketId(reader.u64()?),
+                epoch: Epoch(reader.u64()?),
+            },
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
     }
@@ -269,6 +289,10 @@ impl Codec for Reply {
                 writer.u8(8);
                 refusal.encode(writer);
             }
+            Reply::Surveyed(has_keys) => {
+                writer.u8(9);
+                writer.u8(u8::from(*has_keys));
+            }
         }
     }
 
@@ -283,6 +307,7 @@ impl Codec for Reply {
             6 => Reply::Sync(Answer::decode(reader)?, reader.u8()? != 0),
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
+            9 => Reply::Surveyed(reader.u8()? != 0),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }
