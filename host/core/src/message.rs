@@ -54,8 +54,10 @@ pub enum Request {
     Difference {
         /// The partition.
         place: Place,
-        /// What the asker has seen.
+        /// The dots that need no answer.
         clock: Clock,
+        /// Whether the asker has seen all of them; else they were compared, and are not seen yet.
+        seen: bool,
     },
     /// Its objects from an entry on.
     Chunk {
@@ -182,10 +184,11 @@ impl Codec for Request {
                 place.encode(writer);
                 writer.u128(digest.0);
             }
-            Request::Difference { place, clock } => {
+            Request::Difference { place, clock, seen } => {
                 writer.u8(6);
                 place.encode(writer);
                 clock.encode(writer);
+                writer.u8(u8::from(*seen));
             }
             Request::Chunk { place, kind, from } => {
                 writer.u8(7);
@@ -234,6 +237,7 @@ impl Codec for Request {
             6 => Request::Difference {
                 place: Place::decode(reader)?,
                 clock: Clock::decode(reader)?,
+                seen: reader.u8()? != 0,
             },
             7 => Request::Chunk {
                 place: Place::decode(reader)?,

@@ -38,7 +38,9 @@ impl Peer {
                 Ok(Reply::Read(self.coordinate_read(request, deadline).await))
             }
             Request::Compare { place, digest } => self.on_compare(from, place, digest),
-            Request::Difference { place, clock } => self.on_difference(from, place, clock),
+            Request::Difference { place, clock, seen } => {
+                self.on_difference((from, seen), place, clock)
+            }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
@@ -110,7 +112,12 @@ impl Peer {
         Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
     }
 
-    fn on_difference(&self, from: NodeId, place: Place, clock: Clock) -> Result<Reply, Refusal> {
+    fn on_difference(
+        &self,
+        (from, seen): (NodeId, bool),
+        place: Place,
+        clock: Clock,
+    ) -> Result<Reply, Refusal> {
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
@@ -118,7 +125,9 @@ impl Peer {
             .difference(&clock, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
         let (own, sum) = (shown.state.clock.clone(), shown.state.sum);
-        self.remember(from, place, clock);
+        if seen {
+            self.remember(from, place, clock);
+        }
         let answer = sync::Answer::Difference {
             difference,
             clock: own,
