@@ -2,11 +2,341 @@
 //! the spread of maps to all nodes, and the HTTP calls that read and change the map.
 //!
 //! Nodes with the authority role run a member of the Raft group; of those some vote. Every other
-//! node forwards changes to the leader and takes maps from whoever has a newer one.
+//! node forwards changes to the leader and takes maps from whoever has a newer one. Nothing here
+//! waits for the authority to serve data: with all of it down, the last map stays in force.
 
+pub mod bootstrap;
+pub mod command;
+pub mod keeper;
 pub mod log;
+pub mod member;
 pub mod raft;
 pub mod record;
 pub mod state;
+pub mod wire;
+
+mod answer;
+mod chores;
+mod deletion;
+mod follow;
+mod forward;
+mod lead;
+mod spread;
+mod start;
+mod transport;
+mod twin;
+mod voters;
+
 #[cfg(test)]
 mod tests;
+
+use crate::network::BoxFuture;
+use crate::store::Store;
+use bootstrap::BootstrapError;
+use bytes::Bytes;
+use command::{Command, CommandError, Done, Proposed};
+use keeper::{KeeperError, MapKeeper};
+use member::{Member, RaftIdError};
+use soros_core::epoch::Epoch;
+use soros_core::id::{BucketId, BucketName, NodeId, NodeName};
+use soros_core::map::Map;
+use soros_core::map::change::ChangeError;
+use soros_core::map::node::{Identity, Role};
+use soros_core::map::plugin::{Plugin, PluginKind, PluginName, PolicyUse};
+use soros_core::map::problem::ConfigProblem;
+use soros_core::map::table::Table;
+use soros_core::policy::topology::Snapshot;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use wire::{Leadership, Wire};
+
+/// Asks placement policies for tables, and all policies whether they take a configuration.
+pub trait Planner: Send + Sync + 'static {
+    /// Whether the active version of the policy takes its configuration.
+    fn check<'a>(
+        &'a self,
+        kind: PluginKind,
+        policy: &'a PolicyUse,
+    ) -> BoxFuture<'a, Result<(), PlanError>>;
+
+    /// A table for `now`, with few moves from `before`.
+    fn plan<'a>(
+        &'a self,
+        policy: &'a PolicyUse,
+        now: Snapshot,
+        before: Option<&'a Table>,
+    ) -> BoxFuture<'a, Result<Table, PlanError>>;
+}
+
+/// Why a policy could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// It does not take its configuration.
+    #[error("the policy does not take its configuration")]
+    BadConfig(Vec<ConfigProblem>),
+    /// It could not be asked, or had no answer; this says why.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Finds out whether a closing bucket has keys.
+pub trait BucketCheck: Send + Sync + 'static {
+    /// Asks the replicas of every partition of the bucket, under `map`, in which it is closing.
+    fn has_keys<'a>(
+        &'a self,
+        name: &'a BucketName,
+        id: BucketId,
+        map: Arc<Map>,
+    ) -> BoxFuture<'a, Emptiness>;
+}
+
+/// What is known of a bucket's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptiness {
+    /// In every partition a quorum of the replicas has adopted the map, and none has a live key.
+    Empty,
+    /// A replica has a live key.
+    HasKeys,
+    /// Neither could be found out.
+    Unknown,
+}
+
+/// Knows which nodes are alive.
+pub trait Liveness: Send + Sync + 'static {
+    /// Whether `node` is believed to be alive.
+    fn is_alive(&self, node: NodeId) -> bool;
+}
+
+/// How a node comes into a cluster when it has no map yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It is one of these founding members: the addresses of their peer listeners.
+    Bootstrap(Vec<String>),
+    /// It comes into the cluster of the node at this address.
+    Join(String),
+    /// It does not: it must have a map.
+    Known,
+}
+
+/// What the first map is made of beside its members.
+#[derive(Clone, Debug)]
+pub struct First {
+    /// What the operator calls the cluster.
+    pub name: String,
+    /// The plugins that ship.
+    pub plugins: BTreeMap<PluginName, Plugin>,
+}
+
+/// All that a node's authority is built of.
+pub struct Parts {
+    /// Who this node is; its member id is the one that [`member::raft_id`] read.
+    pub identity: Identity,
+    /// How it comes into a cluster.
+    pub entry: Entry,
+    /// What it would found a cluster with.
+    pub first: First,
+    /// Its disk.
+    pub store: Arc<dyn Store>,
+    /// Its way to other nodes.
+    pub wire: Arc<dyn Wire>,
+    /// Its policies.
+    pub planner: Arc<dyn Planner>,
+    /// Its way to find out whether a bucket has keys.
+    pub buckets: Arc<dyn BucketCheck>,
+    /// What it knows of other nodes' lives.
+    pub liveness: Arc<dyn Liveness>,
+}
+
+/// Why a node cannot go on. Its process ends and says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It has no map and was not told where to find one.
+    #[error("this node knows no cluster: start it with --bootstrap or --join")]
+    NoCluster,
+    /// The founding members do not fit together.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// A living node has its identity.
+    #[error("a living node is called `{0}` already: stop it, or choose another name")]
+    IdentityInUse(NodeName),
+    /// Another process has taken its identity.
+    #[error("another process has come in as `{0}`: this one stops")]
+    Superseded(NodeName),
+    /// The cluster does not take it.
+    #[error("the cluster does not take this node: {0}")]
+    Refused(ChangeError),
+}
+
+/// Why a node's authority could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its map could not be read.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// Its member id could not be read.
+    #[error(transparent)]
+    RaftId(#[from] RaftIdError),
+    /// Its identity has another member id than its disk.
+    #[error("the node's identity has another member id than its disk")]
+    OtherMember,
+}
+
+/// How many hints about other nodes' epochs may wait.
+const HINTS_MAX: usize = 256;
+
+/// The authority's role of a node.
+pub struct Authority {
+    inner: Arc<Inner>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What all parts of the role share.
+struct Inner {
+    parts: Parts,
+    keeper: Arc<MapKeeper>,
+    /// This node's member of the Raft group, if it has the authority role.
+    member: Option<Member>,
+    /// Held while the leader makes a change of the map it has just read.
+    turn: tokio::sync::Mutex<()>,
+    /// Buckets of which this node, as the leader, is finding out whether they are empty.
+    deleting: Mutex<BTreeSet<BucketName>>,
+    /// Who led when last heard.
+    leader_hint: Mutex<Option<NodeId>>,
+    /// Epochs that other nodes showed.
+    hints: mpsc::Sender<(NodeId, Epoch)>,
+    failure: watch::Sender<Option<Failure>>,
+}
+
+impl Authority {
+    /// Starts the role: it serves under the map on disk at once, and finds or founds its cluster
+    /// behind it.
+    ///
+    /// # Errors
+    /// [`StartError`] when the disk fails.
+    pub async fn start(parts: Parts) -> Result<Authority, StartError> {
+        if member::raft_id(&parts.store).await? != parts.identity.raft {
+            return Err(StartError::OtherMember);
+        }
+        let keeper = MapKeeper::open(parts.identity.clone(), Arc::clone(&parts.store))?;
+        let member = parts.identity.has(Role::Authority).then(|| {
+            Member::new(
+                parts.identity.raft,
+                Arc::clone(&parts.store),
+                Arc::clone(&parts.wire),
+            )
+        });
+        let (hints, hinted) = mpsc::channel(HINTS_MAX);
+        let inner = Arc::new(Inner {
+            parts,
+            keeper: Arc::new(keeper),
+            member,
+            turn: tokio::sync::Mutex::default(),
+            deleting: Mutex::default(),
+            leader_hint: Mutex::default(),
+            hints,
+            failure: watch::Sender::new(None),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(start::run_member(Arc::clone(&inner)));
+        tasks.spawn(start::come_in(Arc::clone(&inner)));
+        tasks.spawn(follow::watch_maps(Arc::clone(&inner)));
+        tasks.spawn(follow::catch_up(Arc::clone(&inner), hinted));
+        tasks.spawn(chores::run(Arc::clone(&inner)));
+        Ok(Authority {
+            inner,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// The map as this node knows it.
+    #[must_use]
+    pub fn keeper(&self) -> &Arc<MapKeeper> {
+        &self.inner.keeper
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.inner.parts.identity
+    }
+
+    /// Waits until this node cannot go on.
+    pub async fn failed(&self) -> Failure {
+        let mut failures = self.inner.failure.subscribe();
+        match failures
+            .wait_for(Option::is_some)
+            .await
+            .map(|failure| failure.clone())
+        {
+            Ok(Some(failure)) => failure,
+            // The sender lives as long as this role.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Answers what another node asked through its [`Wire`].
+    pub async fn on_request(&self, request: &[u8]) -> Bytes {
+        answer::answer(&self.inner, request).await
+    }
+
+    /// Another node showed its epoch: who is behind catches up. Never waits.
+    pub fn on_epoch(&self, from: NodeId, epoch: Epoch) {
+        if epoch != self.inner.keeper.epoch() {
+            // A hint lost among many comes again with the next message.
+            let _ = self.inner.hints.try_send((from, epoch));
+        }
+    }
+
+    /// Has the map changed, by whoever leads.
+    ///
+    /// # Errors
+    /// [`CommandError`] says whether anything was changed.
+    pub async fn propose(
+        &self,
+        command: Command,
+        only_at: Option<Epoch>,
+    ) -> Result<Done, CommandError> {
+        forward::propose(&self.inner, Proposed { command, only_at }).await
+    }
+
+    /// Who leads and who votes, as far as this node can find out at once.
+    pub async fn leadership(&self) -> Leadership {
+        forward::leadership(&self.inner).await
+    }
+
+    /// Stops the role.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *locked(&self.tasks));
+        tasks.shutdown().await;
+        if let Some(member) = &self.inner.member {
+            member.stop().await;
+        }
+    }
+}
+
+impl Inner {
+    fn id(&self) -> NodeId {
+        self.parts.identity.id()
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        &*self.parts.wire
+    }
+
+    /// The node cannot go on. The first reason counts.
+    fn fail(&self, failure: Failure) {
+        tracing::error!(%failure, "this node cannot go on");
+        self.failure.send_if_modified(|reason| {
+            let first = reason.is_none();
+            reason.get_or_insert(failure);
+            first
+        });
+    }
+}
+
+/// What is behind `mutex`; a thread that panicked while it held it left it sound.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -19,7 +19,7 @@ const UNSAFE: [(&str, &str); 2] = [
     ("sdk/", "generated bindings and `export!`"),
 ];
 /// What the first lines of a file that a program wrote say.
-const GENERATED: [&str; 2] = ["@generated", "written by wit-bindgen"];
+const GENERATED: &str = "@generated";
 
 /// Lines, functions and the file itself are not longer than they may be.
 pub(crate) fn too_long(file: &File) -> Vec<Fault> {
@@ -40,8 +40,10 @@ pub(crate) fn too_long(file: &File) -> Vec<Fault> {
 }
 
 fn is_generated(file: &File) -> bool {
-    let says = |line: &str| GENERATED.iter().any(|mark| line.contains(mark));
-    file.text.lines().take(5).any(says)
+    file.text
+        .lines()
+        .take(5)
+        .any(|line| line.contains(GENERATED))
 }
 
 fn wide_lines(path: &str, lines: &[&str]) -> Vec<Fault> {

@@ -24,17 +24,12 @@ openraft::declare_raft_types!(
 pub struct Voter {
     /// The node it runs on.
     pub node: NodeId,
-    /// Where that node's peer listener was when it became a member; the map may know better.
-    pub peer: String,
 }
 
 /// A member nobody knows; openraft's own tests make such.
 impl Default for Voter {
     fn default() -> Voter {
-        Voter {
-            node: NodeId(0),
-            peer: String::new(),
-        }
+        Voter { node: NodeId(0) }
     }
 }
 
@@ -90,6 +85,8 @@ pub fn config() -> Result<Arc<Config>, openraft::ConfigError> {
         // A member cut off from the others does not raise the term until it could win: when it
         // comes back it does not unseat a leader that works.
         enable_pre_vote: Some(true),
+        // A leader whose disk fails it again and again must not lead again at each start.
+        enable_leader_restore: Some(false),
         ..Config::default()
     };
     config.validate().map(Arc::new)

@@ -1,3 +1,9 @@
-//! These are the authority's tests.
+//! These are the authority's tests: storage by openraft's own suite, and small clusters over a wire
+//! in memory, under a clock that only moves when all wait.
 
+mod cluster;
+mod commands;
+mod failures;
+mod founding;
+mod spreading;
 mod storage;

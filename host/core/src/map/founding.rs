@@ -46,7 +46,7 @@ impl Map {
     /// Never: `default` is a name.
     pub fn found(founding: &Founding) -> Result<Map, ChangeError> {
         let epoch = Epoch::NONE.next();
-        let nodes = founding_nodes(founding)?;
+        let nodes = founding_nodes(&founding.members)?;
         let config = &founding.placement;
         config.check().map_err(ChangeError::BadConfig)?;
         check_table(&nodes, config, &founding.table)?;
@@ -77,12 +77,16 @@ impl Map {
     }
 }
 
-fn founding_nodes(founding: &Founding) -> Result<BTreeMap<NodeId, Node>, ChangeError> {
-    if NODES_MAX < founding.members.len() {
+/// The nodes of a first map.
+///
+/// # Errors
+/// [`ChangeError`] when there are too many, one is out of its limits or two have one id.
+pub fn founding_nodes(members: &[Identity]) -> Result<BTreeMap<NodeId, Node>, ChangeError> {
+    if NODES_MAX < members.len() {
         return Err(ChangeError::TooManyNodes);
     }
     let mut nodes = BTreeMap::new();
-    for identity in &founding.members {
+    for identity in members {
         identity.check().map_err(ChangeError::BadConfig)?;
         let node = Node {
             state: NodeState::Active,

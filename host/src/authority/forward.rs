@@ -1,0 +1,163 @@
+//! This is how a command finds the leader from any node, and how any node learns who leads.
+
+use super::command::{CommandError, Done, Proposed};
+use super::lead::carry_out;
+use super::member::Running;
+use super::wire::{Answer, Leadership, Request, To, WireError, ask};
+use super::{Inner, locked};
+use openraft::async_runtime::WatchReceiver;
+use soros_core::id::NodeId;
+use soros_core::map::Map;
+use soros_core::map::node::Role;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a command looks for a leader: longer than an election takes.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a command waits before it looks again.
+const SEARCH_PAUSE: Duration = Duration::from_millis(100);
+/// How long the leader may take: to plan, to commit, to spread, and for a bucket's deletion twice.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node may take to say who leads.
+const LEADERSHIP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Has `proposed` carried out by whoever leads.
+///
+/// # Errors
+/// [`CommandError`] says whether anything was changed.
+pub(super) async fn propose(inner: &Arc<Inner>, proposed: Proposed) -> Result<Done, CommandError> {
+    let Some(map) = inner.keeper.map() else {
+        return Err(CommandError::NoLeader);
+    };
+    propose_under(inner, &map, proposed).await
+}
+
+/// As [`propose`], for a node that is not in the cluster yet and knows `map` only from another.
+///
+/// # Errors
+/// [`CommandError`] says whether anything was changed.
+pub(super) async fn propose_under(
+    inner: &Arc<Inner>,
+    map: &Map,
+    proposed: Proposed,
+) -> Result<Done, CommandError> {
+    let deadline = Instant::now() + SEARCH_TIMEOUT;
+    loop {
+        match propose_once(inner, map, &proposed).await {
+            Err(CommandError::NoLeader | CommandError::NotLeader { .. }) => {
+                if deadline < Instant::now() {
+                    return Err(CommandError::NoLeader);
+                }
+                sleep(SEARCH_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Asks this node itself, or else everyone who may lead, whoever is said to lead first.
+async fn propose_once(
+    inner: &Arc<Inner>,
+    map: &Map,
+    proposed: &Proposed,
+) -> Result<Done, CommandError> {
+    if inner.leading().is_some() {
+        return carry_out_to_the_end(inner, proposed.clone()).await;
+    }
+    let request = Request::Propose(Box::new(proposed.clone()));
+    let mut asked = BTreeSet::from([inner.id()]);
+    let mut candidates = candidates(inner, map);
+    while let Some(node) = candidates.pop_front() {
+        if !asked.insert(node) {
+            continue;
+        }
+        match ask(inner.wire(), &To::Node(node), &request, COMMAND_TIMEOUT).await {
+            Ok(Answer::Propose(Err(CommandError::NotLeader { leader }))) => {
+                candidates.extend(leader);
+                candidates.rotate_right(usize::from(leader.is_some()));
+            }
+            Ok(Answer::Propose(Err(CommandError::NoLeader)) | Answer::Refused)
+            | Err(WireError::NotSent) => {}
+            Ok(Answer::Propose(result)) => {
+                *locked(&inner.leader_hint) = Some(node);
+                return result;
+            }
+            Ok(_) | Err(WireError::Unknown) => return Err(CommandError::Unknown),
+        }
+    }
+    Err(CommandError::NoLeader)
+}
+
+/// Carries a command out even if whoever asked for it goes away: a change begun is brought to its
+/// end.
+pub(super) async fn carry_out_to_the_end(
+    inner: &Arc<Inner>,
+    proposed: Proposed,
+) -> Result<Done, CommandError> {
+    let inner = Arc::clone(inner);
+    let task = tokio::spawn(async move { carry_out(&inner, proposed).await });
+    task.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a change of the map broke off");
+        Err(CommandError::Unknown)
+    })
+}
+
+/// Who may lead: who is said to, then those with the authority role, the living first.
+fn candidates(inner: &Inner, map: &Map) -> VecDeque<NodeId> {
+    let said = inner.said_to_lead().or(*locked(&inner.leader_hint));
+    let able = map
+        .nodes()
+        .iter()
+        .filter(|(_, node)| node.identity.has(Role::Authority));
+    let mut able: Vec<NodeId> = able.map(|(&id, _)| id).collect();
+    able.sort_by_key(|&node| !inner.parts.liveness.is_alive(node));
+    said.into_iter().chain(able).collect()
+}
+
+impl Inner {
+    /// Who leads, as this node's own member knows.
+    pub(super) fn said_to_lead(&self) -> Option<NodeId> {
+        leadership_of(&*self.member.as_ref()?.running()?).leader
+    }
+}
+
+/// Who leads and who votes, as the member knows.
+pub(super) fn leadership_of(running: &Running) -> Leadership {
+    let metrics = running.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = metrics.membership_config.membership();
+    let node = |id| membership.get_node(&id).map(|voter| voter.node);
+    Leadership {
+        leader: metrics.current_leader.and_then(node),
+        term: metrics.current_term,
+        voters: membership.voter_ids().filter_map(node).collect(),
+    }
+}
+
+/// Who leads and who votes. A node that is no member asks those who may be; when none of them
+/// answers at once, nothing is known.
+pub(super) async fn leadership(inner: &Inner) -> Leadership {
+    let running = inner
+        .member
+        .as_ref()
+        .and_then(super::member::Member::running);
+    let own = running
+        .map(|running| leadership_of(&running))
+        .unwrap_or_default();
+    let Some(map) = inner.keeper.map().filter(|_| own.voters.is_empty()) else {
+        return own;
+    };
+    let living = |&node: &NodeId| node != inner.id() && inner.parts.liveness.is_alive(node);
+    for node in candidates(inner, &map).into_iter().filter(living) {
+        let to = To::Node(node);
+        let asked = ask(inner.wire(), &to, &Request::Leadership, LEADERSHIP_TIMEOUT);
+        if let Ok(Answer::Leadership(known)) = asked.await
+            && !known.voters.is_empty()
+        {
+            return known;
+        }
+    }
+    own
+}

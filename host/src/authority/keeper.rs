@@ -1,0 +1,166 @@
+//! This is the map as a node knows it: the newest it has seen, durable before anything is answered
+//! under it.
+//!
+//! A node takes maps from anyone of its cluster, and only newer ones. Before it has any map it
+//! takes one only if that names the node as it is now: as itself, in this life of its process.
+
+use super::record::{OpenError, commit, open, seal};
+use crate::store::{Space, Store, StoreError, Write};
+use arc_swap::ArcSwapOption;
+use soros_core::epoch::Epoch;
+use soros_core::id::ClusterId;
+use soros_core::map::Map;
+use soros_core::map::node::Identity;
+use soros_core::record::RecordError;
+use std::sync::Arc;
+use tokio::sync::{Mutex, watch};
+
+const MAP: &[u8] = b"map";
+
+/// A node's map.
+pub struct MapKeeper {
+    identity: Identity,
+    store: Arc<dyn Store>,
+    current: ArcSwapOption<Map>,
+    changes: watch::Sender<Option<Arc<Map>>>,
+    adopting: Mutex<()>,
+}
+
+/// Why a map was not adopted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// It is of another cluster.
+    #[error("the map is of cluster {0}, this node is in another")]
+    OtherCluster(ClusterId),
+    /// This node is in no cluster and the map does not name it as it is now.
+    #[error("the map does not name this node as it is now")]
+    NotNamed,
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a node's map could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The disk failed; the map may still be there.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl MapKeeper {
+    /// The map that lies in `store`, for the node called `identity`. A damaged one is none: the
+    /// node then finds its cluster again, as one that lost its disk does.
+    ///
+    /// # Errors
+    /// [`KeeperError`] when the disk fails.
+    pub fn open(identity: Identity, store: Arc<dyn Store>) -> Result<MapKeeper, KeeperError> {
+        let map = read(&*store)?.map(Arc::new);
+        Ok(MapKeeper {
+            identity,
+            store,
+            changes: watch::Sender::new(map.clone()),
+            current: ArcSwapOption::new(map),
+            adopting: Mutex::new(()),
+        })
+    }
+
+    /// The node's map, if it has one.
+    #[must_use]
+    pub fn map(&self) -> Option<Arc<Map>> {
+        self.current.load_full()
+    }
+
+    /// The epoch of the node's map; 0 without one.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.current
+            .load()
+            .as_ref()
+            .map(|map| map.epoch())
+            .unwrap_or_default()
+    }
+
+    /// Sees the map now and every later one, after it was adopted.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Map>>> {
+        self.changes.subscribe()
+    }
+
+    /// Whether the map names this node as it is now: with this life of its process.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.current
+            .load()
+            .as_ref()
+            .is_some_and(|map| self.names_me(map))
+    }
+
+    fn names_me(&self, map: &Map) -> bool {
+        map.node(self.identity.id())
+            .is_some_and(|node| node.identity == self.identity)
+    }
+
+    /// Takes a map that another node sent, if it is newer, and makes it durable before anybody
+    /// sees it. The answer is the epoch that is then in force here.
+    ///
+    /// # Errors
+    /// [`AdoptError`] when it is not for this node or the disk fails; the map stays as it was.
+    pub async fn accept(&self, map: Map) -> Result<Epoch, AdoptError> {
+        if self.current.load().is_none() && !self.names_me(&map) {
+            return Err(AdoptError::NotNamed);
+        }
+        self.adopt(Arc::new(map)).await
+    }
+
+    /// Takes a map from this node's own member of the authority, as [`MapKeeper::accept`] does.
+    ///
+    /// # Errors
+    /// [`AdoptError`] when it is of another cluster or the disk fails.
+    pub async fn adopt(&self, map: Arc<Map>) -> Result<Epoch, AdoptError> {
+        let _one_at_a_time = self.adopting.lock().await;
+        if let Some(current) = self.current.load().as_deref() {
+            if current.cluster() != map.cluster() {
+                return Err(AdoptError::OtherCluster(map.cluster()));
+            }
+            if map.epoch() <= current.epoch() {
+                return Ok(current.epoch());
+            }
+        }
+        let write = Write::put(Space::Node, MAP.to_vec(), seal(&*map));
+        commit(Arc::clone(&self.store), vec![write]).await?;
+        let epoch = map.epoch();
+        self.current.store(Some(Arc::clone(&map)));
+        self.changes.send_replace(Some(map));
+        tracing::info!(%epoch, "a map was adopted");
+        Ok(epoch)
+    }
+
+    /// Waits until the node has a map of at least `epoch`.
+    pub async fn reached(&self, epoch: Epoch) -> Arc<Map> {
+        let mut maps = self.subscribe();
+        let reached = |map: &Option<Arc<Map>>| map.as_ref().is_some_and(|map| epoch <= map.epoch());
+        match maps.wait_for(reached).await.map(|map| map.clone()) {
+            Ok(Some(map)) => map,
+            // The sender lives as long as the keeper, and the map is there when it is reached.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn read(store: &dyn Store) -> Result<Option<Map>, KeeperError> {
+    let damaged = |error: &dyn std::fmt::Display| {
+        tracing::error!(%error, "this node's map is damaged; it looks for its cluster");
+        Ok(None)
+    };
+    match store.snapshot(Space::Node).get(MAP) {
+        Ok(None) => Ok(None),
+        Ok(Some(record)) => match open(&record) {
+            Ok(map) => Ok(Some(map)),
+            Err(OpenError::Disk(error)) => Err(error.into()),
+            Err(error) => damaged(&error),
+        },
+        Err(RecordError::Damaged(what)) => damaged(&what),
+        Err(error) => Err(error.into()),
+    }
+}

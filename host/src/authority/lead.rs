@@ -1,0 +1,320 @@
+//! This is the leader's work: it makes a change of a command, on the newest map there is, and has
+//! it committed.
+//!
+//! One command at a time: what was planned on a map is proposed for that map only.
+
+use super::command::{Command, CommandError, Done, Keys, Proposed};
+use super::member::Running;
+use super::raft::{Types, Voter};
+use super::{Inner, PlanError, deletion, spread, twin};
+use openraft::ReadPolicy;
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use soros_core::epoch::Epoch;
+use soros_core::map::Map;
+use soros_core::map::bucket::BucketConfig;
+use soros_core::map::change::{Change, ChangeError, Proposal};
+use soros_core::map::node::Identity;
+use soros_core::map::placement::PlacementConfig;
+use soros_core::map::plugin::{PluginKind, PolicyUse};
+use soros_core::map::table::Table;
+use soros_core::policy::topology::Snapshot;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the leader tries to learn that it still leads.
+const LEADERSHIP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a change may take to be committed.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A change that was made.
+pub(super) struct Changed {
+    /// The map before it.
+    pub(super) before: Arc<Map>,
+    /// The map from which it is in force.
+    pub(super) after: Arc<Map>,
+}
+
+impl Inner {
+    /// This node's member of the Raft group, if it leads.
+    pub(super) fn leading(&self) -> Option<Arc<Running>> {
+        let running = self.member.as_ref()?.running()?;
+        running.raft.is_leader().then_some(running)
+    }
+}
+
+/// Carries `proposed` out, if this node leads.
+///
+/// # Errors
+/// [`CommandError`] says whether anything was changed.
+pub(super) async fn carry_out(
+    inner: &Arc<Inner>,
+    proposed: Proposed,
+) -> Result<Done, CommandError> {
+    let Proposed { command, only_at } = proposed;
+    match &command {
+        Command::Register(identity) => return register(inner, identity, only_at).await,
+        Command::DeleteBucket {
+            name,
+            keys: Keys::Keep,
+        } => {
+            return deletion::delete(inner, name, only_at).await;
+        }
+        _ => {}
+    }
+    let changed = change(inner, only_at, async |map| {
+        prepare(inner, map, &command).await
+    })
+    .await?;
+    Ok(Done {
+        epoch: changed.after.epoch(),
+        created: is_new(&changed.before, &command),
+        not_ready: spread::spread(inner, &changed.after).await,
+    })
+}
+
+fn is_new(before: &Map, command: &Command) -> bool {
+    match command {
+        Command::PutBucket { name, .. } => before.bucket(name).is_none(),
+        Command::PutPlacement { name, .. } => before.placement(name).is_none(),
+        Command::Register(identity) => before.node(identity.id()).is_none(),
+        Command::DeleteBucket { .. }
+        | Command::DeletePlacement { .. }
+        | Command::PutSettings(_) => false,
+    }
+}
+
+/// Makes a change of the newest map, with nobody else making one meanwhile.
+///
+/// # Errors
+/// [`CommandError`] says whether anything was changed.
+pub(super) async fn change(
+    inner: &Inner,
+    only_at: Option<Epoch>,
+    make: impl AsyncFnOnce(&Map) -> Result<Change, CommandError>,
+) -> Result<Changed, CommandError> {
+    let _turn = inner.turn.lock().await;
+    let running = inner
+        .leading()
+        .ok_or(CommandError::NotLeader { leader: None })?;
+    let before = newest(&running).await?;
+    let now = before.epoch();
+    if let Some(expected) = only_at
+        && expected != now
+    {
+        return Err(ChangeError::Moved { expected, now }.into());
+    }
+    let change = make(&before).await?;
+    // Tried before it is proposed, so that what is refused leaves no trace in the log.
+    before.apply(&change)?;
+    let after = propose(
+        &running,
+        Proposal {
+            change,
+            only_at: Some(now),
+        },
+    )
+    .await?;
+    Ok(Changed { before, after })
+}
+
+/// The newest map, read after a quorum confirmed that this member leads.
+async fn newest(running: &Running) -> Result<Arc<Map>, CommandError> {
+    let confirmed = running.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+    match timeout(LEADERSHIP_TIMEOUT, confirmed).await {
+        Ok(Ok(_)) => running
+            .maps
+            .borrow()
+            .clone()
+            .ok_or(ChangeError::NotFounded.into()),
+        Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+            Err(not_leader(forward))
+        }
+        Ok(Err(_)) | Err(_) => Err(CommandError::NoLeader),
+    }
+}
+
+fn not_leader(forward: ForwardToLeader<Types>) -> CommandError {
+    let node = |voter: Voter| voter.node;
+    CommandError::NotLeader {
+        leader: forward.leader_node.map(node),
+    }
+}
+
+/// Has `proposal` committed, and answers the map after it.
+///
+/// # Errors
+/// [`CommandError`] says whether anything was changed.
+pub(super) async fn propose(
+    running: &Running,
+    proposal: Proposal,
+) -> Result<Arc<Map>, CommandError> {
+    let kind = proposal.change.kind();
+    match timeout(COMMIT_TIMEOUT, running.raft.client_write(proposal)).await {
+        Ok(Ok(written)) => {
+            let epoch = written.data.0?;
+            tracing::info!(%epoch, change = kind, "the map was changed");
+            running
+                .maps
+                .borrow()
+                .clone()
+                .ok_or(ChangeError::NotFounded.into())
+        }
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+            Err(not_leader(forward))
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, change = kind, "whether a change was made is not known");
+            Err(CommandError::Unknown)
+        }
+        Err(_) => Err(CommandError::Unknown),
+    }
+}
+
+async fn prepare(inner: &Inner, map: &Map, command: &Command) -> Result<Change, CommandError> {
+    Ok(match command.clone() {
+        Command::Register(identity) => Change::Register(identity),
+        Command::PutBucket { name, config } => {
+            check_policies(inner, map, &config).await?;
+            Change::PutBucket { name, config }
+        }
+        Command::DeleteBucket {
+            name,
+            keys: Keys::Keep,
+        } => Change::CloseBucket { name },
+        Command::DeleteBucket {
+            name,
+            keys: Keys::Purge,
+        } => Change::PurgeBucket { name },
+        Command::PutPlacement { name, config } => {
+            let before = map.placement(&name).map(|placement| &placement.table);
+            let table = plan(inner, map, &config, before).await?;
+            Change::PutPlacement {
+                name,
+                config,
+                table,
+            }
+        }
+        Command::DeletePlacement { name } => Change::DeletePlacement { name },
+        Command::PutSettings(settings) => Change::PutSettings(settings),
+    })
+}
+
+/// Whether the bucket's policies take their configurations. Names that there are not are left to
+/// the map, which says so better.
+async fn check_policies(
+    inner: &Inner,
+    map: &Map,
+    config: &BucketConfig,
+) -> Result<(), CommandError> {
+    config.check().map_err(ChangeError::BadConfig)?;
+    if let Some(resolver) = &config.resolver {
+        check_policy(inner, map, PluginKind::Resolution, resolver).await?;
+    }
+    for used in &config.validators {
+        let policy = PolicyUse {
+            plugin: used.plugin.clone(),
+            config: used.config.clone(),
+        };
+        check_policy(inner, map, PluginKind::Validation, &policy).await?;
+    }
+    Ok(())
+}
+
+async fn check_policy(
+    inner: &Inner,
+    map: &Map,
+    kind: PluginKind,
+    policy: &PolicyUse,
+) -> Result<(), CommandError> {
+    match map.plugin(&policy.plugin) {
+        Some(plugin) if plugin.kind == kind => inner
+            .parts
+            .planner
+            .check(kind, policy)
+            .await
+            .map_err(plan_failed),
+        _ => Ok(()),
+    }
+}
+
+/// The table of a placement with `config`: the one there was, if the policy can do no better.
+async fn plan(
+    inner: &Inner,
+    map: &Map,
+    config: &PlacementConfig,
+    before: Option<&Table>,
+) -> Result<Table, CommandError> {
+    config.check().map_err(ChangeError::BadConfig)?;
+    let name = &config.policy.plugin;
+    if map
+        .plugin(name)
+        .is_none_or(|plugin| plugin.kind != PluginKind::Placement)
+    {
+        let kind = PluginKind::Placement;
+        return Err(ChangeError::UnknownPlugin {
+            name: name.clone(),
+            kind,
+        }
+        .into());
+    }
+    if let Some(fixed) = before.map(|table| table.partitions().get())
+        && fixed != config.partitions
+    {
+        return Err(ChangeError::PartitionsFixed(fixed).into());
+    }
+    check_policy(inner, map, PluginKind::Placement, &config.policy).await?;
+    let now = Snapshot::of(map.epoch(), map.nodes(), config)
+        .map_err(|error| CommandError::PolicyFailed(error.to_string()))?;
+    let planned = inner.parts.planner.plan(&config.policy, now, before).await;
+    planned.map_err(plan_failed)
+}
+
+/// What a policy's failure is to who gave the command.
+pub(super) fn plan_failed(error: PlanError) -> CommandError {
+    match error {
+        PlanError::BadConfig(problems) => CommandError::BadPolicyConfig(problems),
+        PlanError::Failed(why) => CommandError::PolicyFailed(why),
+    }
+}
+
+/// Takes a node in, or back. It need not wait until all others know: it learns by itself whom it
+/// may answer.
+async fn register(
+    inner: &Arc<Inner>,
+    identity: &Identity,
+    only_at: Option<Epoch>,
+) -> Result<Done, CommandError> {
+    let registered = change(inner, only_at, async |map| {
+        refuse_a_second_life(inner, map, identity).await?;
+        Ok(Change::Register(Box::new(identity.clone())))
+    });
+    let changed = registered.await?;
+    let created = changed.before.node(identity.id()).is_none();
+    let epoch = changed.after.epoch();
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move { spread::spread(&inner, &changed.after).await });
+    Ok(Done {
+        epoch,
+        created,
+        not_ready: Vec::new(),
+    })
+}
+
+/// Refuses a node whose name a living process has.
+async fn refuse_a_second_life(
+    inner: &Inner,
+    map: &Map,
+    identity: &Identity,
+) -> Result<(), CommandError> {
+    let lives = if identity.id() == inner.id() {
+        identity.incarnation != inner.parts.identity.incarnation
+    } else {
+        twin::lives(inner, map, identity).await
+    };
+    if lives {
+        Err(CommandError::IdentityInUse(identity.name.clone()))
+    } else {
+        Ok(())
+    }
+}

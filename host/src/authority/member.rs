@@ -1,0 +1,213 @@
+//! This is a node's member of the Raft group: it is built from the store, runs, and is built again
+//! when its disk failed it.
+
+use super::keeper::MapKeeper;
+use super::log::LogStore;
+use super::raft::{Types, config};
+use super::record::{commit, open, seal};
+use super::state::{SnapshotData, StateMachine};
+use super::transport::Transport;
+use super::wire::Wire;
+use crate::store::{Space, Store, StoreError, Write};
+use arc_swap::ArcSwapOption;
+use openraft::async_runtime::WatchReceiver;
+use soros_core::map::node::RaftId;
+use soros_core::record::RecordError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// openraft, with our types.
+pub type Raft = openraft::Raft<Types, StateMachine>;
+
+const RAFT_ID: &[u8] = b"raft";
+/// How long a member that failed rests before it is built again.
+const REST: Duration = Duration::from_secs(1);
+/// How many records are removed at a time.
+const REMOVED_AT_ONCE: usize = 256;
+
+/// A running member and the maps its state machine comes to.
+pub struct Running {
+    /// The member.
+    pub raft: Raft,
+    /// The last map it came to.
+    pub maps: watch::Receiver<SnapshotData>,
+}
+
+/// A node's member of the Raft group, or the place of one that is being built again.
+pub struct Member {
+    id: RaftId,
+    store: Arc<dyn Store>,
+    wire: Arc<dyn Wire>,
+    running: ArcSwapOption<Running>,
+}
+
+impl Member {
+    /// The member called `id`, not running yet.
+    #[must_use]
+    pub fn new(id: RaftId, store: Arc<dyn Store>, wire: Arc<dyn Wire>) -> Member {
+        Member {
+            id,
+            store,
+            wire,
+            running: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The member's id.
+    #[must_use]
+    pub fn id(&self) -> RaftId {
+        self.id
+    }
+
+    /// The member, while it runs.
+    #[must_use]
+    pub fn running(&self) -> Option<Arc<Running>> {
+        self.running.load_full()
+    }
+
+    /// Runs the member for ever, and builds it again whenever it failed. `keeper` adopts every map
+    /// that its state machine comes to.
+    pub async fn run(&self, keeper: &MapKeeper) {
+        loop {
+            match self.build().await {
+                Ok(running) => {
+                    self.running.store(Some(Arc::clone(&running)));
+                    follow(&running, keeper).await;
+                    self.running.store(None);
+                    tracing::error!(member = %self.id, "this member of the authority stopped");
+                }
+                Err(error) => {
+                    tracing::error!(member = %self.id, %error, "no member of the authority");
+                }
+            }
+            tokio::time::sleep(REST).await;
+            self.reopen().await;
+        }
+    }
+
+    /// Stops the member, if it runs.
+    pub async fn stop(&self) {
+        if let Some(running) = self.running.swap(None)
+            && let Err(error) = running.raft.shutdown().await
+        {
+            tracing::warn!(%error, "this member of the authority did not stop cleanly");
+        }
+    }
+
+    async fn build(&self) -> Result<Arc<Running>, BuildError> {
+        let (machine, maps) = StateMachine::new(Arc::clone(&self.store));
+        let log = LogStore::new(Arc::clone(&self.store));
+        let transport = Transport::new(Arc::clone(&self.wire));
+        let raft = Raft::new(self.id, config()?, transport, log, machine).await?;
+        Ok(Arc::new(Running { raft, maps }))
+    }
+
+    async fn reopen(&self) {
+        let store = Arc::clone(&self.store);
+        let reopened = tokio::task::spawn_blocking(move || store.reopen()).await;
+        if let Ok(Err(error)) = reopened {
+            tracing::error!(%error, "the store does not open again");
+        }
+    }
+}
+
+async fn adopt(keeper: &MapKeeper, map: SnapshotData) {
+    let Some(map) = map else { return };
+    if let Err(error) = keeper.adopt(map).await {
+        // The next map, or another node's, makes good for it.
+        tracing::error!(%error, "a map could not be adopted");
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error(transparent)]
+    Config(#[from] openraft::ConfigError),
+    #[error(transparent)]
+    Fatal(#[from] openraft::errors::Fatal<Types>),
+}
+
+/// Follows the member's maps until it stops.
+async fn follow(running: &Running, keeper: &MapKeeper) {
+    let mut maps = running.maps.clone();
+    let mut metrics = running.raft.metrics();
+    while metrics.borrow_and_update().running_state.is_ok() {
+        tokio::select! {
+            changed = maps.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let map = maps.borrow_and_update().clone();
+                adopt(keeper, map).await;
+            }
+            changed = metrics.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Why a node's member id could not be read or drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum RaftIdError {
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk failed.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// There were no random bits.
+    #[error("no random bits: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// The member id of the node whose records these are: drawn at its first start and kept beside its
+/// vote, so that whoever loses the vote loses the id with it. Where the id cannot be read, neither
+/// can the vote be trusted: all of the authority's records are dropped and a new id is drawn.
+///
+/// # Errors
+/// [`RaftIdError`] when the disk fails.
+pub async fn raft_id(store: &Arc<dyn Store>) -> Result<RaftId, RaftIdError> {
+    let read = match store.snapshot(Space::Authority).get(RAFT_ID) {
+        Ok(None) => None,
+        Ok(Some(record)) => Some(open::<RaftId>(&record)),
+        Err(RecordError::Damaged(what)) => Some(Err(RecordError::Damaged(what).into())),
+        Err(failed @ RecordError::Failed(_)) => return Err(failed.into()),
+    };
+    match read {
+        Some(Ok(id)) => return Ok(id),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "this node's member id is damaged; it draws another");
+        }
+        None => {}
+    }
+    forget(store).await
+}
+
+/// Drops all of the authority's records and draws a new member id: for a disk that may have lost
+/// a vote. The leader takes the new member in and the old one out.
+///
+/// # Errors
+/// [`RaftIdError`] when the disk fails.
+pub async fn forget(store: &Arc<dyn Store>) -> Result<RaftId, RaftIdError> {
+    let id = RaftId(getrandom::u64()?);
+    // The old id goes first: where there is none, this begins anew after a crash.
+    let remove = |key| Write::remove(Space::Authority, key);
+    commit(Arc::clone(store), vec![remove(RAFT_ID.to_vec())]).await?;
+    loop {
+        let found = store
+            .snapshot(Space::Authority)
+            .scan(&[1], &[0xff; 64], REMOVED_AT_ONCE)?;
+        if found.is_empty() {
+            break;
+        }
+        let removed = found.into_iter().map(|(key, _)| remove(key)).collect();
+        commit(Arc::clone(store), removed).await?;
+    }
+    let write = Write::put(Space::Authority, RAFT_ID.to_vec(), seal(&id));
+    commit(Arc::clone(store), vec![write]).await?;
+    Ok(id)
+}

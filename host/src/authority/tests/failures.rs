@@ -1,0 +1,126 @@
+//! These tests are about what the authority survives: lost leaders, lost quorums, lost and broken
+//! disks.
+
+use super::cluster::{Cluster, soon};
+use crate::authority::Entry;
+use crate::authority::command::CommandError;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const ALL: [&str; 3] = ["n1", "n2", "n3"];
+
+fn others(leader: &str) -> Vec<&'static str> {
+    ALL.into_iter().filter(|name| **name != *leader).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_leader_is_followed_by_another() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    let leader = cluster.leader(&ALL).await;
+    let others = others(&leader);
+    cluster.put(others[0], "before").await.unwrap();
+    cluster.kill(&leader).await;
+    cluster.put(others[0], "after").await.unwrap();
+    assert!(cluster.has(others[1], "before") && cluster.has(others[1], "after"));
+    cluster.start(&leader, Entry::Known).await;
+    cluster.all_registered(&[&leader]).await;
+    assert!(cluster.has(&leader, "after"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_changes_nothing() {
+    let cluster = Cluster::founded(&ALL).await;
+    let leader = cluster.leader(&ALL).await;
+    let others = others(&leader);
+    cluster.net.cut(&leader, true);
+    let began = Instant::now();
+    let refused = cluster.put(&leader, "lost").await;
+    assert_eq!(refused, Err(CommandError::NoLeader));
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        began.elapsed()
+    );
+    cluster.put(others[0], "kept").await.unwrap();
+    cluster.net.cut(&leader, false);
+    cluster.put(&leader, "later").await.unwrap();
+    let map = cluster.map(&leader);
+    assert!(cluster.has(&leader, "kept") && cluster.has(&leader, "later"));
+    assert!(map.bucket(&"lost".parse().unwrap()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_quorum_the_map_stays_and_is_served() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    cluster.put("n1", "b").await.unwrap();
+    cluster.kill("n2").await;
+    cluster.kill("n3").await;
+    let refused = cluster.put("n1", "c").await;
+    assert_eq!(refused, Err(CommandError::NoLeader));
+    assert!(cluster.has("n1", "b"));
+    cluster.start("n3", Entry::Known).await;
+    cluster.put("n1", "c").await.unwrap();
+    assert!(cluster.has("n3", "c"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_nodes_come_back_with_what_was_changed() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    for round in 0..3 {
+        cluster.put("n1", &format!("b{round}")).await.unwrap();
+        for name in ALL {
+            cluster.kill(name).await;
+        }
+        for name in ALL {
+            cluster.start(name, Entry::Known).await;
+        }
+        cluster.all_registered(&ALL).await;
+        assert!((0..=round).all(|round| cluster.has("n3", &format!("b{round}"))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_far_behind_is_given_the_whole_map() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    cluster.kill("n3").await;
+    // More changes than a snapshot and the entries behind it cover.
+    for round in 0..340 {
+        cluster.put("n1", &format!("b{}", round % 7)).await.unwrap();
+    }
+    cluster.start("n3", Entry::Known).await;
+    cluster.all_registered(&["n3"]).await;
+    cluster.kill("n1").await;
+    cluster.put("n3", "last").await.unwrap();
+    assert!(cluster.has("n2", "last"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_disk_failed_comes_back_by_itself() {
+    let cluster = Cluster::founded(&ALL).await;
+    let leader = cluster.leader(&ALL).await;
+    let store = cluster.store(&leader);
+    store.set_full(true);
+    let others = others(&leader);
+    soon(async {
+        while cluster.put(others[0], "b").await.is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert!(
+        !cluster.has(&leader, "b"),
+        "a map was adopted that is not on disk"
+    );
+    store.set_full(false);
+    let done = soon(async {
+        loop {
+            match cluster.put(&leader, "c").await {
+                Ok(done) if done.not_ready.is_empty() => return done,
+                _ => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    })
+    .await;
+    soon(cluster.keeper(&leader).reached(done.epoch)).await;
+    assert!(cluster.has(&leader, "b") && cluster.has(&leader, "c"));
+}
