@@ -12,6 +12,7 @@ pub mod delays;
 pub mod forward;
 pub mod node_clock;
 pub mod partitions;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -19,9 +20,10 @@ pub mod wire;
 use crate::store::commit::{CommitError, Committer};
 use delays::Delays;
 use node_clock::NodeClock;
-use partitions::{Answer, Moment, Moments, Operation, Shown};
+use partitions::{Answer, Buckets, Moment, Moments, Operation, Shown};
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::map::Map;
+use soros_core::map::bucket::BucketState;
 use soros_core::map::node::RaftId;
 use soros_core::map::placement::Placement;
 use soros_core::object::{Object, Version};
@@ -125,8 +127,9 @@ impl Peer {
         })
     }
 
-    /// Opens the partitions that the current map gives this node. To be called with each new map,
-    /// before requests are answered under it.
+    /// Opens the partitions that the current map gives this node, and lets its committer take
+    /// writes of the map's open buckets only. To be called with each new map, before anyone is told
+    /// that this node serves under it.
     ///
     /// # Errors
     /// [`CommitError`] when they cannot be opened.
@@ -149,8 +152,12 @@ impl Peer {
             let new = new.filter(|place| moment.shown(place).is_none());
             places.extend(new.map(|place| (place, self.standing_of_new(&map, placement))));
         }
-        if !places.is_empty() {
-            self.committer.commit(Operation::Open(places)).await?;
+        let new = !places.is_empty();
+        let buckets = buckets_of(&map);
+        self.committer
+            .commit(Operation::Adopt { places, buckets })
+            .await?;
+        if new {
             self.wake.notify_one();
         }
         Ok(())
@@ -234,5 +241,18 @@ impl Peer {
     fn is_shown_believed(&self, place: Place, shown: &Shown) -> bool {
         let alone = self.others_of(place).is_empty();
         alone || (shown.compared.load(Ordering::Relaxed) && shown.state.standing.is_trusted())
+    }
+}
+
+fn buckets_of(map: &Map) -> Buckets {
+    let of = |state: BucketState| {
+        let buckets = map.buckets().values();
+        let buckets = buckets.filter(move |bucket| bucket.state == state);
+        buckets.map(|bucket| bucket.id).collect()
+    };
+    Buckets {
+        epoch: map.epoch(),
+        open: of(BucketState::Open),
+        closing: of(BucketState::Closing),
     }
 }

@@ -19,7 +19,7 @@ const UNSAFE: [(&str, &str); 2] = [
     ("sdk/", "generated bindings and `export!`"),
 ];
 /// What the first lines of a file that a program wrote say.
-const GENERATED: &str = "@generated";
+const GENERATED: [&str; 2] = ["@generated", "written by wit-bindgen"];
 
 /// Lines, functions and the file itself are not longer than they may be.
 pub(crate) fn too_long(file: &File) -> Vec<Fault> {
@@ -40,10 +40,8 @@ pub(crate) fn too_long(file: &File) -> Vec<Fault> {
 }
 
 fn is_generated(file: &File) -> bool {
-    file.text
-        .lines()
-        .take(5)
-        .any(|line| line.contains(GENERATED))
+    let says = |line: &str| GENERATED.iter().any(|mark| line.contains(mark));
+    file.text.lines().take(5).any(says)
 }
 
 fn wide_lines(path: &str, lines: &[&str]) -> Vec<Fault> {

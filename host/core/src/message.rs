@@ -4,6 +4,8 @@
 use crate::clock::Clock;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
+use crate::epoch::Epoch;
+use crate::id::BucketId;
 use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX, MESSAGE_BYTES_MAX};
 use crate::object::{Object, ObjectDigest};
 use crate::operation::{
@@ -52,8 +54,10 @@ pub enum Request {
     Difference {
         /// The partition.
         place: Place,
-        /// What the asker has seen.
+        /// The dots that need no answer.
         clock: Clock,
+        /// Whether the asker has seen all of them; else they were compared, and are not seen yet.
+        seen: bool,
     },
     /// Its objects from an entry on.
     Chunk {
@@ -63,6 +67,13 @@ pub enum Request {
         kind: TransferKind,
         /// Where to start; none is the first.
         from: Option<Entry>,
+    },
+    /// Whether it holds a live key of a bucket, asked of nodes that serve under this epoch.
+    Survey {
+        /// The bucket's incarnation.
+        bucket: BucketId,
+        /// The epoch in which the bucket is closing.
+        epoch: Epoch,
     },
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
@@ -85,6 +96,8 @@ pub enum Reply {
     Read(Result<ReadAnswer, OperationError>),
     /// An answer of anti-entropy, and whether the replica's silence can be believed.
     Sync(Answer, bool),
+    /// Whether it holds a live key of the bucket.
+    Surveyed(bool),
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// The request was not carried out, and nothing was stored.
@@ -171,10 +184,11 @@ impl Codec for Request {
                 place.encode(writer);
                 writer.u128(digest.0);
             }
-            Request::Difference { place, clock } => {
+            Request::Difference { place, clock, seen } => {
                 writer.u8(6);
                 place.encode(writer);
                 clock.encode(writer);
+                writer.u8(u8::from(*seen));
             }
             Request::Chunk { place, kind, from } => {
                 writer.u8(7);
@@ -189,6 +203,11 @@ impl Codec for Request {
             Request::Membership(bytes) => {
                 writer.u8(9);
                 writer.bytes(bytes);
+            }
+            Request::Survey { bucket, epoch } => {
+                writer.u8(10);
+                writer.u64(bucket.0);
+                writer.u64(epoch.0);
             }
         }
     }
@@ -218,6 +237,7 @@ impl Codec for Request {
             6 => Request::Difference {
                 place: Place::decode(reader)?,
                 clock: Clock::decode(reader)?,
+                seen: reader.u8()? != 0,
             },
             7 => Request::Chunk {
                 place: Place::decode(reader)?,
@@ -226,6 +246,10 @@ impl Codec for Request {
             },
             8 => Request::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             9 => Request::Membership(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
+            10 => Request::Survey {
+                bucket: BucketId(reader.u64()?),
+                epoch: Epoch(reader.u64()?),
+            },
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
     }
@@ -269,6 +293,10 @@ impl Codec for Reply {
                 writer.u8(8);
                 refusal.encode(writer);
             }
+            Reply::Surveyed(has_keys) => {
+                writer.u8(9);
+                writer.u8(u8::from(*has_keys));
+            }
         }
     }
 
@@ -283,6 +311,7 @@ impl Codec for Reply {
             6 => Reply::Sync(Answer::decode(reader)?, reader.u8()? != 0),
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
+            9 => Reply::Surveyed(reader.u8()? != 0),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }

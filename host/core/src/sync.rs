@@ -72,15 +72,17 @@ pub enum Event {
 pub enum Effect {
     /// Whether the other's clock and sum have this hash.
     Compare(StateDigest),
-    /// What the other has seen and this clock has not.
+    /// What the other has seen and this clock, all of which is seen here, has not.
     AskDifference(Clock),
+    /// What the other has seen and this clock, which is not all seen here yet, has not.
+    AskRest(Clock),
     /// The other's objects from this entry on.
     AskChunk(TransferKind, Option<Entry>),
     /// To merge these objects.
     Merge(Vec<Item>),
     /// To merge this range, which starts at the entry.
     MergeChunk(Option<Entry>, Chunk),
-    /// To count all that this clock has seen as seen.
+    /// To count all that this clock has seen as seen: it was compared.
     Join(Clock),
     /// To tell the operator: a replica lost something it says it has seen.
     Alarm,
@@ -124,9 +126,24 @@ enum Phase {
     MergingChunk {
         kind: TransferKind,
         start: Clock,
+        last: Clock,
     },
+    /// All ranges are merged; what the other has seen since its first range is awaited.
+    AskingRest(Compared),
+    MergingRest(Compared),
     Joining,
     Ended,
+}
+
+/// How far a full transfer has come once all ranges are merged.
+#[derive(Debug)]
+struct Compared {
+    /// What the other had seen at its first range, and the dots it has answered since.
+    seen: Clock,
+    /// What it had seen at its last range. Until `seen` covers this it cannot be joined: the other
+    /// may have forgotten a key during the transfer, because all its dots had come under its base,
+    /// and an absent key says nothing of dots that are above the base here.
+    last: Clock,
 }
 
 impl Sync {
@@ -174,9 +191,13 @@ impl Sync {
                 },
                 Phase::AskingDifference,
             ) => self.on_difference(difference, &clock, sum, state),
+            (Answer::Difference { difference, .. }, Phase::AskingRest(compared)) => {
+                self.on_rest(difference, compared)
+            }
             (Answer::Chunk(chunk), Phase::AskingChunk { kind, from, start }) => {
-                let start = start.unwrap_or_else(|| chunk.clock.clone());
-                self.phase = Phase::MergingChunk { kind, start };
+                let last = chunk.clock.clone();
+                let start = start.unwrap_or_else(|| last.clone());
+                self.phase = Phase::MergingChunk { kind, start, last };
                 vec![Effect::MergeChunk(from, chunk)]
             }
             // An answer to a question this round did not ask.
@@ -212,14 +233,46 @@ impl Sync {
         }
     }
 
-    fn on_merged(&mut self, state: &State) -> Vec<Effect> {
-        match self.phase {
-            Phase::Merging { more: true } if self.answers < ANSWERS_PER_ROUND => {
-                self.ask_difference(state)
+    /// Takes what the other has seen since its first range, or since the answer before.
+    fn on_rest(&mut self, difference: Difference, mut compared: Compared) -> Vec<Effect> {
+        match difference {
+            Difference::None => self.join(compared.seen),
+            // The next round goes through all keys again.
+            Difference::LogTooShort => self.end(End::Broken),
+            Difference::Items { items, .. } => {
+                self.answers += 1;
+                for dot in items.iter().flat_map(|item| &item.dots) {
+                    compared.seen.add(*dot);
+                }
+                self.phase = Phase::MergingRest(compared);
+                vec![Effect::Merge(items)]
             }
+        }
+    }
+
+    fn on_merged(&mut self, state: &State) -> Vec<Effect> {
+        let goes_on = self.answers < ANSWERS_PER_ROUND;
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Merging { more: true } if goes_on => self.ask_difference(state),
             Phase::Merging { more: false } => self.end_merged(),
+            Phase::MergingRest(compared) if goes_on => self.finish(compared),
             _ => self.end(End::Broken),
         }
+    }
+
+    /// Joins what was compared, once that is all the other knew when it sent its last range.
+    fn finish(&mut self, compared: Compared) -> Vec<Effect> {
+        if compared.seen.covers(&compared.last) {
+            return self.join(compared.seen);
+        }
+        let seen = compared.seen.clone();
+        self.phase = Phase::AskingRest(compared);
+        vec![Effect::AskRest(seen)]
+    }
+
+    fn join(&mut self, seen: Clock) -> Vec<Effect> {
+        self.phase = Phase::Joining;
+        vec![Effect::Join(seen)]
     }
 
     fn ask_chunk(
@@ -238,12 +291,17 @@ impl Sync {
 
     fn on_chunk_merged(&mut self, next: Option<Entry>) -> Vec<Effect> {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::MergingChunk { kind, start } if next.is_some() => {
+            Phase::MergingChunk { kind, start, .. } if next.is_some() => {
                 self.ask_chunk(kind, next, Some(start))
             }
-            Phase::MergingChunk { start, .. } => {
-                self.phase = Phase::Joining;
-                vec![Effect::Join(start)]
+            // The clocks were equal; what either has seen since has its own repair.
+            Phase::MergingChunk {
+                kind: TransferKind::Union,
+                ..
+            } => self.end_merged(),
+            Phase::MergingChunk { start, last, .. } => {
+                let seen = start;
+                self.finish(Compared { seen, last })
             }
             _ => self.end(End::Broken),
         }

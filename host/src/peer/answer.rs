@@ -6,9 +6,10 @@ use super::partitions::{Answer, Operation};
 use crate::store::commit::CommitError;
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
-use soros_core::id::NodeId;
+use soros_core::epoch::Epoch;
+use soros_core::id::{BucketId, NodeId};
 use soros_core::limits::REPAIR_BYTES;
-use soros_core::map::bucket::BucketState;
+use soros_core::map::bucket::{Bucket, BucketState};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::Target;
@@ -37,8 +38,11 @@ impl Peer {
                 Ok(Reply::Read(self.coordinate_read(request, deadline).await))
             }
             Request::Compare { place, digest } => self.on_compare(from, place, digest),
-            Request::Difference { place, clock } => self.on_difference(from, place, clock),
+            Request::Difference { place, clock, seen } => {
+                self.on_difference((from, seen), place, clock)
+            }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
+            Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -108,7 +112,12 @@ impl Peer {
         Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
     }
 
-    fn on_difference(&self, from: NodeId, place: Place, clock: Clock) -> Result<Reply, Refusal> {
+    fn on_difference(
+        &self,
+        (from, seen): (NodeId, bool),
+        place: Place,
+        clock: Clock,
+    ) -> Result<Reply, Refusal> {
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
@@ -116,7 +125,9 @@ impl Peer {
             .difference(&clock, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
         let (own, sum) = (shown.state.clock.clone(), shown.state.sum);
-        self.remember(from, place, clock);
+        if seen {
+            self.remember(from, place, clock);
+        }
         let answer = sync::Answer::Difference {
             difference,
             clock: own,
@@ -141,6 +152,26 @@ impl Peer {
             sync::Answer::Chunk(chunk),
             shown.state.standing.is_trusted(),
         ))
+    }
+
+    /// Whether this node holds a live key of a bucket that it takes no more writes of.
+    fn on_survey(&self, bucket: BucketId, epoch: Epoch) -> Result<Reply, Refusal> {
+        let map = self.map().ok_or(Refusal::NotReady)?;
+        let closing = |(_, bucket): (_, &Bucket)| bucket.state == BucketState::Closing;
+        if map.epoch() < epoch || !map.bucket_by_id(bucket).is_some_and(closing) {
+            return Err(Refusal::NotServed);
+        }
+        let moment = self.moments.load();
+        for (place, _) in moment.places() {
+            let view = moment.view(place).ok_or(Refusal::NotServed)?;
+            if view
+                .has_live_key(bucket)
+                .map_err(|error| unreadable(&error))?
+            {
+                return Ok(Reply::Surveyed(true));
+            }
+        }
+        Ok(Reply::Surveyed(false))
     }
 
     /// Remembers what another replica has seen, so that the dot log can be cut.

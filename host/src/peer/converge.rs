@@ -115,7 +115,14 @@ impl Peer {
         match effect {
             Effect::Compare(digest) => self.asked(peer, Request::Compare { place, digest }).await,
             Effect::AskDifference(clock) => {
-                self.asked(peer, Request::Difference { place, clock }).await
+                let seen = true;
+                self.asked(peer, Request::Difference { place, clock, seen })
+                    .await
+            }
+            Effect::AskRest(clock) => {
+                let seen = false;
+                self.asked(peer, Request::Difference { place, clock, seen })
+                    .await
             }
             Effect::AskChunk(kind, from) => {
                 self.asked(peer, Request::Chunk { place, kind, from }).await

@@ -7,7 +7,8 @@ use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
-use soros_core::id::{Incarnation, NodeId};
+use soros_core::epoch::Epoch;
+use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
@@ -22,8 +23,14 @@ use std::time::Instant;
 /// What is asked of a node's partitions.
 #[derive(Debug)]
 pub enum Operation {
-    /// Opens partitions; those that are new stand as said.
-    Open(Vec<(Place, Standing)>),
+    /// Serves under a new map: opens the partitions it brings, those of which nothing is stored
+    /// standing as said, and takes writes of its open buckets only from here on.
+    Adopt {
+        /// The partitions.
+        places: Vec<(Place, Standing)>,
+        /// The buckets.
+        buckets: Buckets,
+    },
     /// A client's write, at its coordinator.
     Write {
         /// The key.
@@ -89,12 +96,30 @@ pub enum Operation {
     },
 }
 
+/// The buckets of a map.
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    /// The map's epoch: a bucket made later is not known yet.
+    pub epoch: Epoch,
+    /// Those that take writes.
+    pub open: BTreeSet<BucketId>,
+    /// Those that are being deleted, and may yet open again.
+    pub closing: BTreeSet<BucketId>,
+}
+
+impl Buckets {
+    /// Whether a bucket was deleted: it is not new, and the map has it no more.
+    fn is_dead(&self, bucket: BucketId) -> bool {
+        bucket.0 <= self.epoch.0 && !self.open.contains(&bucket) && !self.closing.contains(&bucket)
+    }
+}
+
 /// What a partition answers.
 #[derive(Debug)]
 pub enum Answer {
     /// It is done.
     Done,
-    /// The node does not hold the partition.
+    /// The node does not hold the partition, or the bucket takes no writes.
     NotHeld,
     /// The time given to it is up; nothing was written.
     TooLate,
@@ -156,6 +181,7 @@ pub struct Partitions {
     replicas: BTreeMap<Place, Replica>,
     compared: BTreeMap<Place, Arc<AtomicBool>>,
     touched: BTreeSet<Place>,
+    buckets: Buckets,
     moments: Moments,
 }
 
@@ -173,6 +199,7 @@ impl Partitions {
             replicas: BTreeMap::new(),
             compared: BTreeMap::new(),
             touched: BTreeSet::new(),
+            buckets: Buckets::default(),
             moments: moments.clone(),
         };
         (partitions, moments)
@@ -225,6 +252,28 @@ impl Partitions {
         change(replica).inspect_err(|_| *replica = before)
     }
 
+    /// Merges objects of anti-entropy. Of a deleted bucket only the dots count, or they would be
+    /// missing for ever.
+    fn merge_items(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        items: Vec<Item>,
+    ) -> Result<Answer, RecordError> {
+        let buckets = self.buckets.clone();
+        self.change_many(place, |replica| {
+            for item in items {
+                if buckets.is_dead(item.entry.bucket) {
+                    replica.skip(&item.dots);
+                } else {
+                    replica.merge(batch, &item.entry, item.object, &item.dots)?;
+                }
+            }
+            replica.save(batch);
+            Ok(Answer::Done)
+        })
+    }
+
     fn show(&self, place: &Place, replica: &Replica) -> Arc<Shown> {
         Arc::new(Shown {
             layout: replica.layout(),
@@ -253,7 +302,7 @@ impl Commits for Partitions {
                 Operation::MergeChunk { chunk, .. } => {
                     chunk.objects.iter().map(|(_, object)| object.size()).sum()
                 }
-                Operation::Open(_)
+                Operation::Adopt { .. }
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
                 | Operation::Remember { .. } => 0,
@@ -266,7 +315,16 @@ impl Commits for Partitions {
         batch: &mut Overlay<'_>,
     ) -> Result<Answer, RecordError> {
         match operation {
-            Operation::Open(places) => self.open(batch, places),
+            Operation::Adopt { places, buckets } => {
+                let answer = self.open(batch, places)?;
+                self.buckets = buckets;
+                Ok(answer)
+            }
+            Operation::Write { target, .. } | Operation::Merge { target, .. }
+                if !self.buckets.open.contains(&target.bucket()) =>
+            {
+                Ok(Answer::NotHeld)
+            }
             Operation::Write { deadline, .. } if deadline <= Instant::now() => Ok(Answer::TooLate),
             Operation::Write { target, store, .. } => self.change(target.place, |replica| {
                 replica
@@ -282,12 +340,7 @@ impl Commits for Partitions {
                     .merge(batch, &target.entry, object, &dots)
                     .map(Answer::Found)
             }),
-            Operation::MergeItems { place, items } => self.change_many(place, |replica| {
-                for item in items {
-                    replica.merge(batch, &item.entry, item.object, &item.dots)?;
-                }
-                Ok(Answer::Done)
-            }),
+            Operation::MergeItems { place, items } => self.merge_items(batch, place, items),
             Operation::MergeChunk { place, from, chunk } => self.change_many(place, |replica| {
                 replica
                     .merge_chunk(batch, from.as_ref(), chunk)

@@ -2,9 +2,10 @@
 //! the dot log no longer says which keys differ.
 //!
 //! What one side lacks is obsolete there exactly if the base of its clock, or its object's context,
-//! covers the dots. The sender fills each range from the clock of the same read; the clock joined
-//! at the end is the one that the sender had before its first range was read, for only of that can
-//! it be said that every object was compared.
+//! covers the dots. The sender fills each range from the clock of the same read. The clock joined
+//! at the end is the one the sender had at its first range, for only of that can it be said that
+//! every object was compared, and the dots repaired since; both together must cover the sender's
+//! clock at its last range, for what it had forgotten by then it had under its base.
 
 use super::{Replica, view::View};
 use crate::clock::Clock;
@@ -82,7 +83,8 @@ impl View<'_> {
 impl Replica {
     /// Merges a range of another replica's objects that starts at `from`, own keys that the range
     /// lacks included. Gives where it came to: the next range starts there; none when all is
-    /// merged. No dot counts as seen until [`Replica::join`].
+    /// merged. No dot counts as seen until [`Replica::join`]. A union with a sender that lacks some
+    /// dots merges nothing: what it still has may be obsolete here.
     ///
     /// # Errors
     /// [`RecordError`] when an object cannot be read.
@@ -92,6 +94,9 @@ impl Replica {
         from: Option<&Entry>,
         chunk: Chunk,
     ) -> Result<Option<Entry>, RecordError> {
+        if chunk.kind == TransferKind::Union && !chunk.clock.covers(&self.state.clock) {
+            return Ok(chunk.end);
+        }
         let (first, behind) = self.layout.objects();
         let first = from.map_or(first, |entry| self.layout.object(entry));
         let behind = chunk
@@ -125,8 +130,8 @@ impl Replica {
         Ok(cut.or(chunk.end))
     }
 
-    /// Ends a full transfer: all that `clock`, the sender's before its first range, has seen counts
-    /// as seen here, too.
+    /// Ends a full transfer: all of `clock` counts as seen here, too. It is the sender's at its
+    /// first range, with the dots repaired since, and covers the sender's at its last range.
     pub fn join(&mut self, clock: &Clock) {
         self.state.clock.join(clock);
         self.advanced.extend(clock.seen().actors().copied());

@@ -93,32 +93,61 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
-#[test]
-fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
-    let own = state(&[], 0);
-    let mut sync = asking(&own);
-    let start = state(&[dot(1)], 9);
-    let effects = sync.step(difference(Difference::LogTooShort, &start), &own);
-    let clocked = TransferKind::Clocked;
-    assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
-    let chunk = |dots: &[Dot], end| Chunk {
-        kind: clocked,
+fn chunk(kind: TransferKind, dots: &[Dot], end: Option<Entry>) -> Chunk {
+    Chunk {
+        kind,
         clock: state(dots, 0).clock,
         objects: Vec::new(),
         end,
-    };
-    let first = chunk(&[dot(1)], Some(entry("m")));
-    let effects = sync.step(Event::Answered(Answer::Chunk(first.clone()), true), &own);
-    assert_eq!(effects, [Effect::MergeChunk(None, first)]);
-    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), &own);
+    }
+}
+
+/// A round whose ranges are all merged: the sender had seen `first`, then `last`.
+fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
+    let clocked = TransferKind::Clocked;
+    let mut sync = asking(own);
+    let start = state(first, 9);
+    let effects = sync.step(difference(Difference::LogTooShort, &start), own);
+    assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
+    let range = chunk(clocked, first, Some(entry("m")));
+    let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), own);
+    assert_eq!(effects, [Effect::MergeChunk(None, range)]);
+    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), own);
     assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
-    // The sender has gone on meanwhile: what it has seen since was not compared.
-    let last = chunk(&[dot(1), dot(2)], None);
-    sync.step(Event::Answered(Answer::Chunk(last), true), &own);
-    let effects = sync.step(Event::ChunkMerged(None), &own);
-    assert_eq!(effects, [Effect::Join(start.clock.clone())]);
+    let range = chunk(clocked, last, None);
+    sync.step(Event::Answered(Answer::Chunk(range), true), own);
+    let effects = sync.step(Event::ChunkMerged(None), own);
+    (sync, effects)
+}
+
+#[test]
+fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
+    let own = state(&[], 0);
+    let (mut sync, effects) = ranged(&own, &[dot(1)], &[dot(1)]);
+    assert_eq!(effects, [Effect::Join(state(&[dot(1)], 0).clock)]);
     let effects = sync.step(Event::Joined, &own);
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
+    let own = state(&[], 0);
+    let (mut sync, effects) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
+    assert_eq!(effects, [Effect::AskRest(state(&[dot(2)], 0).clock)]);
+    let other = state(&[dot(1), dot(2), dot(3)], 0);
+    let (items, more) = (vec![item()], true);
+    let effects = sync.step(difference(Difference::Items { items, more }, &other), &own);
+    assert_eq!(effects, [Effect::Merge(vec![item()])]);
+    let effects = sync.step(Event::Merged, &own);
+    assert_eq!(effects, [Effect::Join(state(&[dot(1), dot(2)], 0).clock)]);
+}
+
+#[test]
+fn joins_nothing_when_the_log_forgot_what_the_sender_saw_meanwhile() {
+    let own = state(&[], 0);
+    let (mut sync, _) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
+    let effects = sync.step(difference(Difference::LogTooShort, &own), &own);
+    assert_eq!(effects, [Effect::End(End::Broken)]);
 }
 
 #[test]
@@ -127,8 +156,14 @@ fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
     let mut sync = asking(&own);
     let other = state(&[dot(1)], 2);
     let effects = sync.step(difference(Difference::None, &other), &own);
-    let expected = [Effect::Alarm, Effect::AskChunk(TransferKind::Union, None)];
+    let union = TransferKind::Union;
+    let expected = [Effect::Alarm, Effect::AskChunk(union, None)];
     assert_eq!(effects, expected);
+    // What either has seen meanwhile is repaired by its dots: nothing is joined.
+    let range = chunk(union, &[dot(1), dot(2)], None);
+    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    let effects = sync.step(Event::ChunkMerged(None), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
 #[test]

@@ -1,0 +1,385 @@
+//! This is every record and message as bytes: read back as written, and refused without a panic
+//! when cut, changed or made up.
+
+use crate::cluster::{place, value};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use soros_core::clock::Clock;
+use soros_core::codec::Codec;
+use soros_core::dot::{Actor, Dot};
+use soros_core::dot_set::DotSet;
+use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
+use soros_core::key::Key;
+use soros_core::message::{Refusal, Reply, Request};
+use soros_core::object::{Object, Value, Version};
+use soros_core::operation::{
+    Achieved, Basis, Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer,
+    WriteRequest,
+};
+use soros_core::place::{Entry, Layout, Place};
+use soros_core::read::Want;
+use soros_core::replica::{Chunk, Difference, Found, Item, Standing, State, TransferKind};
+use soros_core::sum::Sum;
+use soros_core::sync::{Answer, StateDigest};
+use soros_core::time::Time;
+use std::fmt::Debug;
+
+fn actors() -> impl Strategy<Value = Actor> {
+    (1..4_u64, 0..3_u128, 1..3_u32).prop_map(|(node, incarnation, generation)| Actor {
+        node: NodeId(node),
+        incarnation: Incarnation(incarnation),
+        generation: Generation(generation),
+    })
+}
+
+fn dots() -> impl Strategy<Value = Dot> {
+    (actors(), 1..9_u64).prop_map(|(actor, counter)| actor.dot(counter))
+}
+
+fn dot_sets() -> impl Strategy<Value = DotSet> {
+    vec(dots(), 0..12).prop_map(|dots| {
+        let mut set = DotSet::default();
+        for dot in dots {
+            set.add(dot);
+        }
+        set
+    })
+}
+
+fn clocks() -> impl Strategy<Value = Clock> {
+    (vec(dots(), 0..12), btree_set(actors(), 0..3)).prop_map(|(dots, closed)| {
+        let mut clock = Clock::default();
+        for dot in dots {
+            clock.add(dot);
+        }
+        for actor in closed {
+            clock.close(actor);
+        }
+        clock
+    })
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let meta = vec(("[a-z]{0,6}", ".{0,6}"), 0..3);
+    let encoding = proptest::option::of("[a-z]{1,6}");
+    (vec(any::<u8>(), 0..20), ".{0,8}", encoding, meta).prop_map(
+        |(bytes, content_type, content_encoding, meta)| Value {
+            bytes: bytes.into(),
+            content_type,
+            content_encoding,
+            meta,
+        },
+    )
+}
+
+fn versions() -> impl Strategy<Value = Version> {
+    (any::<u64>(), proptest::option::of(values())).prop_map(|(time, value)| Version {
+        time: Time(time),
+        value,
+    })
+}
+
+fn objects() -> impl Strategy<Value = Object> {
+    (btree_map(dots(), versions(), 0..4), dot_sets())
+        .prop_map(|(versions, context)| Object { versions, context })
+}
+
+fn entries() -> impl Strategy<Value = Entry> {
+    (any::<u64>(), vec(any::<u8>(), 1..20)).prop_map(|(bucket, key)| Entry {
+        bucket: BucketId(bucket),
+        key: Key::try_from(key.as_slice()).expect("a key of some bytes"),
+    })
+}
+
+fn targets() -> impl Strategy<Value = Target> {
+    entries().prop_map(|entry| Target {
+        place: place(),
+        entry,
+    })
+}
+
+fn consistencies() -> impl Strategy<Value = Consistency> {
+    prop_oneof![
+        Just(Consistency::One),
+        Just(Consistency::Quorum),
+        Just(Consistency::All),
+    ]
+}
+
+fn bases() -> impl Strategy<Value = Basis> {
+    prop_oneof![
+        Just(Basis::Unsaid),
+        Just(Basis::Blind),
+        dot_sets().prop_map(Basis::Seen),
+    ]
+}
+
+fn figures() -> impl Strategy<Value = Achieved> {
+    (any::<u8>(), any::<u8>()).prop_map(|(reached, replicas)| Achieved { reached, replicas })
+}
+
+fn errors() -> impl Strategy<Value = OperationError> {
+    prop_oneof![
+        dot_sets().prop_map(|context| OperationError::ContextRequired { context }),
+        dot_sets().prop_map(|context| OperationError::TooManySiblings { context }),
+        (any::<u8>(), any::<u8>())
+            .prop_map(|(reached, needed)| OperationError::QuorumUnavailable { reached, needed }),
+        (any::<u8>(), any::<u8>())
+            .prop_map(|(reached, needed)| OperationError::OutcomeUnknown { reached, needed }),
+        Just(OperationError::ClockSkew),
+        Just(OperationError::DiskFull),
+        Just(OperationError::Overloaded),
+        Just(OperationError::NotServed),
+        Just(OperationError::NotReady),
+        Just(OperationError::Storage),
+    ]
+}
+
+fn states() -> impl Strategy<Value = State> {
+    let merged = btree_map(1..6_u64, any::<bool>(), 0..4);
+    let standing = proptest::option::of(merged).prop_map(|merged| match merged {
+        None => Standing::Trusted,
+        Some(merged) => Standing::Suspect {
+            trusted: merged
+                .iter()
+                .filter(|(_, is)| **is)
+                .map(|(id, _)| NodeId(*id))
+                .collect(),
+            merged: merged.keys().map(|id| NodeId(*id)).collect(),
+        },
+    });
+    (clocks(), any::<[u128; 1]>(), standing, any::<[u64; 2]>()).prop_map(
+        |(clock, [sum], standing, [live_keys, unstripped])| State {
+            clock,
+            sum: Sum(sum),
+            standing,
+            live_keys,
+            unstripped,
+        },
+    )
+}
+
+fn chunks() -> impl Strategy<Value = Chunk> {
+    let kind = prop_oneof![Just(TransferKind::Clocked), Just(TransferKind::Union)];
+    let objects = vec((entries(), objects()), 0..4);
+    let end = proptest::option::of(entries());
+    (kind, clocks(), objects, end).prop_map(|(kind, clock, objects, end)| Chunk {
+        kind,
+        clock,
+        objects,
+        end,
+    })
+}
+
+fn items() -> impl Strategy<Value = Item> {
+    (entries(), objects(), vec(dots(), 0..4)).prop_map(|(entry, object, dots)| Item {
+        entry,
+        object,
+        dots,
+    })
+}
+
+fn differences() -> impl Strategy<Value = Difference> {
+    prop_oneof![
+        Just(Difference::None),
+        Just(Difference::LogTooShort),
+        (vec(items(), 0..3), any::<bool>())
+            .prop_map(|(items, more)| Difference::Items { items, more }),
+    ]
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        Just(Answer::Same),
+        Just(Answer::NotSame),
+        chunks().prop_map(Answer::Chunk),
+        (differences(), clocks(), any::<u128>()).prop_map(|(difference, clock, sum)| {
+            Answer::Difference {
+                difference,
+                clock,
+                sum: Sum(sum),
+            }
+        }),
+    ]
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    let place = place();
+    prop_oneof![
+        (targets(), objects(), vec(dots(), 0..3)).prop_map(|(target, object, dots)| {
+            Request::Store {
+                target,
+                object,
+                dots,
+            }
+        }),
+        (targets(), any::<bool>()).prop_map(|(target, whole)| Request::Look {
+            target,
+            want: if whole { Want::Object } else { Want::Digest },
+        }),
+        (
+            targets(),
+            proptest::option::of(values()),
+            bases(),
+            consistencies()
+        )
+            .prop_map(
+                |(target, value, basis, consistency)| Request::Write(WriteRequest {
+                    target,
+                    value,
+                    basis,
+                    consistency,
+                })
+            ),
+        (targets(), consistencies()).prop_map(|(target, consistency)| {
+            Request::Read(ReadRequest {
+                target,
+                consistency,
+            })
+        }),
+        any::<u128>().prop_map(move |digest| Request::Compare {
+            place,
+            digest: StateDigest(digest),
+        }),
+        (clocks(), any::<bool>()).prop_map(move |(clock, seen)| Request::Difference {
+            place,
+            clock,
+            seen
+        }),
+        proptest::option::of(entries()).prop_map(move |from| Request::Chunk {
+            place,
+            kind: TransferKind::Union,
+            from,
+        }),
+        vec(any::<u8>(), 0..9).prop_map(Request::Authority),
+        vec(any::<u8>(), 0..9).prop_map(Request::Membership),
+    ]
+}
+
+fn replies() -> impl Strategy<Value = Reply> {
+    prop_oneof![
+        (any::<bool>(), any::<u64>()).prop_map(|(live, time)| Reply::Stored(Found {
+            live,
+            beside: Time(time),
+        })),
+        objects().prop_map(Reply::Object),
+        objects().prop_map(|object| Reply::Digest(object.digest())),
+        errors().prop_map(|error| Reply::Written(Err(error))),
+        errors().prop_map(|error| Reply::Read(Err(error))),
+        (answers(), any::<bool>()).prop_map(|(answer, trusted)| Reply::Sync(answer, trusted)),
+        vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
+        Just(Reply::Refused(Refusal::Suspect)),
+        Just(Reply::Refused(Refusal::Unreadable)),
+    ]
+}
+
+/// Reads back what was written, and reads neither a part of it nor more than it.
+#[track_caller]
+fn check<T: Codec + Debug + PartialEq>(value: &T) {
+    let bytes = value.to_bytes();
+    assert_eq!(T::from_bytes(&bytes).as_ref(), Ok(value));
+    for len in 0..bytes.len() {
+        assert!(
+            T::from_bytes(&bytes[..len]).is_err(),
+            "{len} bytes are enough"
+        );
+    }
+    let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+    assert!(T::from_bytes(&longer).is_err(), "a byte is left over");
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x81;
+        let _ = T::from_bytes(&flipped);
+    }
+}
+
+fn read_all(bytes: &[u8]) {
+    let _ = (Actor::from_bytes(bytes), Dot::from_bytes(bytes));
+    let _ = (DotSet::from_bytes(bytes), Clock::from_bytes(bytes));
+    let _ = (Object::from_bytes(bytes), Version::from_bytes(bytes));
+    let _ = (Value::from_bytes(bytes), Sum::from_bytes(bytes));
+    let _ = (Entry::from_bytes(bytes), Place::from_bytes(bytes));
+    let _ = (Target::from_bytes(bytes), Basis::from_bytes(bytes));
+    let _ = (
+        WriteRequest::from_bytes(bytes),
+        ReadRequest::from_bytes(bytes),
+    );
+    let _ = (
+        WriteAnswer::from_bytes(bytes),
+        ReadAnswer::from_bytes(bytes),
+    );
+    let _ = (OperationError::from_bytes(bytes), State::from_bytes(bytes));
+    let _ = (Item::from_bytes(bytes), Chunk::from_bytes(bytes));
+    let _ = (TransferKind::from_bytes(bytes), Achieved::from_bytes(bytes));
+    let _ = (Consistency::from_bytes(bytes), Found::from_bytes(bytes));
+    let _ = (Difference::from_bytes(bytes), Answer::from_bytes(bytes));
+    let _ = (Request::from_bytes(bytes), Reply::from_bytes(bytes));
+    let _ = (Layout::entry(bytes), Layout::entry_of_object(bytes));
+    let _ = Layout::entry_of_unstripped(bytes);
+}
+
+proptest! {
+    #[test]
+    fn records_are_read_back_as_written(
+        (clock, object, state) in (clocks(), objects(), states()),
+        (entry, dot) in (entries(), dots()),
+    ) {
+        check(&clock);
+        check(&object);
+        check(&state);
+        check(&entry);
+        check(&dot);
+        check(&place());
+        check(&Sum(7));
+        check(&(dot, entry));
+    }
+
+    #[test]
+    fn operations_are_read_back_as_written(
+        (target, value, basis) in (targets(), proptest::option::of(values()), bases()),
+        (consistency, achieved, error) in (consistencies(), figures(), errors()),
+        (context, versions, object) in (dot_sets(), dot_sets(), objects()),
+    ) {
+        let served_by = NodeId(7);
+        check(&error);
+        check(&ReadAnswer { object, achieved, served_by });
+        check(&WriteAnswer { context, existed: true, versions, achieved, served_by });
+        check(&ReadRequest { target: target.clone(), consistency });
+        check(&WriteRequest { target, value, basis, consistency });
+    }
+
+    #[test]
+    fn repairs_are_read_back_as_written(
+        (chunk, item, difference, answer) in (chunks(), items(), differences(), answers()),
+    ) {
+        check(&chunk);
+        check(&item);
+        check(&difference);
+        check(&answer);
+    }
+
+    #[test]
+    fn messages_are_read_back_as_written(request in requests(), reply in replies()) {
+        check(&request);
+        check(&reply);
+    }
+
+    #[test]
+    fn bytes_that_nobody_wrote_never_panic(bytes in vec(any::<u8>(), 0..300)) {
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn small_bytes_that_nobody_wrote_never_panic(bytes in vec(0..3_u8, 0..300)) {
+        read_all(&bytes);
+    }
+}
+
+#[test]
+fn a_value_is_a_value_whatever_it_holds() {
+    check(&value(1));
+    check(&Version {
+        time: Time(u64::MAX),
+        value: Some(value(2)),
+    });
+}

@@ -1,0 +1,259 @@
+//! This is a full transfer at sizes that take many ranges, and a union of replicas of which one has
+//! silently lost something.
+
+use crate::cluster::{place, value};
+use crate::memory::Memory;
+use soros_core::clock::Clock;
+use soros_core::dot_set::DotSet;
+use soros_core::id::{BucketId, Incarnation, NodeId};
+use soros_core::key::Key;
+use soros_core::limits::ITEMS_PER_ANSWER_MAX;
+use soros_core::object::Version;
+use soros_core::place::Entry;
+use soros_core::replica::{
+    Difference, Outcome, Replica, Siblings, Standing, TransferKind, Write, Written,
+};
+use soros_core::time::Time;
+
+struct Node {
+    disk: Memory,
+    replica: Replica,
+}
+
+fn node(id: u64) -> Node {
+    let disk = Memory::default();
+    let life = (NodeId(id), Incarnation(1));
+    let replica = Replica::open(&disk, place(), life, Standing::Trusted);
+    Node {
+        replica: replica.expect("an empty disk opens"),
+        disk,
+    }
+}
+
+fn entry(number: usize) -> Entry {
+    let key = u32::try_from(number).expect("few keys").to_be_bytes();
+    Entry {
+        bucket: BucketId(1),
+        key: Key::try_from(&key[..]).expect("four bytes"),
+    }
+}
+
+fn write(node: &mut Node, key: usize, context: DotSet, is_live: bool) -> Written {
+    let version = Version {
+        time: Time::default(),
+        value: is_live.then(|| value(key as u64)),
+    };
+    let write = Write {
+        context,
+        version,
+        siblings: Siblings::Keep,
+        versions_max: 8,
+    };
+    let outcome = node.replica.write(&mut node.disk, &entry(key), write);
+    node.replica.save(&mut node.disk);
+    match outcome.expect("memory does not fail") {
+        Outcome::Written(written) => written,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn merge(node: &mut Node, key: usize, written: Written) {
+    let merged = node
+        .replica
+        .merge(&mut node.disk, &entry(key), written.object, &written.dots);
+    merged.expect("memory does not fail");
+    node.replica.save(&mut node.disk);
+}
+
+/// Transfers everything, and gives how many ranges it took.
+fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) -> usize {
+    let seen = from.replica.state().clock.clone();
+    let (mut next, mut ranges) = (None, 0);
+    loop {
+        let view = from.replica.view(&from.disk);
+        let chunk = view.chunk(kind, next.as_ref(), bytes_max).expect("a chunk");
+        assert!(chunk.objects.len() <= ITEMS_PER_ANSWER_MAX);
+        let came_to = to.replica.merge_chunk(&mut to.disk, next.as_ref(), chunk);
+        let came_to = came_to.expect("memory does not fail");
+        assert!(came_to.is_none() || next < came_to, "a transfer moves on");
+        next = came_to;
+        ranges += 1;
+        if next.is_none() {
+            break;
+        }
+    }
+    finish(from, to, seen);
+    ranges
+}
+
+/// Ends a full transfer: repairs what the sender has seen since its first range, and joins.
+fn finish(from: &Node, to: &mut Node, mut seen: Clock) {
+    let view = from.replica.view(&from.disk);
+    match view.difference(&seen, usize::MAX).expect("a difference") {
+        Difference::None => (),
+        Difference::LogTooShort => panic!("the log names all dots"),
+        Difference::Items { items, .. } => {
+            for item in items {
+                for dot in &item.dots {
+                    seen.add(*dot);
+                }
+                let merged = to
+                    .replica
+                    .merge(&mut to.disk, &item.entry, item.object, &item.dots);
+                merged.expect("memory does not fail");
+            }
+        }
+    }
+    to.replica.join(&seen);
+    while to.replica.settle(&mut to.disk).expect("memory") {}
+    to.replica.save(&mut to.disk);
+}
+
+fn is_live(node: &Node, key: usize) -> bool {
+    let view = node.replica.view(&node.disk);
+    view.object(&entry(key)).expect("an object").is_live()
+}
+
+#[track_caller]
+fn assert_equal(one: &Node, other: &Node) {
+    let (one, other) = (one.replica.state(), other.replica.state());
+    assert_eq!(one.clock, other.clock);
+    assert_eq!(one.sum, other.sum);
+    assert_eq!(one.live_keys, other.live_keys);
+}
+
+#[test]
+fn many_ranges_carry_all_that_either_side_lacks() {
+    let (mut one, mut other) = (node(1), node(2));
+    let keys = 3 * ITEMS_PER_ANSWER_MAX;
+    for key in 0..keys {
+        let node = if key % 2 == 0 { &mut one } else { &mut other };
+        write(node, key, DotSet::default(), true);
+    }
+    assert!(1 < transfer(&one, &mut other, TransferKind::Clocked, usize::MAX));
+    assert!(1 < transfer(&other, &mut one, TransferKind::Clocked, 1 << 16));
+    assert_equal(&one, &other);
+    assert_eq!(one.replica.state().live_keys, keys as u64);
+}
+
+#[test]
+fn what_was_deleted_goes_though_a_receiver_has_more_keys_than_one_range() {
+    let (mut one, mut other) = (node(1), node(2));
+    let keys = 2 * ITEMS_PER_ANSWER_MAX + 7;
+    for key in 0..keys {
+        let written = write(&mut one, key, DotSet::default(), true);
+        merge(&mut other, key, written);
+    }
+    for key in (0..keys).filter(|key| key % 700 != 0) {
+        let view = one.replica.view(&one.disk);
+        let seen = view.object(&entry(key)).expect("an object").seen();
+        write(&mut one, key, seen, false);
+    }
+    transfer(&one, &mut other, TransferKind::Clocked, usize::MAX);
+    assert_equal(&one, &other);
+    assert_eq!(other.replica.state().live_keys, keys.div_ceil(700) as u64);
+    assert_eq!(other.replica.state().unstripped, 0);
+}
+
+#[test]
+fn a_write_made_during_a_transfer_is_merged_and_not_joined_before_it_is_repaired() {
+    let (mut one, mut other) = (node(1), node(2));
+    write(&mut one, 1, DotSet::default(), true);
+    write(&mut other, 5, DotSet::default(), true);
+    let seen = one.replica.state().clock.clone();
+    let late = write(&mut one, 2, DotSet::default(), true);
+    let view = one.replica.view(&one.disk);
+    let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
+    let chunk = chunk.expect("a chunk");
+    let next = other.replica.merge_chunk(&mut other.disk, None, chunk);
+    assert_eq!(next, Ok(None));
+    assert!(is_live(&other, 1) && is_live(&other, 2) && is_live(&other, 5));
+    assert!(!other.replica.state().clock.has(&late.dot));
+    finish(&one, &mut other, seen);
+    assert!(other.replica.state().clock.has(&late.dot));
+}
+
+#[test]
+fn a_union_brings_back_what_a_disk_has_silently_lost() {
+    let (mut one, mut other) = (node(1), node(2));
+    for key in 0..4 {
+        let written = write(&mut one, key, DotSet::default(), true);
+        merge(&mut other, key, written);
+    }
+    let lost = one.replica.layout().object(&entry(2));
+    assert!(one.disk.records.remove(&lost).is_some());
+    transfer(&one, &mut other, TransferKind::Clocked, usize::MAX);
+    assert!(
+        !is_live(&other, 2),
+        "a clock says that the version is obsolete"
+    );
+    let (mut one, mut other) = (node(1), node(2));
+    for key in 0..4 {
+        let written = write(&mut one, key, DotSet::default(), true);
+        merge(&mut other, key, written);
+    }
+    one.disk.records.remove(&lost);
+    transfer(&one, &mut other, TransferKind::Union, usize::MAX);
+    transfer(&other, &mut one, TransferKind::Union, usize::MAX);
+    assert!(is_live(&one, 2) && is_live(&other, 2));
+    assert_eq!(one.replica.state().clock, other.replica.state().clock);
+}
+
+#[test]
+fn a_union_keeps_a_delete_that_a_stored_context_still_knows() {
+    let (mut one, mut other) = (node(1), node(2));
+    let first = write(&mut one, 1, DotSet::default(), true);
+    merge(&mut other, 1, first.clone());
+    // The first write of this actor gets lost, so its second keeps its tombstone and context.
+    let mut third = node(3);
+    write(&mut third, 9, DotSet::default(), true);
+    let mut seen = first.object.seen();
+    seen.join(&DotSet::of(first.dot));
+    let tombstone = write(&mut third, 1, seen, false);
+    merge(&mut one, 1, tombstone);
+    transfer(&other, &mut one, TransferKind::Union, usize::MAX);
+    transfer(&one, &mut other, TransferKind::Union, usize::MAX);
+    let known = one.replica.view(&one.disk).object(&entry(1));
+    assert!(known.expect("an object").seen().has(&first.dot));
+}
+
+#[test]
+fn a_key_that_the_sender_forgets_during_a_transfer_does_not_come_back() {
+    let (mut one, mut sender, mut receiver) = (node(1), node(2), node(3));
+    let first = write(&mut one, 1, DotSet::default(), true);
+    let deleted = write(&mut one, 2, DotSet::default(), true);
+    merge(&mut sender, 2, deleted.clone());
+    write(&mut sender, 2, DotSet::of(deleted.dot), false);
+    let seen = sender.replica.state().clock.clone();
+    // The gap closes during the transfer: the sender forgets the key, all of whose dots are under
+    // its base now, and the receiver never hears of its context.
+    merge(&mut sender, 1, first.clone());
+    while sender.replica.settle(&mut sender.disk).expect("memory") {}
+    let view = sender.replica.view(&sender.disk);
+    let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
+    let next = receiver
+        .replica
+        .merge_chunk(&mut receiver.disk, None, chunk.expect("a chunk"));
+    assert_eq!(next, Ok(None));
+    finish(&sender, &mut receiver, seen);
+    merge(&mut receiver, 2, deleted);
+    assert!(!is_live(&receiver, 2), "what was deleted stays deleted");
+    merge(&mut receiver, 1, first);
+    assert_equal(&sender, &receiver);
+}
+
+#[test]
+fn a_union_with_a_replica_that_knows_less_brings_nothing_back() {
+    let (mut one, mut other) = (node(1), node(2));
+    let written = write(&mut one, 1, DotSet::default(), true);
+    merge(&mut other, 1, written.clone());
+    // Clocks were equal; a delete comes between the comparison and the range.
+    write(&mut one, 1, DotSet::of(written.dot), false);
+    let view = other.replica.view(&other.disk);
+    let chunk = view.chunk(TransferKind::Union, None, usize::MAX);
+    let next = one
+        .replica
+        .merge_chunk(&mut one.disk, None, chunk.expect("a chunk"));
+    assert_eq!(next, Ok(None));
+    assert!(!is_live(&one, 1), "what was deleted stays deleted");
+}
