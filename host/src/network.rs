@@ -5,9 +5,18 @@
 //! Listeners and connectors come from outside, so that a simulated network can stand in for TCP.
 
 mod activity;
+mod answers;
 pub mod body;
 mod connection;
+mod dial;
+mod frame;
+mod hello;
+mod lane;
+mod link;
+mod links;
 mod listener;
+mod outbox;
+mod peers;
 pub mod problem;
 pub mod request;
 mod shutdown;
@@ -15,7 +24,12 @@ pub mod transport;
 mod workers;
 
 pub use body::{Body, BodySender, Response};
+pub use frame::MESSAGE_BYTES_MAX;
+pub use hello::{Hello, Identity, PROTOCOL, Priority, Refusal};
+pub use lane::{Cause, LinkError};
+pub use links::{LinkEvents, LinkLoad, LinkParts, LinkState, Links};
 pub use listener::{Drained, Limits, serve_clients};
+pub use peers::{PeerService, Received, serve_peers};
 pub use problem::{Code, Problem};
 pub use request::{BodyError, HttpService, Request, RequestBody};
 pub use shutdown::{Shutdown, Trigger, shutdown};
