@@ -1,1 +1,9 @@
-//! The harness of the system tests.
+//! This is the harness of the system tests: clusters of real processes on loopback, clients that
+//! speak plain HTTP to them, and an oracle that trusts no clock of theirs.
+
+pub mod binary;
+pub mod cluster;
+pub mod http;
+pub mod load;
+pub mod oracle;
+pub mod ports;

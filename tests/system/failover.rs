@@ -1,0 +1,110 @@
+//! This is what clients notice when nodes die: nothing at the other nodes but the requests that
+//! were in flight to the dying one, and no acknowledged write is lost.
+
+use soros_tests::cluster::Cluster;
+use soros_tests::load::{Load, Tally, faults};
+use std::collections::BTreeMap;
+
+const CLIENTS: usize = 4;
+
+/// What the clients of nodes that stayed up may have met: outcomes of requests in flight to the
+/// node that went, which nobody can know.
+fn assert_untroubled(tallies: &BTreeMap<usize, Tally>, nodes: &[usize]) {
+    for node in nodes {
+        let tally = &tallies[node];
+        let unknown = tally
+            .problems
+            .get("504 outcome-unknown")
+            .copied()
+            .unwrap_or(0);
+        let others: Vec<_> = tally
+            .problems
+            .iter()
+            .filter(|(code, _)| *code != "504 outcome-unknown")
+            .collect();
+        assert!(others.is_empty(), "node {node}: {others:?}");
+        // Each client has one request in flight at a time.
+        assert!(
+            unknown <= 3 * CLIENTS as u64,
+            "node {node}: {unknown} unknown outcomes"
+        );
+        assert_eq!(tally.no_answer, 0, "node {node}");
+        assert!(0 < tally.done, "node {node}");
+    }
+}
+
+#[tokio::test]
+async fn no_acknowledged_write_is_lost_when_any_node_is_killed_and_comes_back() {
+    let mut cluster = Cluster::start(3).await;
+    Load::prepare(&cluster).await;
+    for victim in 0..3 {
+        let load = Load::start(&cluster, &[0, 1, 2], CLIENTS);
+        load.progress(100).await;
+        cluster.kill(victim);
+        load.progress(100).await;
+        cluster.restart(victim).await;
+        load.progress(100).await;
+        let (tallies, oracle) = load.stop().await;
+        let others: Vec<usize> = (0..3).filter(|node| *node != victim).collect();
+        assert_untroubled(&tallies, &others);
+        assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_rolling_restart_is_clean() {
+    let mut cluster = Cluster::start(3).await;
+    Load::prepare(&cluster).await;
+    let load = Load::start(&cluster, &[0, 1, 2], CLIENTS);
+    for node in 0..3 {
+        load.progress(50).await;
+        let (status, took) = cluster.terminate(node).await;
+        assert!(status.success(), "{status}\n{}", cluster.log(node));
+        assert!(took.as_secs() < 10, "{took:?}");
+        load.progress(50).await;
+        cluster.restart(node).await;
+    }
+    load.progress(50).await;
+    let (_, oracle) = load.stop().await;
+    assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn all_nodes_killed_at_once_recover_by_themselves() {
+    let mut cluster = Cluster::start(3).await;
+    Load::prepare(&cluster).await;
+    let load = Load::start(&cluster, &[0, 1, 2], CLIENTS);
+    load.progress(200).await;
+    for node in 0..3 {
+        cluster.kill(node);
+    }
+    let (_, oracle) = load.stop().await;
+    for node in 0..3 {
+        cluster.spawn(node);
+    }
+    for node in 0..3 {
+        cluster.wait_ready(node).await;
+    }
+    assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn reads_and_writes_go_on_without_any_authority() {
+    let mut cluster = Cluster::start_with(&["authority", "peer", "peer", "peer"]).await;
+    Load::prepare(&cluster).await;
+    let load = Load::start(&cluster, &[1, 2, 3], CLIENTS);
+    load.progress(50).await;
+    cluster.kill(0);
+    load.progress(200).await;
+    let answer = cluster
+        .http(1)
+        .put("/v1/buckets/more", &[], "{}")
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    load.progress(50).await;
+    let (tallies, oracle) = load.stop().await;
+    assert_untroubled(&tallies, &[1, 2, 3]);
+    cluster.restart(0).await;
+    assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());
+}

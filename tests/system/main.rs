@@ -1,0 +1,6 @@
+//! These are tests of whole systems: real processes, real sockets, real disks.
+
+mod command_line;
+mod failover;
+mod key_value;
+mod operator;
