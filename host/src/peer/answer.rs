@@ -18,12 +18,18 @@ use soros_core::read::Want;
 use soros_core::record::RecordError;
 use soros_core::replica::TransferKind;
 use soros_core::sync::{self, StateDigest};
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Peer {
     /// Answers a request of `from`. Messages of the authority and of the membership protocol are
     /// not the peer's to answer.
-    pub async fn answer(&self, from: NodeId, request: Request, deadline: Instant) -> Reply {
+    pub async fn answer(
+        self: &Arc<Self>,
+        from: NodeId,
+        request: Request,
+        deadline: Instant,
+    ) -> Reply {
         let reply = match request {
             Request::Store {
                 target,

@@ -18,35 +18,63 @@ use soros_core::read::{self, Read, Want};
 use soros_core::write::{self, Coordination, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
 use std::future::ready;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 type Pending<E> = FuturesUnordered<BoxFuture<'static, E>>;
 
 impl Peer {
-    /// Coordinates a write of a key this node holds.
+    /// Coordinates a write of a key this node holds, to its end: whoever asked may go away, and
+    /// the replicas that were not waited for are sent the object all the same.
     ///
     /// # Errors
     /// [`OperationError`], which says whether anything may have been stored.
     pub async fn coordinate_write(
-        &self,
+        self: &Arc<Self>,
         request: WriteRequest,
         deadline: Instant,
     ) -> Result<WriteAnswer, OperationError> {
         let with = self.coordination(&request)?;
+        let (answer, answered) = oneshot::channel();
+        let peer = Arc::clone(self);
+        // Ends by itself: nothing it waits for lasts longer than the deadline.
+        tokio::spawn(async move { peer.drive_write(request, with, deadline, answer).await });
+        // Without an answer the task is gone, and nobody knows what it had done.
+        let unknown = OperationError::OutcomeUnknown {
+            reached: 0,
+            needed: 1,
+        };
+        answered.await.unwrap_or(Err(unknown))
+    }
+
+    async fn drive_write(
+        &self,
+        request: WriteRequest,
+        with: Coordination,
+        deadline: Instant,
+        answer: oneshot::Sender<Result<WriteAnswer, OperationError>>,
+    ) {
         let target = request.target.clone();
         let (mut write, first) = Write::new(request, with);
         let mut effects = VecDeque::from(first);
         let mut pending = Pending::new();
+        let mut waiting = Some(answer);
         loop {
             while let Some(effect) = effects.pop_front() {
                 match effect {
-                    write::Effect::Answer(answer) => return answer,
+                    // An error means that whoever asked has gone.
+                    write::Effect::Answer(answer) => {
+                        let _ = waiting.take().map(|waiting| waiting.send(answer));
+                    }
                     effect => pending.push(self.carry_out_write(&target, effect, deadline)),
                 }
             }
-            let event = next(&mut pending, deadline)
-                .await
-                .unwrap_or(write::Event::Expired);
+            let event = next(&mut pending, deadline).await;
+            if waiting.is_none() && event.is_none() {
+                return;
+            }
+            let event = event.unwrap_or(write::Event::Expired);
             effects.extend(write.step(event, &self.clock_of(&target)));
         }
     }
@@ -266,11 +294,7 @@ impl Peer {
                 object,
                 dots,
             };
-            let deadline = Instant::now() + REPAIR_TIMEOUT;
-            drop(
-                self.wire
-                    .call(node, &request, deadline, Urgency::Background),
-            );
+            self.wire.send(node, &request, Urgency::Background);
         }
     }
 
@@ -286,8 +310,6 @@ impl Peer {
         self.delays.hedge()
     }
 }
-
-const REPAIR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The next event, or none when the time is up.
 async fn next<E>(pending: &mut Pending<E>, deadline: Instant) -> Option<E> {

@@ -11,6 +11,7 @@ use soros_core::message::{Refusal, Reply, Request};
 use soros_core::operation::{
     OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Peer {
@@ -18,7 +19,10 @@ impl Peer {
     ///
     /// # Errors
     /// [`OperationError`], which says whether anything may have been stored.
-    pub async fn write(&self, request: WriteRequest) -> Result<WriteAnswer, OperationError> {
+    pub async fn write(
+        self: &Arc<Self>,
+        request: WriteRequest,
+    ) -> Result<WriteAnswer, OperationError> {
         let deadline = self.deadline()?;
         let replicas = self.routes(&request.target)?;
         let mut refused = OperationError::QuorumUnavailable {

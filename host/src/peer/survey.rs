@@ -9,6 +9,7 @@ use soros_core::map::Map;
 use soros_core::message::{Reply, Request};
 use soros_core::operation::Consistency;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a replica may take to look for keys.
@@ -27,7 +28,7 @@ pub enum Survey {
 
 impl Peer {
     /// Asks all replicas of a bucket that is closing under `map`.
-    pub async fn survey(&self, bucket: BucketId, map: &Map) -> Survey {
+    pub async fn survey(self: &Arc<Self>, bucket: BucketId, map: &Map) -> Survey {
         let epoch = map.epoch();
         let placement = map
             .bucket_by_id(bucket)

@@ -28,8 +28,7 @@ pub enum WireError {
 
 /// The other nodes of the cluster.
 pub trait Wire: Send + Sync + 'static {
-    /// Asks `to`. The request is queued before this returns; the future is only the reply, and may
-    /// be dropped by who does not need it.
+    /// Asks `to`. Who drops the future takes the request back, if it has not been sent yet.
     fn call(
         &self,
         to: NodeId,
@@ -37,6 +36,9 @@ pub trait Wire: Send + Sync + 'static {
         deadline: Instant,
         urgency: Urgency,
     ) -> BoxFuture<'static, Result<Reply, WireError>>;
+
+    /// Sends a request whose reply nobody needs; nothing tells whether it arrives.
+    fn send(&self, to: NodeId, request: &Request, urgency: Urgency);
 
     /// Whether `node` is not known to be down.
     fn is_reachable(&self, node: NodeId) -> bool;
