@@ -120,8 +120,12 @@ async fn siblings(cluster: &Cluster) {
         (300, "2")
     );
     assert!(both.header("content-type").starts_with("multipart/mixed"));
+    what_tokens_name(cluster, path, sibling.header("soros-context")).await;
+}
+
+async fn what_tokens_name(cluster: &Cluster, path: &str, blind: &str) {
     // The token of the blind write names that write only: the value before it stays.
-    let token = [("soros-context", sibling.header("soros-context"))];
+    let token = [("soros-context", blind)];
     cluster
         .http(2)
         .put(path, &token, "c")
