@@ -127,7 +127,11 @@ fn apply(cluster: &mut Cluster, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 192,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn replicas_are_what_full_histories_say(
