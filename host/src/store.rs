@@ -8,8 +8,10 @@ pub mod commit;
 #[cfg(test)]
 mod conformance;
 pub mod engine;
+pub mod mark;
 pub mod memory;
 pub mod overlay;
+pub mod sequence;
 
 /// A sorted space of records. All spaces share one journal, so a commit over several is atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::conformance::{engine, small};
+use soros_core::record::RecordError;
 use std::fs;
 
 fn put(store: &Engine, space: Space, key: String, value: Vec<u8>) {
@@ -28,9 +29,36 @@ fn copy_folder(from: &Path, to: &Path) {
             fs::create_dir_all(&target).expect("a folder");
             copy_folder(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), &target).expect("a copy");
+            let mut bytes = fs::read(entry.path()).expect("a file");
+            if is_journal(&target) {
+                // The engine makes its journals as long as they may get.
+                bytes.truncate(used(&bytes));
+            }
+            fs::write(&target, bytes).expect("a copy");
         }
     }
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jnl")
+}
+
+fn used(journal: &[u8]) -> usize {
+    journal
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1)
+}
+
+/// The journals of the folder, oldest first.
+fn journals(path: &Path) -> Vec<PathBuf> {
+    let mut journals = fault::entries(path).expect("a folder");
+    journals.retain(|path| is_journal(path));
+    journals.sort_by_key(|path| {
+        let name = path.file_stem().and_then(|stem| stem.to_str());
+        name.and_then(|name| name.parse::<u64>().ok())
+    });
+    journals
 }
 
 #[test]
@@ -145,4 +173,171 @@ fn a_key_of_the_store_itself_is_our_bug() {
         "\0".to_owned(),
         Vec::new(),
     );
+}
+
+const COMMITS: usize = 12;
+
+fn key(commit: usize) -> String {
+    format!("key {commit}")
+}
+
+/// A folder with a few small commits in its journal, not all of them written out, and the newest
+/// commit of each space.
+fn with_commits(written_out: Option<Space>) -> (tempfile::TempDir, Sequences) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = engine(folder.path());
+    for commit in 0..COMMITS {
+        put(&store, Space::ALL[commit % 3], key(commit), vec![7; 9]);
+        // Every commit changes this one, so the order of commits can be read off.
+        put(
+            &store,
+            Space::Partitions,
+            "turn".to_owned(),
+            vec![u8::try_from(commit).expect("few")],
+        );
+    }
+    if let Some(space) = written_out {
+        store
+            .shared
+            .state()
+            .running
+            .as_ref()
+            .expect("open")
+            .flush_space(space)
+            .expect("works");
+    }
+    let newest = store.ledger().sequences();
+    drop(store);
+    (killed(folder.path()), newest)
+}
+
+fn has_everything(store: &Engine) -> bool {
+    let found = |space: Space, key: &str| store.snapshot(space).get(key.as_bytes());
+    let last = vec![u8::try_from(COMMITS - 1).expect("few")];
+    found(Space::Partitions, "turn") == Ok(Some(last))
+        && (0..COMMITS).all(|at| found(Space::ALL[at % 3], &key(at)) == Ok(Some(vec![7; 9])))
+}
+
+fn tells_of_loss(store: &Engine, marked: &Sequences) -> bool {
+    let newest = store.recovery().newest;
+    let behind = Space::ALL
+        .iter()
+        .any(|space| newest.of(*space) < marked.of(*space));
+    behind || !store.recovery().broken.is_empty()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Refused,
+    Told,
+    Harmless,
+}
+
+#[track_caller]
+fn opened_after_damage(folder: &Path, marked: &Sequences, damage: &str) -> Outcome {
+    match Engine::open(folder, small()) {
+        Err(StoreError::Damaged(_)) => Outcome::Refused,
+        Err(error) => panic!("{damage}: {error}"),
+        Ok(store) if tells_of_loss(&store, marked) => Outcome::Told,
+        Ok(store) if has_everything(&store) => Outcome::Harmless,
+        Ok(_) => panic!("{damage}: something is missing and nobody says so"),
+    }
+}
+
+/// Opens copies of `folder` whose newest journal `damage` has changed at each of `places`.
+#[track_caller]
+fn damaged(
+    folder: &Path,
+    marked: &Sequences,
+    places: impl Iterator<Item = usize>,
+    damage: impl Fn(&mut Vec<u8>, usize),
+) -> Vec<Outcome> {
+    let journal = journals(folder).pop().expect("a journal");
+    let bytes = fs::read(&journal).expect("a file");
+    let outcome = |at| {
+        let copy = killed(folder);
+        let mut bytes = bytes.clone();
+        damage(&mut bytes, at);
+        fs::write(
+            copy.path().join(journal.file_name().expect("a name")),
+            bytes,
+        )
+        .expect("a copy");
+        opened_after_damage(copy.path(), marked, &format!("byte {at}"))
+    };
+    places.map(outcome).collect()
+}
+
+fn journal_bytes(folder: &Path) -> usize {
+    fs::read(journals(folder).pop().expect("a journal"))
+        .expect("a file")
+        .len()
+}
+
+fn flip(bytes: &mut [u8], at: usize) {
+    bytes[at] ^= 1 << (at % 8);
+}
+
+#[test]
+fn no_flipped_byte_of_the_journal_takes_a_commit_unnoticed() {
+    let (folder, marked) = with_commits(None);
+    let len = journal_bytes(folder.path());
+    // Every byte of some commits in the middle, and some of the others.
+    let places = (0..len).step_by(101).chain(len / 2..len / 2 + 300);
+    let outcomes = damaged(folder.path(), &marked, places, |bytes, at| {
+        flip(bytes, at);
+    });
+    for expected in [Outcome::Told, Outcome::Refused] {
+        assert!(outcomes.contains(&expected), "{expected:?} never happened");
+    }
+}
+
+#[test]
+fn no_flipped_byte_takes_a_commit_unnoticed_when_one_space_is_written_out() {
+    for space in Space::ALL {
+        let (folder, marked) = with_commits(Some(space));
+        let len = journal_bytes(folder.path());
+        let outcomes = damaged(folder.path(), &marked, (0..len).step_by(61), |bytes, at| {
+            flip(bytes, at);
+        });
+        assert!(outcomes.contains(&Outcome::Told), "{space:?}");
+    }
+}
+
+#[test]
+fn no_cut_tail_of_the_journal_takes_a_commit_unnoticed() {
+    let (folder, marked) = with_commits(None);
+    let len = journal_bytes(folder.path());
+    let outcomes = damaged(folder.path(), &marked, (0..len).step_by(41), Vec::truncate);
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Told));
+}
+
+#[test]
+fn damage_in_a_sealed_journal_is_told_though_the_next_one_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = engine(folder.path());
+    let journal = journals(folder.path()).pop().expect("a journal");
+    let mut ends = Vec::new();
+    for turn in 0..9 {
+        put(&store, Space::Partitions, format!("key {turn}"), vec![1; 9]);
+        put(&store, Space::Authority, "vote".to_owned(), vec![turn]);
+        ends.push(used(&fs::read(&journal).expect("a file")));
+    }
+    let marked = store.ledger().sequences();
+    drop(store);
+    // What a kill leaves between the sealing of a journal and the flush that lets it go.
+    let bytes = fs::read(&journal).expect("a file");
+    fs::write(&journal, &bytes[..ends[3] - 5]).expect("a file");
+    fs::write(journal.with_file_name("9.jnl"), &bytes[ends[6]..ends[8]]).expect("a file");
+    let again = Engine::open(folder.path(), small()).expect("opens without a word");
+    assert_eq!(again.recovery().newest, marked, "no mark tells of it");
+    assert_eq!(
+        again.recovery().broken,
+        [Space::Partitions, Space::Authority]
+    );
+    again.accept_loss().expect("works");
+    put(&again, Space::Partitions, "later".to_owned(), Vec::new());
+    drop(again);
+    let again = Engine::open(folder.path(), small()).expect("opens");
+    assert_eq!(again.recovery().broken, [], "a loss is told once");
 }

@@ -1,0 +1,250 @@
+//! This is one opening of the fjall database: batches, snapshots, flushes and what a start finds.
+
+use crate::store::checked::{frame, unframe};
+use crate::store::engine::EngineOptions;
+use crate::store::engine::fault::{check_files, guarded, guarded_opening};
+use crate::store::sequence::{self, Found, Link, Numbered};
+use crate::store::{Durability, Space, StoreError, Write};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use soros_core::codec::Codec;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// The most bytes of sealed journals; with the active one the journal takes 64 to 128 MiB.
+const JOURNAL_SEALED_BYTES_MAX: u64 = 64 << 20;
+/// How many memtables may wait for a worker before a commit waits: below fjall's own 4.
+const SEALED_MEMTABLES_MAX: usize = 2;
+/// How many runs may wait for a compaction before a commit waits: below fjall's own 30.
+const RUNS_MAX: usize = 20;
+/// How often a commit that waits for the workers looks again.
+const WORKERS_POLL: Duration = Duration::from_millis(2);
+/// The most commits, flushes and compactions that a database has lived through.
+const ENGINE_NUMBER_MAX: u64 = 1 << 62;
+
+/// The open database.
+pub(super) struct Running {
+    database: Database,
+    spaces: [Keyspace; Space::ALL.len()],
+    /// What was synced last; snapshots are taken from here.
+    synced: Mutex<fjall::Snapshot>,
+}
+
+impl Running {
+    /// Opens the database in the folder `path` and looks for the numbers of its commits.
+    pub(super) fn open(
+        path: &Path,
+        options: EngineOptions,
+    ) -> Result<(Running, [Found; Space::ALL.len()]), StoreError> {
+        check_files(path)?;
+        let database = guarded_opening(|| {
+            Database::builder(path)
+                .cache_size(options.cache_bytes)
+                .max_journaling_size(JOURNAL_SEALED_BYTES_MAX)
+                .worker_threads(options.workers.max(1))
+                .open()
+        })?;
+        let running = match guarded_opening(|| Running::prepare(&database, options)) {
+            Ok((spaces, synced)) => Running {
+                database,
+                spaces,
+                synced: Mutex::new(synced),
+            },
+            Err(error) => {
+                close(database);
+                return Err(error);
+            }
+        };
+        match running
+            .check_numbers()
+            .and_then(|()| guarded_opening(|| running.found()))
+        {
+            Ok(found) => Ok((running, found)),
+            Err(error) => {
+                close(running);
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare(
+        database: &Database,
+        options: EngineOptions,
+    ) -> fjall::Result<([Keyspace; Space::ALL.len()], fjall::Snapshot)> {
+        let [first, second, third] = Space::ALL
+            .map(|space| database.keyspace(space.name(), || keyspace_options(options, space)));
+        // What recovery read from the journal may never have been synced.
+        database.persist(PersistMode::SyncAll)?;
+        Ok(([first?, second?, third?], database.snapshot()))
+    }
+
+    /// fjall's numbers have no checksum in its journal; one near the end of all numbers is damage.
+    fn check_numbers(&self) -> Result<(), StoreError> {
+        if self.database.seqno() <= ENGINE_NUMBER_MAX {
+            Ok(())
+        } else {
+            Err(StoreError::Damaged(
+                "a number in the journal is not one of ours".to_owned(),
+            ))
+        }
+    }
+
+    pub(super) fn keyspace(&self, space: Space) -> &Keyspace {
+        &self.spaces[space.index()]
+    }
+
+    pub(super) fn synced(&self) -> Result<fjall::Snapshot, StoreError> {
+        guarded(|| {
+            Ok(self
+                .synced
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone())
+        })
+    }
+
+    fn show_synced(&self) {
+        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = self.database.snapshot();
+    }
+
+    pub(super) fn commit(
+        &self,
+        writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let mode = match durability {
+            Durability::Synced => PersistMode::SyncData,
+            Durability::Buffered => PersistMode::Buffer,
+        };
+        guarded(|| {
+            let mut batch = self.database.batch().durability(Some(mode));
+            for write in writes {
+                let keyspace = self.keyspace(write.space);
+                match write.value {
+                    Some(value) => {
+                        let framed = frame(write.space, &write.key, &value);
+                        batch.insert(keyspace, write.key, framed);
+                    }
+                    None => batch.remove(keyspace, write.key),
+                }
+            }
+            batch.commit()?;
+            if durability == Durability::Synced {
+                self.show_synced();
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn bytes(&self) -> Result<u64, StoreError> {
+        guarded(|| self.database.disk_space())
+    }
+
+    /// The engine's number of the newest commit.
+    pub(super) fn newest(&self) -> u64 {
+        self.database.visible_seqno().saturating_sub(1)
+    }
+
+    /// The engine's number up to which `space` is in tables.
+    pub(super) fn written_out(&self, space: Space) -> u64 {
+        let tree = &self.keyspace(space).tree;
+        guarded(|| Ok(tree.get_highest_persisted_seqno()))
+            .ok()
+            .flatten()
+            .unwrap_or(0)
+    }
+
+    /// The records of commits' numbers, of each space.
+    fn found(&self) -> fjall::Result<[Found; Space::ALL.len()]> {
+        let snapshot = self.database.snapshot();
+        let [first, second, third] = Space::ALL.map(|space| self.found_in(space, &snapshot));
+        Ok([first?, second?, third?])
+    }
+
+    fn found_in(&self, space: Space, snapshot: &fjall::Snapshot) -> fjall::Result<Found> {
+        let (from, to) = sequence::KEYS;
+        let records = snapshot.range(self.keyspace(space), from..to);
+        let mut found = Found::default();
+        // From the newest back to the oldest that it tells of: what is older is of no account,
+        // and the removals before it need not be looked through.
+        for guard in records.rev() {
+            let (key, stored) = guard.into_inner()?;
+            match self.numbered(space, &key, &stored)? {
+                Some(record) if found.needs(record.number) => found.records.push(record),
+                Some(_) => break,
+                None => found.is_damaged = true,
+            }
+        }
+        found.records.reverse();
+        Ok(found)
+    }
+
+    /// The record under `key`; nothing if it is damaged.
+    fn numbered(&self, space: Space, key: &[u8], stored: &[u8]) -> fjall::Result<Option<Numbered>> {
+        let entry = self
+            .keyspace(space)
+            .tree
+            .get_internal_entry(key, fjall::SeqNo::MAX)?;
+        let link = unframe(space, key, stored)
+            .ok()
+            .and_then(|value| Link::from_bytes(value).ok());
+        let (Some(entry), Some(link), Some(number)) = (entry, link, sequence::number(key)) else {
+            return Ok(None);
+        };
+        Ok(Some(Numbered {
+            number,
+            link,
+            engine_number: entry.key.seqno,
+        }))
+    }
+
+    /// Waits until fjall would take a commit without waiting for its workers itself, which it does
+    /// for ever if they have died.
+    pub(super) fn wait_for_workers(&self) -> Result<(), StoreError> {
+        for keyspace in &self.spaces {
+            self.wait_while(|| {
+                keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX
+                    || keyspace.tree.l0_run_count() > RUNS_MAX
+            })?;
+        }
+        Ok(())
+    }
+
+    fn wait_while(&self, busy: impl Fn() -> bool) -> Result<(), StoreError> {
+        while guarded(|| Ok(busy()))? {
+            // Poison is only told by a call that fails; this one has nothing to write.
+            guarded(|| self.database.persist(PersistMode::Buffer))?;
+            std::thread::sleep(WORKERS_POLL);
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        guarded(|| {
+            self.database.persist(PersistMode::SyncAll)?;
+            self.show_synced();
+            Ok(())
+        })?;
+        Space::ALL
+            .into_iter()
+            .try_for_each(|space| self.flush_space(space))
+    }
+
+    pub(super) fn flush_space(&self, space: Space) -> Result<(), StoreError> {
+        let keyspace = self.keyspace(space);
+        guarded(|| keyspace.rotate_memtable())?;
+        self.wait_while(|| keyspace.sealed_memtable_count() > 0)
+    }
+}
+
+/// Closes what may panic about the very state that it is closed for.
+pub(super) fn close<T>(open: T) {
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(move || drop(open)));
+}
+
+fn keyspace_options(options: EngineOptions, space: Space) -> KeyspaceCreateOptions {
+    // The other spaces are small, and what waits in their memtables pins the journal.
+    let share = if space == Space::Partitions { 1 } else { 4 };
+    KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes / share)
+}
