@@ -12,6 +12,9 @@ pub const MULTIPART_MIXED: &str = "multipart/mixed";
 /// The media type of siblings as JSON.
 pub const SIBLINGS_JSON: &str = "application/vnd.soros.siblings+json";
 
+/// `q=1`, in thousandths.
+const QUALITY_MAX: u16 = 1000;
+
 /// A form in which a key can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -31,7 +34,7 @@ pub struct Accept(Vec<Range>);
 struct Range {
     /// In lower case, such as `text/plain`, `text/*` or `*/*`.
     essence: String,
-    /// From 0 to 1000.
+    /// From 0 to [`QUALITY_MAX`].
     quality: u16,
 }
 
@@ -90,7 +93,14 @@ impl Accept {
         }
     }
 
-    /// The form that shows all versions and was asked for by its own name, most gladly.
+    /// Whether a form that shows all versions is asked for by name, and nothing more gladly.
+    #[must_use]
+    pub fn wants_all(&self) -> bool {
+        self.named()
+            .is_some_and(|(quality, _)| quality == QUALITY_MAX)
+    }
+
+    /// The form that shows all versions and is asked for by its own name, with how gladly.
     #[must_use]
     pub fn named(&self) -> Option<(u16, Form)> {
         let forms = [
@@ -134,7 +144,7 @@ impl Range {
             essence if essence.contains('/') => essence.to_ascii_lowercase(),
             _ => return None,
         };
-        let mut quality = 1000;
+        let mut quality = QUALITY_MAX;
         for parameter in parts {
             if let Some(("q" | "Q", value)) = parameter.split_once('=') {
                 quality = thousandths(value.trim())?;
@@ -183,9 +193,9 @@ fn thousandths(text: &str) -> Option<u16> {
         .fold(0, |sum, digit| sum * 10 + digit);
     Some(
         whole
-            .saturating_mul(1000)
+            .saturating_mul(QUALITY_MAX)
             .saturating_add(u16::try_from(part).ok()?)
-            .min(1000),
+            .min(QUALITY_MAX),
     )
 }
 

@@ -386,5 +386,4 @@ fn word(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, HeaderErr
 }
 
 #[cfg(test)]
-#[path = "headers/tests.rs"]
 mod tests;
