@@ -5,6 +5,7 @@
 //! inside.
 
 mod admin;
+mod bare;
 mod call;
 mod connection;
 mod error;
@@ -15,6 +16,7 @@ mod url;
 mod value;
 
 pub use admin::{Configured, Keys};
+pub use bare::BareServer;
 pub use call::{Answer, Intent};
 pub use error::{BadAnswer, ClientError, Refusal, Silence};
 pub use url::{NodeUrl, UrlError};

@@ -1,5 +1,6 @@
 //! A Soros node: all I/O, as modules.
 pub mod authority;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod network;

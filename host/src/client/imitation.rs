@@ -64,7 +64,15 @@ struct State {
 impl Imitation {
     /// Starts an imitation that answers by `script`; it ends with the test's runtime.
     pub(crate) async fn start(script: impl Fn(&Asked) -> Say + Send + Sync + 'static) -> Imitation {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Imitation::start_at("127.0.0.1:0", script).await
+    }
+
+    /// Starts an imitation that listens at `address`.
+    pub(crate) async fn start_at(
+        address: &str,
+        script: impl Fn(&Asked) -> Say + Send + Sync + 'static,
+    ) -> Imitation {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State {
             script: Box::new(script),

@@ -1,0 +1,250 @@
+//! This is `soros dev`: a real cluster in one process on loopback, with nothing to prepare.
+
+mod cluster;
+mod ports;
+
+use super::console::{Console, Output};
+use super::node::RunNode;
+use super::signals::{self, Signals};
+use super::{Failure, Surroundings, connect, table};
+use crate::config::{Config, Flags, ReadyNode, write_ready_file};
+use crate::telemetry::{Log, start_log};
+use clap::Args;
+use cluster::Cluster;
+use ports::Ports;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// The most nodes that one process runs.
+const NODES_MAX: u16 = 32;
+
+/// How the cluster is run.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DevArgs {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
+    nodes: u16,
+    /// The first node's client port; its peer port is one above, the next node's ten above; 0 picks
+    /// free ones
+    #[arg(long, default_value_t = 7070)]
+    port: u16,
+    /// Where to keep the data; a temporary folder that goes at the end when absent
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Write this file once all nodes serve
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILTER", help = LOG_HELP)]
+    log: Option<String>,
+}
+
+const LOG_HELP: &str =
+    "What is logged, as in info or soros_host=debug [env: SOROS_LOG; default: warn]";
+
+/// The folder of the data, which goes with this value if it is a temporary one.
+enum Folder {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Folder::Kept(path) => path,
+            Folder::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// Runs a cluster until it is told to stop.
+pub(super) fn run(
+    args: &DevArgs,
+    surroundings: &Surroundings<'_>,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let Surroundings {
+        program,
+        environment,
+        run_node,
+    } = *surroundings;
+    let folder = args.folder()?;
+    let ports = Ports::choose(args.port, args.nodes, folder.path())?;
+    let nodes = DevArgs::nodes(&ports, folder.path())?;
+    let filter = args.log.clone().or_else(|| environment("SOROS_LOG"));
+    start_log(
+        &Log {
+            filter,
+            ..Log::default()
+        },
+        Some("warn"),
+    )?;
+    let page = Page {
+        program,
+        folder: &folder,
+        nodes: &ready_nodes(&nodes),
+    };
+    connect::runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        serve(args, nodes, run_node, &page, console, &mut signals).await
+    })
+}
+
+/// Starts the nodes, says so when they serve, and stops them at a signal.
+async fn serve(
+    args: &DevArgs,
+    nodes: Vec<Config>,
+    run_node: RunNode,
+    page: &Page<'_>,
+    console: &mut Console,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let mut cluster = Cluster::start(nodes, run_node)?;
+    tokio::select! {
+        failure = cluster.failure() => return Err(cluster.stop_after(failure).await),
+        () = signals.next() => return drain(&mut cluster, console, signals).await,
+        () = cluster::all_serve(page.nodes) => {}
+    }
+    if let Some(path) = &args.ready_file {
+        let written = write_ready_file(path, page.nodes);
+        written.map_err(|error| Failure::File(path.clone(), error))?;
+    }
+    page.show(console)?;
+    tokio::select! {
+        failure = cluster.failure() => Err(cluster.stop_after(failure).await),
+        () = signals.next() => drain(&mut cluster, console, signals).await,
+    }
+}
+
+/// Stops the nodes; another signal meanwhile ends the process.
+async fn drain(
+    cluster: &mut Cluster,
+    console: &mut Console,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    console.message("draining; Ctrl-C again ends at once")?;
+    tokio::select! {
+        drained = cluster.drain() => drained,
+        () = signals.next() => signals::end(),
+    }
+}
+
+impl DevArgs {
+    fn folder(&self) -> Result<Folder, Failure> {
+        let Some(path) = &self.dir else {
+            let folder = tempfile::Builder::new().prefix("soros-dev-").tempdir()?;
+            return Ok(Folder::Temporary(folder));
+        };
+        let failure = |error| Failure::File(path.clone(), error);
+        std::fs::create_dir_all(path).map_err(failure)?;
+        // A node left out would be one that the others miss.
+        if path.join(format!("n{}", self.nodes + 1)).exists() {
+            return Err(Failure::Usage(
+                "the folder has data of more nodes: raise --nodes",
+            ));
+        }
+        Ok(Folder::Kept(path.clone()))
+    }
+
+    /// The configurations of the nodes, each as `soros serve` would read it.
+    fn nodes(ports: &Ports, folder: &Path) -> Result<Vec<Config>, Failure> {
+        let peers: Vec<String> = ports.0.iter().map(|pair| address(pair.peer)).collect();
+        let founding = peers.join(",");
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = (cores / ports.0.len()).max(1);
+        let node = |(number, pair): (usize, &ports::Pair)| {
+            let name = format!("n{number}");
+            let dir = folder.join(&name).display().to_string();
+            let flags = Flags::default()
+                .with("name", &name)
+                .with("dir", &dir)
+                .with("listen", &address(pair.client))
+                .with("peer", &address(pair.peer))
+                .with("bootstrap", &founding)
+                .with("workers", &workers.to_string());
+            Ok(Config::load(&flags, |_| None)?)
+        };
+        (1..).zip(&ports.0).map(node).collect()
+    }
+}
+
+fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+/// The nodes as others see them.
+fn ready_nodes(nodes: &[Config]) -> Vec<ReadyNode> {
+    let ready = |node: &Config| ReadyNode {
+        name: node
+            .name
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        url: node.advertised_url(node.listen).to_string(),
+        peer: node.advertised_peer(node.peer).to_string(),
+    };
+    nodes.iter().map(ready).collect()
+}
+
+/// What is shown once all nodes serve.
+struct Page<'a> {
+    program: &'a str,
+    folder: &'a Folder,
+    nodes: &'a [ReadyNode],
+}
+
+impl Page<'_> {
+    fn show(&self, console: &mut Console) -> Result<(), Failure> {
+        if console.output == Output::Json {
+            return Ok(console.json(&json!({"nodes": self.nodes}))?);
+        }
+        for line in self.lines() {
+            console.line(&line)?;
+        }
+        Ok(())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let row = |node: &ReadyNode| vec![node.name.clone(), node.url.clone(), node.peer.clone()];
+        let rows: Vec<Vec<String>> = self.nodes.iter().map(row).collect();
+        let end = match self.folder {
+            Folder::Kept(_) => "kept",
+            Folder::Temporary(_) => "gone at the end",
+        };
+        let mut lines = table::lines(&["NODE", "URL", "PEER"], &rows);
+        let first = self.nodes.first().map_or("", |node| node.url.as_str());
+        lines.push(String::new());
+        lines.push(format!("dashboard  {first}/"));
+        lines.push(format!(
+            "data       {} ({end})",
+            self.folder.path().display()
+        ));
+        lines.push(String::new());
+        lines.extend(self.commands().map(|command| format!("  {command}")));
+        lines.push(String::new());
+        lines.push("Ctrl-C stops the cluster.".to_owned());
+        lines
+    }
+
+    /// Three commands to try: a write at one node, a read at another, and how they all are.
+    fn commands(&self) -> [String; 3] {
+        let url = |at: usize| {
+            self.nodes
+                .get(at)
+                .or(self.nodes.first())
+                .map_or("", |node| &node.url)
+        };
+        let soros = |at: usize| match url(at) {
+            "http://127.0.0.1:7070" => self.program.to_owned(),
+            other => format!("{} --url {other}", self.program),
+        };
+        [
+            format!("curl -X PUT --data hello {}/v1/kv/default/greeting", url(0)),
+            format!("{} kv get default greeting", soros(1)),
+            format!("{} cluster status", soros(0)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! This is where the command line meets the node: what it hands over, and how it learns what went
+//! wrong. The commands that run nodes take it as an argument, so that tests run them without.
+
+use crate::config::Config;
+use crate::network::Shutdown;
+
+/// Runs a node on this thread until it is told to stop, and drains it then. The node writes its
+/// ready file itself, once it serves and knows a map.
+pub type RunNode = fn(Config, Shutdown) -> Result<(), NodeFailure>;
+
+/// Why a node could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeFailure {
+    /// It was started in a way that makes no sense, as under another name on a known directory.
+    #[error("{0}")]
+    Usage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Runs the node of this program.
+///
+/// # Errors
+/// [`NodeFailure`] when it cannot start or go on.
+pub fn run_node(_config: Config, _shutdown: Shutdown) -> Result<(), NodeFailure> {
+    Err(NodeFailure::Failed("this build runs no nodes".into()))
+}
