@@ -7,11 +7,14 @@ pub mod checked;
 pub mod commit;
 #[cfg(test)]
 mod conformance;
+pub mod directory;
 pub mod engine;
+mod identity;
 pub mod mark;
 pub mod memory;
 pub mod overlay;
 pub mod sequence;
+mod whole;
 
 /// A sorted space of records. All spaces share one journal, so a commit over several is atomic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -61,6 +61,8 @@ struct Shared {
     path: PathBuf,
     options: EngineOptions,
     failed: AtomicBool,
+    /// For good: [`Store::reopen`] is refused.
+    closed: AtomicBool,
     state: RwLock<State>,
 }
 
@@ -82,6 +84,7 @@ impl Engine {
             path: path.to_owned(),
             options,
             failed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             state: RwLock::new(State {
                 opening: 0,
                 running: Some(running),
@@ -137,6 +140,7 @@ impl Engine {
         let ledger = self.ledger();
         let flushed = self.flush_under(&ledger);
         self.shared.failed.store(true, Ordering::Release);
+        self.shared.closed.store(true, Ordering::Release);
         self.shared.close();
         let marked = self.mark.as_ref().map_or(Ok(()), Mark::sync);
         flushed.and(marked.map_err(|error| StoreError::Failed(error.to_string())))
@@ -217,6 +221,9 @@ impl Store for Engine {
         let mut ledger = self.ledger();
         if !self.shared.failed.load(Ordering::Acquire) {
             return Ok(());
+        }
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Failed("it was closed".to_owned()));
         }
         let before = ledger.sequences();
         let (mut after, recovery) = self.shared.reopen()?;

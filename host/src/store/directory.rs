@@ -1,0 +1,532 @@
+//! This is a node's data directory: one process at a time, of one node, in a format this program
+//! knows; a new incarnation at every opening; and an honest word on whether all is there that was.
+//!
+//! ```text
+//! lock      held by the process that uses the directory; its process id, for the operator
+//! format    "soros data directory, format 1"
+//! identity  see `identity.rs`
+//! mark      see `mark.rs`
+//! engine/   see `engine.rs`
+//! damaged-1/ ..  what was set aside
+//! ```
+
+use crate::store::StoreError;
+use crate::store::engine::{Engine, EngineOptions};
+use crate::store::identity::{self, Identity};
+use crate::store::mark::Mark;
+use crate::store::sequence::Sequences;
+use crate::store::{Space, whole};
+use soros_core::id::{ClusterId, Incarnation, NodeName};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[cfg(test)]
+mod tests;
+
+/// The format that this program writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+/// How many times a damaged directory is set aside before an operator has to look.
+pub const SET_ASIDE_MAX: u32 = 4;
+
+const FORMAT_TEXT: &str = "soros data directory, format ";
+const FORMAT_BYTES_MAX: u64 = 64;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another process has it open.
+    #[error("{} is in use by another process{}", .path.display(), holder(*.process))]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process that says so of itself.
+        process: Option<u32>,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "{} has format {found}, this program knows up to {FORMAT}: run the newer one",
+        .path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// A file of it is not what was written.
+    #[error("{} is damaged or missing", .0.display())]
+    Damaged(PathBuf),
+    /// It is new, and no name was given for its node.
+    #[error("a new data directory needs the node's name")]
+    Nameless,
+    /// It belongs to another node.
+    #[error("the data directory belongs to node `{recorded}`, not to `{given}`")]
+    OtherName {
+        /// The node it belongs to.
+        recorded: NodeName,
+        /// The node that was asked for.
+        given: NodeName,
+    },
+    /// It belongs to another cluster.
+    #[error("the data directory belongs to cluster {recorded}, not to {given}")]
+    OtherCluster {
+        /// The cluster it belongs to.
+        recorded: ClusterId,
+        /// The cluster that was asked for.
+        given: ClusterId,
+    },
+    /// Damaged directories were set aside too often.
+    #[error("{} was set aside {SET_ASIDE_MAX} times: look at damaged-* in it", .0.display())]
+    SetAsideTooOften(PathBuf),
+    /// The engine does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The file system refused.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn holder(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |process| format!(" ({process})"))
+}
+
+impl DirectoryError {
+    /// Whether the directory is damaged, so that [`set_aside`] and the other replicas can help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            DirectoryError::Damaged(_) | DirectoryError::Store(StoreError::Damaged(_)) => true,
+            DirectoryError::InUse { .. }
+            | DirectoryError::Newer { .. }
+            | DirectoryError::Nameless
+            | DirectoryError::OtherName { .. }
+            | DirectoryError::OtherCluster { .. }
+            | DirectoryError::SetAsideTooOften(_)
+            | DirectoryError::Store(StoreError::Full | StoreError::Failed(_))
+            | DirectoryError::Random(_)
+            | DirectoryError::Io { .. } => false,
+        }
+    }
+}
+
+/// Why not all may be there that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// The newest commits of a space are missing.
+    #[error("{}: commits up to {marked} were synced, {found} is the newest", .space.name())]
+    Behind {
+        /// The space.
+        space: Space,
+        /// The newest commit that is there.
+        found: u64,
+        /// The newest commit that was synced.
+        marked: u64,
+    },
+    /// Commits in the middle of a space are missing or out of order.
+    #[error("{}: commits are missing in between", .0.name())]
+    Gap(Space),
+    /// There is no mark to compare with.
+    #[error("the mark is missing")]
+    NoMark,
+    /// An earlier start was in doubt, and nothing has resolved it since.
+    #[error("an earlier start was in doubt")]
+    Earlier,
+}
+
+/// How a directory was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// This opening's incarnation, new and durable.
+    pub incarnation: Incarnation,
+    /// The incarnation of the opening before.
+    pub previous: Option<Incarnation>,
+    /// Whether the last process closed the directory.
+    pub was_clean: bool,
+    /// Whether it held nothing: new, or its records were set aside.
+    pub fresh: bool,
+    /// What speaks against all being there; an empty directory is in no doubt.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Opened {
+    /// Whether the journal gave back less than the mark tells of.
+    #[must_use]
+    pub fn behind_mark(&self) -> bool {
+        self.doubts
+            .iter()
+            .any(|doubt| matches!(doubt, Doubt::Behind { .. }))
+    }
+
+    /// Whether records may be missing that were there: replicas in it are suspect.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.fresh || !self.doubts.is_empty()
+    }
+}
+
+/// A data directory in use.
+pub struct Directory {
+    path: PathBuf,
+    identity: Mutex<Identity>,
+    engine: Arc<Engine>,
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens the directory at `path` for the node `name`, or makes it. A known directory needs no
+    /// name.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn open(
+        path: &Path,
+        name: Option<&NodeName>,
+        options: EngineOptions,
+    ) -> Result<(Directory, Opened), DirectoryError> {
+        let lock = lock(path)?;
+        check_format(path)?;
+        let before = read_identity(path)?;
+        let mut identity = next_life(before.as_ref(), name)?;
+        // Durable before the engine is opened, and so before anything is minted under it.
+        write_identity(path, &identity)?;
+        let fresh = !identity.is_founded;
+        if fresh {
+            // A first start that was interrupted may have left an engine that is half made.
+            remove_folder(&path.join("engine"))?;
+        }
+        let mark_path = path.join("mark");
+        let (mark, marked) = Mark::open(&mark_path).map_err(|error| io(&mark_path, error))?;
+        let engine = Engine::open(&path.join("engine"), options)?;
+        let doubts = if fresh {
+            Vec::new()
+        } else {
+            doubts(&engine, marked, identity.is_in_doubt)
+        };
+        identity.is_in_doubt = !doubts.is_empty();
+        identity.is_founded = true;
+        // Durable before the mark moves, which is the last that tells of a loss.
+        write_identity(path, &identity)?;
+        let engine = engine.with_mark(mark, &marked.unwrap_or_default());
+        accept(&engine, &doubts)?;
+        let opened = Opened {
+            incarnation: identity.incarnation,
+            previous: before.as_ref().map(|before| before.incarnation),
+            was_clean: before.is_some_and(|before| before.is_clean),
+            fresh,
+            doubts,
+        };
+        let (engine, identity) = (Arc::new(engine), Mutex::new(identity));
+        Ok((
+            Directory {
+                path: path.to_owned(),
+                identity,
+                engine,
+                _lock: lock,
+            },
+            opened,
+        ))
+    }
+
+    /// The records.
+    #[must_use]
+    pub fn store(&self) -> Arc<Engine> {
+        self.engine.clone()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The node it belongs to.
+    #[must_use]
+    pub fn name(&self) -> NodeName {
+        self.identity().name.clone()
+    }
+
+    /// The node's number in the authority: random for each directory, so that one whose log is
+    /// lost never votes as the one that had it.
+    #[must_use]
+    pub fn raft_id(&self) -> u64 {
+        self.identity().raft_id
+    }
+
+    /// The cluster it belongs to, once that is known.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.identity().cluster
+    }
+
+    /// Records the cluster it belongs to.
+    ///
+    /// # Errors
+    /// [`DirectoryError::OtherCluster`] if it belongs to another, or when the disk fails.
+    pub fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError> {
+        let mut identity = self.identity();
+        match identity.cluster {
+            Some(recorded) if recorded == cluster => Ok(()),
+            Some(recorded) => Err(DirectoryError::OtherCluster {
+                recorded,
+                given: cluster,
+            }),
+            None => {
+                identity.cluster = Some(cluster);
+                write_identity(&self.path, &identity)
+            }
+        }
+    }
+
+    /// Ends the doubt that an opening found: what was missing has been had from others.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn resolve_doubt(&self) -> Result<(), DirectoryError> {
+        let mut identity = self.identity();
+        if !identity.is_in_doubt {
+            return Ok(());
+        }
+        identity.is_in_doubt = false;
+        write_identity(&self.path, &identity)
+    }
+
+    /// Writes out what is buffered, closes the records and notes that the end was clean. Nothing
+    /// can be read or written afterwards, by whoever still holds the store.
+    ///
+    /// # Errors
+    /// When the disk fails; the directory then counts as left uncleanly.
+    pub fn close(self) -> Result<(), DirectoryError> {
+        self.engine.close()?;
+        let mut identity = self.identity();
+        identity.is_clean = true;
+        write_identity(&self.path, &identity)
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Moves the damaged records of the directory at `path` into a folder of it, `damaged-1` to
+/// `damaged-4`, so that its node can open it empty and have them from the other replicas. The
+/// node's name and cluster are kept if they can be read; its number in the authority is not.
+///
+/// # Errors
+/// [`DirectoryError`].
+pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
+    let _lock = lock(path)?;
+    let format = check_format(path);
+    if let Err(error @ DirectoryError::Newer { .. }) = format {
+        return Err(error);
+    }
+    let folder = (1..=SET_ASIDE_MAX)
+        .map(|turn| path.join(format!("damaged-{turn}")))
+        .find(|folder| !folder.exists())
+        .ok_or_else(|| DirectoryError::SetAsideTooOften(path.to_owned()))?;
+    let identity = read_identity(path).ok().flatten();
+    std::fs::create_dir(&folder).map_err(|error| io(&folder, error))?;
+    for name in ["engine", "mark", "identity", "format"] {
+        move_into(&folder, &path.join(name))?;
+    }
+    if let Some(identity) = identity {
+        check_format(path)?;
+        let raft_id = random_u64()?;
+        write_identity(
+            path,
+            &Identity {
+                raft_id,
+                is_founded: false,
+                ..identity
+            },
+        )?;
+    }
+    Ok(folder)
+}
+
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    std::fs::create_dir_all(path).map_err(|error| io(path, error))?;
+    whole::sync_folder_of(path).map_err(|error| io(path, error))?;
+    let lock_path = path.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options
+        .open(&lock_path)
+        .map_err(|error| io(&lock_path, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let text = whole::read(&lock_path, 16)
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            let process = std::str::from_utf8(&text)
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
+            return Err(DirectoryError::InUse {
+                path: path.to_owned(),
+                process,
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(io(&lock_path, error)),
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(|error| io(&lock_path, error))?;
+    Ok(file)
+}
+
+/// Refuses a format that is not known; a directory that is new gets one.
+fn check_format(path: &Path) -> Result<(), DirectoryError> {
+    let file = path.join("format");
+    let damaged = || DirectoryError::Damaged(file.clone());
+    match whole::read(&file, FORMAT_BYTES_MAX).map_err(|error| io(&file, error))? {
+        Some(bytes) => {
+            let text = std::str::from_utf8(&bytes).ok();
+            let number = text.and_then(|text| text.trim_end().strip_prefix(FORMAT_TEXT));
+            match number
+                .and_then(|number| number.parse::<u32>().ok())
+                .ok_or_else(damaged)?
+            {
+                0 => Err(damaged()),
+                1..=FORMAT => Ok(()),
+                found => Err(DirectoryError::Newer {
+                    path: path.to_owned(),
+                    found,
+                }),
+            }
+        }
+        None if path.join("identity").exists() || path.join("engine").exists() => Err(damaged()),
+        None => {
+            let text = format!("{FORMAT_TEXT}{FORMAT}\n");
+            whole::write(&file, text.as_bytes()).map_err(|error| io(&file, error))
+        }
+    }
+}
+
+fn read_identity(path: &Path) -> Result<Option<Identity>, DirectoryError> {
+    let file = path.join("identity");
+    match whole::read(&file, identity::BYTES_MAX).map_err(|error| io(&file, error))? {
+        Some(bytes) => match Identity::from_file(&bytes) {
+            Some(identity) => Ok(Some(identity)),
+            None => Err(DirectoryError::Damaged(file)),
+        },
+        None if path.join("engine").exists() => Err(DirectoryError::Damaged(file)),
+        None => Ok(None),
+    }
+}
+
+fn write_identity(path: &Path, identity: &Identity) -> Result<(), DirectoryError> {
+    let file = path.join("identity");
+    whole::write(&file, &identity.to_file()).map_err(|error| io(&file, error))
+}
+
+/// The identity under a new incarnation.
+fn next_life(
+    before: Option<&Identity>,
+    name: Option<&NodeName>,
+) -> Result<Identity, DirectoryError> {
+    let incarnation = Incarnation(random_u128()?);
+    match (before, name) {
+        (Some(before), Some(given)) if before.name != *given => {
+            let (recorded, given) = (before.name.clone(), given.clone());
+            Err(DirectoryError::OtherName { recorded, given })
+        }
+        (Some(before), _) => Ok(Identity {
+            incarnation,
+            is_clean: false,
+            ..before.clone()
+        }),
+        (None, None) => Err(DirectoryError::Nameless),
+        (None, Some(name)) => Ok(Identity {
+            name: name.clone(),
+            cluster: None,
+            raft_id: random_u64()?,
+            incarnation,
+            is_clean: false,
+            is_in_doubt: false,
+            is_founded: false,
+        }),
+    }
+}
+
+fn doubts(engine: &Engine, marked: Option<Sequences>, was_in_doubt: bool) -> Vec<Doubt> {
+    let recovery = engine.recovery();
+    let mut doubts = Vec::new();
+    match marked {
+        None => doubts.push(Doubt::NoMark),
+        Some(marked) => doubts.extend(Space::ALL.into_iter().filter_map(|space| {
+            let (found, marked) = (recovery.newest.of(space), marked.of(space));
+            (found < marked).then_some(Doubt::Behind {
+                space,
+                found,
+                marked,
+            })
+        })),
+    }
+    doubts.extend(recovery.broken.iter().copied().map(Doubt::Gap));
+    doubts.extend(was_in_doubt.then_some(Doubt::Earlier));
+    doubts
+}
+
+/// Begins the numbers anew after a loss, so that it is told once; the doubt itself is in the
+/// identity. On a full disk that waits for another start.
+fn accept(engine: &Engine, doubts: &[Doubt]) -> Result<(), StoreError> {
+    for doubt in doubts {
+        tracing::warn!(%doubt, "the data directory is in doubt");
+    }
+    if doubts.iter().all(|doubt| *doubt == Doubt::Earlier) {
+        return Ok(());
+    }
+    match engine.accept_loss() {
+        Ok(()) | Err(StoreError::Full) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn move_into(folder: &Path, path: &Path) -> Result<(), DirectoryError> {
+    let Some(name) = path.file_name() else {
+        return Ok(());
+    };
+    match std::fs::rename(path, folder.join(name)) {
+        Ok(()) => whole::sync_folder_of(path).map_err(|error| io(path, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io(path, error)),
+    }
+}
+
+fn remove_folder(path: &Path) -> Result<(), DirectoryError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn random_u128() -> Result<u128, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+fn random_u64() -> Result<u64, getrandom::Error> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn io(path: &Path, source: io::Error) -> DirectoryError {
+    DirectoryError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,137 @@
+//! This is who a data directory belongs to, in the file `identity`:
+//!
+//! ```text
+//! 8   "soros id"
+//! 4+  the node's name, behind its length (big-endian, as all numbers here)
+//! 1   1 if the cluster is known, else 0
+//! 16  the cluster, or zeros
+//! 8   the node's number in the authority, random for each directory
+//! 16  the incarnation of the process that opened the directory last
+//! 1   bits: 1 it closed the directory cleanly, 2 the directory is in doubt,
+//!     4 the engine was opened at least once
+//! 4   CRC-32 of all before
+//! ```
+//!
+//! It is replaced whole, by a rename, at every start before anything else is opened.
+
+use soros_core::codec::{Codec, DecodeError, Reader, Writer};
+use soros_core::id::{ClusterId, Incarnation, NodeName};
+use soros_core::limits::NAME_BYTES_MAX;
+
+const MAGIC: &[u8; 8] = b"soros id";
+const CLEAN: u8 = 1;
+const IN_DOUBT: u8 = 2;
+const FOUNDED: u8 = 4;
+const CHECKSUM_BYTES: usize = 4;
+
+/// The longest file that is looked at.
+pub(crate) const BYTES_MAX: u64 = 256;
+
+/// Who a directory belongs to, and how its last process left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) name: NodeName,
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) raft_id: u64,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) is_clean: bool,
+    pub(crate) is_in_doubt: bool,
+    pub(crate) is_founded: bool,
+}
+
+impl Identity {
+    /// The bytes of the file.
+    pub(crate) fn to_file(&self) -> Vec<u8> {
+        let mut bytes = self.to_bytes();
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    }
+
+    /// What the file says; nothing if it is damaged.
+    pub(crate) fn from_file(bytes: &[u8]) -> Option<Identity> {
+        let (body, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
+        if crc32fast::hash(body).to_be_bytes() != *checksum {
+            return None;
+        }
+        Identity::from_bytes(body).ok()
+    }
+}
+
+impl Codec for Identity {
+    fn encode(&self, writer: &mut Writer) {
+        let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        writer.raw(MAGIC);
+        writer.bytes(self.name.as_str().as_bytes());
+        writer.u8(u8::from(self.cluster.is_some()));
+        writer.u128(self.cluster.map_or(0, |cluster| cluster.0));
+        writer.u64(self.raft_id);
+        writer.u128(self.incarnation.0);
+        writer.u8(bit(self.is_clean, CLEAN)
+            | bit(self.is_in_doubt, IN_DOUBT)
+            | bit(self.is_founded, FOUNDED));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Identity, DecodeError> {
+        if reader.raw(MAGIC.len())? != MAGIC {
+            return Err(DecodeError::Invalid("identity"));
+        }
+        let name = std::str::from_utf8(reader.bytes(NAME_BYTES_MAX)?).ok();
+        let name = name
+            .and_then(|name| name.parse().ok())
+            .ok_or(DecodeError::Invalid("name"))?;
+        let is_known = reader.u8()? == 1;
+        let cluster = ClusterId(reader.u128()?);
+        let raft_id = reader.u64()?;
+        let incarnation = Incarnation(reader.u128()?);
+        let bits = reader.u8()?;
+        Ok(Identity {
+            name,
+            cluster: is_known.then_some(cluster),
+            raft_id,
+            incarnation,
+            is_clean: bits & CLEAN != 0,
+            is_in_doubt: bits & IN_DOUBT != 0,
+            is_founded: bits & FOUNDED != 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(cluster: Option<ClusterId>) -> Identity {
+        Identity {
+            name: "a".repeat(NAME_BYTES_MAX).parse().expect("a name"),
+            cluster,
+            raft_id: 7,
+            incarnation: Incarnation(8),
+            is_clean: false,
+            is_in_doubt: true,
+            is_founded: true,
+        }
+    }
+
+    #[test]
+    fn reads_back_what_was_written() {
+        for cluster in [None, Some(ClusterId(0)), Some(ClusterId(u128::MAX))] {
+            let identity = identity(cluster);
+            let file = identity.to_file();
+            assert!(u64::try_from(file.len()).expect("short") <= BYTES_MAX);
+            assert_eq!(Identity::from_file(&file), Some(identity));
+        }
+    }
+
+    #[test]
+    fn refuses_every_flipped_bit_and_every_cut() {
+        let file = identity(Some(ClusterId(9))).to_file();
+        for at in 0..file.len() {
+            assert_eq!(Identity::from_file(&file[..at]), None, "cut at {at}");
+            for bit in 0..8 {
+                let mut flipped = file.clone();
+                flipped[at] ^= 1 << bit;
+                assert_eq!(Identity::from_file(&flipped), None, "byte {at}");
+            }
+        }
+    }
+}
