@@ -10,6 +10,8 @@ mod api;
 mod fault;
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/operations.rs"]
+mod operations;
 #[path = "tidy/packages.rs"]
 mod packages;
 #[path = "tidy/pages.rs"]
@@ -178,6 +180,30 @@ fn references_within_the_machines_page_resolve() {
     assert!(
         broken.is_empty(),
         "docs/openapi.json refers to nothing with {broken:?}"
+    );
+}
+
+#[test]
+fn operators_read_of_every_figure() {
+    let tree = Tree::read();
+    let sources = tree.under("host/src/telemetry/");
+    let figures: BTreeSet<String> = sources
+        .flat_map(|file| operations::figures(&file.text))
+        .collect();
+    assert_eq!(
+        figures,
+        operations::figures(tree.text("docs/operations.md"))
+    );
+}
+
+#[test]
+fn operators_read_of_every_setting() {
+    let tree = Tree::read();
+    let settings = operations::settings_of_source(tree.text("host/src/config/setting.rs"));
+    assert!(!settings.is_empty(), "no setting was found");
+    assert_eq!(
+        settings,
+        operations::settings_of_page(tree.text("docs/operations.md"))
     );
 }
 
