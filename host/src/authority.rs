@@ -5,6 +5,7 @@
 //! node forwards changes to the leader and takes maps from whoever has a newer one. Nothing here
 //! waits for the authority to serve data: with all of it down, the last map stays in force.
 
+pub mod api;
 pub mod bootstrap;
 pub mod command;
 pub mod keeper;
@@ -37,11 +38,12 @@ use bytes::Bytes;
 use command::{Command, CommandError, Done, Proposed};
 use keeper::{KeeperError, MapKeeper};
 use member::{Member, RaftIdError};
+use serde::Serialize;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, BucketName, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
-use soros_core::map::node::{Identity, Role};
+use soros_core::map::node::{Identity, Node, NodeState, Role};
 use soros_core::map::plugin::{Plugin, PluginKind, PluginName, PolicyUse};
 use soros_core::map::problem::ConfigProblem;
 use soros_core::map::table::Table;
@@ -50,7 +52,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use wire::{Leadership, Wire};
+use wire::{Facts, Leadership, Wire};
 
 /// Asks placement policies for tables, and all policies whether they take a configuration.
 pub trait Planner: Send + Sync + 'static {
@@ -105,8 +107,28 @@ pub enum Emptiness {
 
 /// Knows which nodes are alive.
 pub trait Liveness: Send + Sync + 'static {
-    /// Whether `node` is believed to be alive.
+    /// Whether `node` is believed to be alive. So is this node, and one not heard of yet.
     fn is_alive(&self, node: NodeId) -> bool;
+}
+
+/// Knows what this node holds.
+pub trait LocalFacts: Send + Sync + 'static {
+    /// What it holds now.
+    fn facts(&self) -> Facts;
+}
+
+/// A node's state as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShownState {
+    /// It lives and may hold partitions.
+    Active,
+    /// It lives and holds no partition yet.
+    Joining,
+    /// It lives and its partitions are moving away.
+    Draining,
+    /// It is not believed to be alive.
+    Down,
 }
 
 /// How a node comes into a cluster when it has no map yet.
@@ -147,6 +169,8 @@ pub struct Parts {
     pub buckets: Arc<dyn BucketCheck>,
     /// What it knows of other nodes' lives.
     pub liveness: Arc<dyn Liveness>,
+    /// What it knows of itself.
+    pub facts: Arc<dyn LocalFacts>,
 }
 
 /// Why a node cannot go on. Its process ends and says so.
@@ -304,6 +328,24 @@ impl Authority {
     /// Who leads and who votes, as far as this node can find out at once.
     pub async fn leadership(&self) -> Leadership {
         forward::leadership(&self.inner).await
+    }
+
+    /// The state of a node of the map, as it is shown.
+    #[must_use]
+    pub fn state_of(&self, id: NodeId, node: &Node) -> ShownState {
+        if id != self.inner.id() && !self.inner.parts.liveness.is_alive(id) {
+            return ShownState::Down;
+        }
+        match node.state {
+            NodeState::Active => ShownState::Active,
+            NodeState::Joining => ShownState::Joining,
+            NodeState::Draining => ShownState::Draining,
+        }
+    }
+
+    /// What the nodes of `map` say that they hold, as far as they answer at once.
+    pub async fn facts(&self, map: &Map) -> BTreeMap<NodeId, Facts> {
+        forward::facts(&self.inner, map).await
     }
 
     /// Stops the role.

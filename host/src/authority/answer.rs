@@ -45,6 +45,7 @@ async fn on_request(inner: &Arc<Inner>, request: Request) -> Answer {
             let running = inner.member.as_ref().and_then(Member::running);
             Answer::Leadership(running.map(|own| leadership_of(&own)).unwrap_or_default())
         }
+        Request::Facts => Answer::Facts(inner.parts.facts.facts()),
     }
 }
 

@@ -3,13 +3,14 @@
 use super::command::{CommandError, Done, Proposed};
 use super::lead::carry_out;
 use super::member::Running;
-use super::wire::{Answer, Leadership, Request, To, WireError, ask};
+use super::wire::{Answer, Facts, Leadership, Request, To, WireError, ask};
 use super::{Inner, locked};
+use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
 use soros_core::map::node::Role;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -20,8 +21,8 @@ const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
 const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 /// How long the leader may take: to plan, to commit, to spread, and for a bucket's deletion twice.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a node may take to say who leads.
-const LEADERSHIP_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a node may take to say who leads, or what it holds.
+const SAY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Has `proposed` carried out by whoever leads.
 ///
@@ -104,16 +105,16 @@ pub(super) async fn carry_out_to_the_end(
     })
 }
 
-/// Who may lead: who is said to, then those with the authority role, the living first.
+/// Who may lead and lives: who is said to, then all with the authority role.
 fn candidates(inner: &Inner, map: &Map) -> VecDeque<NodeId> {
     let said = inner.said_to_lead().or(*locked(&inner.leader_hint));
     let able = map
         .nodes()
         .iter()
         .filter(|(_, node)| node.identity.has(Role::Authority));
-    let mut able: Vec<NodeId> = able.map(|(&id, _)| id).collect();
-    able.sort_by_key(|&node| !inner.parts.liveness.is_alive(node));
-    said.into_iter().chain(able).collect()
+    let all = said.into_iter().chain(able.map(|(&id, _)| id));
+    all.filter(|&node| inner.parts.liveness.is_alive(node))
+        .collect()
 }
 
 impl Inner {
@@ -149,10 +150,12 @@ pub(super) async fn leadership(inner: &Inner) -> Leadership {
     let Some(map) = inner.keeper.map().filter(|_| own.voters.is_empty()) else {
         return own;
     };
-    let living = |&node: &NodeId| node != inner.id() && inner.parts.liveness.is_alive(node);
-    for node in candidates(inner, &map).into_iter().filter(living) {
+    for node in candidates(inner, &map)
+        .into_iter()
+        .filter(|&node| node != inner.id())
+    {
         let to = To::Node(node);
-        let asked = ask(inner.wire(), &to, &Request::Leadership, LEADERSHIP_TIMEOUT);
+        let asked = ask(inner.wire(), &to, &Request::Leadership, SAY_TIMEOUT);
         if let Ok(Answer::Leadership(known)) = asked.await
             && !known.voters.is_empty()
         {
@@ -160,4 +163,21 @@ pub(super) async fn leadership(inner: &Inner) -> Leadership {
         }
     }
     own
+}
+
+/// What the living nodes of `map` say that they hold.
+pub(super) async fn facts(inner: &Inner, map: &Map) -> BTreeMap<NodeId, Facts> {
+    let asked = map.nodes().keys().map(async |&node| {
+        if node == inner.id() {
+            return Some((node, inner.parts.facts.facts()));
+        }
+        if !inner.parts.liveness.is_alive(node) {
+            return None;
+        }
+        match ask(inner.wire(), &To::Node(node), &Request::Facts, SAY_TIMEOUT).await {
+            Ok(Answer::Facts(facts)) => Some((node, facts)),
+            _ => None,
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }

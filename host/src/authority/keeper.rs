@@ -136,6 +136,11 @@ impl MapKeeper {
         Ok(epoch)
     }
 
+    /// Waits until the node has a map newer than that of `epoch`.
+    pub async fn newer_than(&self, epoch: Epoch) -> Arc<Map> {
+        self.reached(Epoch(epoch.0.saturating_add(1))).await
+    }
+
     /// Waits until the node has a map of at least `epoch`.
     pub async fn reached(&self, epoch: Epoch) -> Arc<Map> {
         let mut maps = self.subscribe();

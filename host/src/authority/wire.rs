@@ -86,6 +86,8 @@ pub enum Request {
     Propose(Box<Proposed>),
     /// Who leads, and who votes?
     Leadership,
+    /// What do you hold?
+    Facts,
 }
 
 /// A message of the Raft group.
@@ -131,6 +133,8 @@ pub enum Answer {
     Propose(Result<Done, CommandError>),
     /// To [`Request::Leadership`].
     Leadership(Leadership),
+    /// To [`Request::Facts`].
+    Facts(Facts),
     /// The request cannot be answered here: another member, a Raft member that stopped, a map of
     /// another cluster, or one that could not be stored.
     Refused,
@@ -160,6 +164,15 @@ pub struct Leadership {
     pub term: u64,
     /// The nodes that vote.
     pub voters: Vec<NodeId>,
+}
+
+/// What a node holds, as it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The bytes it takes on disk.
+    pub bytes: u64,
+    /// How many of its partitions are not at full strength.
+    pub partitions_behind: u64,
 }
 
 /// Why bytes are not a message.

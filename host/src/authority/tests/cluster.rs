@@ -4,9 +4,10 @@
 use crate::authority::command::{Command, CommandError, Done};
 use crate::authority::keeper::MapKeeper;
 use crate::authority::member::raft_id;
-use crate::authority::wire::{To, Wire, WireError};
+use crate::authority::wire::{Facts, To, Wire, WireError};
 use crate::authority::{
-    Authority, BucketCheck, Emptiness, Entry, First, Liveness, Parts, PlanError, Planner,
+    Authority, BucketCheck, Emptiness, Entry, First, Liveness, LocalFacts, Parts, PlanError,
+    Planner,
 };
 use crate::network::BoxFuture;
 use crate::store::Store;
@@ -128,6 +129,15 @@ impl Liveness for Alive {
         let nodes = self.0.nodes.lock().unwrap();
         let mut living = nodes.iter().filter(|(address, _)| !self.0.is_cut(address));
         living.any(|(_, living)| living.identity().id() == node)
+    }
+}
+
+impl LocalFacts for Net {
+    fn facts(&self) -> Facts {
+        Facts {
+            bytes: 77,
+            partitions_behind: 3,
+        }
     }
 }
 
@@ -267,6 +277,7 @@ impl Cluster {
             planner: self.net.clone(),
             buckets: self.net.clone(),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
+            facts: self.net.clone(),
         }
     }
 

@@ -1,0 +1,191 @@
+//! This is why a request about the map is refused, and the one table that gives each reason its
+//! code.
+
+use crate::authority::command::CommandError;
+use crate::network::{BodyError, Code, Problem};
+use http::Method;
+use http::header::HeaderName;
+use serde_json::{Value, json};
+use soros_core::id::NameError;
+use soros_core::key::KeyError;
+use soros_core::map::change::ChangeError;
+use soros_core::map::problem::ConfigProblem;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The node has no map yet.
+    #[error("the node has no map yet")]
+    Starting,
+    /// The node stops.
+    #[error("the node stops")]
+    ShuttingDown,
+    /// No such path.
+    #[error("there is no such path")]
+    NoSuchRoute,
+    /// The path has no such method, only these.
+    #[error("the path does not have this method")]
+    Method(&'static [Method]),
+    /// Known, and not built.
+    #[error("{0} is not built yet")]
+    NotBuilt(&'static str),
+    /// A `%` without two hexadecimal digits outside a key.
+    #[error("a `%` in the path or query is not followed by two hexadecimal digits")]
+    Encoding,
+    /// A `%` without two hexadecimal digits in a key.
+    #[error("a `%` in the key is not followed by two hexadecimal digits")]
+    KeyEncoding,
+    /// Not a key.
+    #[error(transparent)]
+    Key(KeyError),
+    /// Not a bucket's name.
+    #[error(transparent)]
+    BucketName(NameError),
+    /// Not a placement's name.
+    #[error(transparent)]
+    PlacementName(NameError),
+    /// A query parameter that the route does not have.
+    #[error("there is no query parameter `{0}` here")]
+    UnknownParameter(String),
+    /// A query parameter that is wrong.
+    #[error("the query parameter `{0}` {1}")]
+    Parameter(&'static str, &'static str),
+    /// A header that means nothing here, or has no such value.
+    #[error("the header `{0}` is not one of this path, or does not have such a value")]
+    Header(HeaderName),
+    /// The body is not what it should be.
+    #[error("the body is not what it should be: {0}")]
+    Json(serde_json::Error),
+    /// The body has something else where an object must be.
+    #[error("the body has an array or a value where an object must be")]
+    NotAnObject,
+    /// The body could not be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// No such bucket.
+    #[error("there is no bucket `{0}`")]
+    BucketNotFound(soros_core::id::BucketName),
+    /// No such placement.
+    #[error("there is no placement `{0}`")]
+    PlacementNotFound(soros_core::id::PlacementName),
+    /// The authority did not carry the change out.
+    #[error(transparent)]
+    Command(CommandError),
+    /// The answer could not be written.
+    #[error("the answer could not be written: {0}")]
+    Render(serde_json::Error),
+}
+
+impl Refusal {
+    /// The answer.
+    pub(super) fn problem(&self) -> Problem {
+        match self {
+            Refusal::Command(error) => of_command(error),
+            Refusal::Body(error) => (*error).into(),
+            Refusal::Method(allowed) => Problem::method_not_allowed(allowed),
+            Refusal::Render(error) => Problem::internal(error),
+            Refusal::Starting => self.of(Code::Starting, "It finds its cluster: try again."),
+            Refusal::ShuttingDown => self.of(Code::ShuttingDown, "Ask another node."),
+            Refusal::NoSuchRoute => self.of(Code::NoSuchRoute, "`/openapi.json` has them all."),
+            Refusal::NotBuilt(_) => self.of(Code::NotImplemented, "Nothing was changed."),
+            Refusal::KeyEncoding | Refusal::Key(KeyError::Empty) => self.of(Code::BadKey, ""),
+            Refusal::Key(KeyError::TooLong(_)) => self.of(Code::KeyTooLong, ""),
+            Refusal::BucketName(_) => self.of(Code::BadBucketName, ""),
+            Refusal::Header(_) => self.of(Code::BadHeader, ""),
+            Refusal::BucketNotFound(_) => self.of(Code::BucketNotFound, "`PUT` makes it."),
+            Refusal::PlacementNotFound(_) => self.of(Code::PlacementNotFound, "`PUT` makes it."),
+            Refusal::Encoding
+            | Refusal::PlacementName(_)
+            | Refusal::UnknownParameter(_)
+            | Refusal::Parameter(..)
+            | Refusal::NotAnObject
+            | Refusal::Json(_) => self.of(Code::BadRequest, ""),
+        }
+    }
+
+    fn of(&self, code: Code, then: &str) -> Problem {
+        problem(code, self, then)
+    }
+}
+
+/// A problem of which the detail is what went wrong and what to do then.
+fn problem(code: Code, error: &dyn std::fmt::Display, then: &str) -> Problem {
+    let error = error.to_string();
+    let mut letters = error.chars();
+    let first = letters
+        .next()
+        .map(|letter| letter.to_uppercase().to_string());
+    let detail = format!("{}{}. {then}", first.unwrap_or_default(), letters.as_str());
+    Problem::new(code, detail.trim_end())
+}
+
+fn of_command(error: &CommandError) -> Problem {
+    let of = |code, then| problem(code, error, then);
+    match error {
+        CommandError::Refused(error) => of_change(error),
+        CommandError::NoLeader | CommandError::NotLeader { .. } => {
+            let then = "Nothing was changed: try again when more nodes are up.";
+            of(Code::QuorumUnavailable, then)
+        }
+        CommandError::Unknown => of(Code::OutcomeUnknown, "Read before you try again."),
+        CommandError::BucketInUse(_) => of(
+            Code::InUse,
+            "Delete them first, or add `?purge=true` to lose them.",
+        ),
+        CommandError::BucketUnchecked(_) => {
+            let then = "It is as it was: try again when more nodes are up.";
+            of(Code::QuorumUnavailable, then)
+        }
+        CommandError::BadPolicyConfig(problems) => {
+            of(Code::BadConfig, "").with("problems", listed(problems))
+        }
+        CommandError::PolicyFailed(_) => of(Code::PolicyUnavailable, "Nothing was changed."),
+        CommandError::IdentityInUse(_) => Problem::internal(error),
+    }
+}
+
+fn of_change(error: &ChangeError) -> Problem {
+    let of = |code, then| problem(code, error, then);
+    match error {
+        ChangeError::NotFounded => of(Code::Starting, "Try again."),
+        ChangeError::Moved { now, .. } => {
+            let then = "Read again what you mean to change.";
+            of(Code::PreconditionFailed, then).with("epoch", now.0)
+        }
+        ChangeError::BucketNotFound(_) => of(Code::BucketNotFound, ""),
+        ChangeError::PlacementNotFound(_) => of(Code::PlacementNotFound, ""),
+        ChangeError::UnknownPlacement(name) => {
+            of(Code::UnknownReference, "").with("reference", name.as_str())
+        }
+        ChangeError::UnknownPlugin { name, .. } => {
+            let then = "`GET /v1/plugins` lists them.";
+            of(Code::UnknownReference, then).with("reference", name.as_str())
+        }
+        ChangeError::BadConfig(problems) => {
+            of(Code::BadConfig, "").with("problems", listed(problems))
+        }
+        ChangeError::TooManyBuckets | ChangeError::TooManyPlacements => {
+            let full = json!([{"path": "", "message": error.to_string()}]);
+            of(Code::BadConfig, "").with("problems", full)
+        }
+        ChangeError::PartitionsFixed(_) => of(Code::Immutable, "Make another placement."),
+        ChangeError::MovesNeeded => of(Code::MovesNeeded, ""),
+        ChangeError::BucketClosing(_) | ChangeError::BucketNotClosing(_) => {
+            of(Code::ChangeUnderWay, "Try again when that is done.")
+        }
+        ChangeError::PlacementInUse(_) => of(Code::InUse, "Delete those buckets first."),
+        ChangeError::BadTable(_) => of(Code::PolicyUnavailable, "Nothing was changed."),
+        // Only nodes that come in meet these.
+        ChangeError::AlreadyFounded
+        | ChangeError::BadFounding(_)
+        | ChangeError::IdTaken { .. }
+        | ChangeError::RaftIdTaken { .. }
+        | ChangeError::HoldsData(_)
+        | ChangeError::TooManyNodes => Problem::internal(error),
+    }
+}
+
+fn listed(problems: &[ConfigProblem]) -> Value {
+    let one = |problem: &ConfigProblem| json!({"path": problem.path, "message": problem.message});
+    problems.iter().map(one).collect()
+}
