@@ -24,7 +24,6 @@ pub mod transport;
 mod workers;
 
 pub use body::{Body, BodySender, Response};
-pub use frame::MESSAGE_BYTES_MAX;
 pub use hello::{Hello, Identity, PROTOCOL, Priority, Refusal};
 pub use lane::{Cause, LinkError};
 pub use links::{LinkEvents, LinkLoad, LinkParts, LinkState, Links};

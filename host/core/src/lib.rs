@@ -13,6 +13,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod map;
+pub mod membership;
 pub mod message;
 pub mod object;
 pub mod operation;

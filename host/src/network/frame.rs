@@ -7,6 +7,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use soros_core::epoch::Epoch;
+use soros_core::limits::MESSAGE_BYTES_MAX;
 use std::collections::BTreeMap;
 
 /// The layout above.
@@ -17,13 +18,10 @@ const LENGTH_BYTES: usize = 4;
 const HEAD_BYTES: usize = 1 + 1 + 8 + 8 + 4;
 /// The most payload of one frame.
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 << 10;
-/// The longest message: an object can carry several siblings.
-pub const MESSAGE_BYTES_MAX: usize = 80 << 20;
 /// How many messages of several segments a stream may have begun, and what they may hold.
 pub(super) const BEGUN_MAX: usize = 4;
 pub(super) const BEGUN_BYTES_MAX: usize = 96 << 20;
 
-const _: () = assert!(soros_core::limits::VALUE_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX <= BEGUN_BYTES_MAX);
 
 /// What a frame is.

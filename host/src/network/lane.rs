@@ -2,10 +2,11 @@
 //! their answers, bounded by count and by bytes, and honest about which of them a lost connection
 //! may have delivered.
 
-use super::frame::{Frame, Kind, MESSAGE_BYTES_MAX};
+use super::frame::{Frame, Kind};
 use super::outbox::{Gate, Outbox, Outgoing};
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
+use soros_core::limits::MESSAGE_BYTES_MAX;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};

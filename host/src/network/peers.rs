@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use soros_core::codec::{Codec, Reader};
 use soros_core::epoch::Epoch;
 use soros_core::id::NodeId;
+use soros_core::limits::MESSAGE_BYTES_MAX;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -381,9 +382,7 @@ impl Reply {
             return;
         }
         let (kind, payload) = match result {
-            Ok(payload) if payload.len() <= super::frame::MESSAGE_BYTES_MAX => {
-                (Kind::Message, payload)
-            }
+            Ok(payload) if payload.len() <= MESSAGE_BYTES_MAX => (Kind::Message, payload),
             Ok(payload) => {
                 tracing::error!(bytes = payload.len(), "an answer to a peer is too long");
                 (Kind::Failed, Bytes::new())
