@@ -126,6 +126,7 @@ async fn drain(
     tokio::select! {
         drained = cluster.drain() => drained,
         () = signals.next() => signals::end(),
+        () = tokio::time::sleep(signals::DRAIN_TIME_MAX) => Err(Failure::NotDrained),
     }
 }
 

@@ -73,6 +73,9 @@ pub enum Failure {
         #[source]
         failure: Option<NodeFailure>,
     },
+    /// Nodes that would not end.
+    #[error("the nodes did not drain in time and were ended at once")]
+    NotDrained,
     /// A part of this program that panicked.
     #[error("{0} panicked")]
     Panicked(&'static str),
@@ -120,6 +123,7 @@ impl Failure {
             | Failure::PortTaken(_)
             | Failure::Node(NodeFailure::Failed(_))
             | Failure::NodeEnded { .. }
+            | Failure::NotDrained
             | Failure::Panicked(_) => Exit::Failed,
             Failure::NothingServed(_) => Exit::Unavailable,
         }
@@ -150,6 +154,7 @@ impl Failure {
             Failure::PortTaken(_) => {
                 "Stop what listens there, choose another --port, or let --port 0 find free ones."
             }
+            Failure::NotDrained => "The next start recovers what they had acknowledged.",
             Failure::Node(_) | Failure::NodeEnded { .. } => {
                 "Mend what is named; the lines above, or --log debug, say more."
             }

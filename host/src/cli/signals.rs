@@ -1,11 +1,15 @@
 //! This is how the operating system says stop: the first SIGTERM or SIGINT drains, the second ends
 //! the process at once.
 
+use super::Exit;
 use crate::network::{Shutdown, shutdown};
 use std::io;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+/// How long a drain may take.
+pub(super) const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How a process ends that was told twice to stop: as if the signal had ended it.
 const ENDED_BY_SIGNAL: i32 = 130;
 
@@ -67,8 +71,13 @@ pub(super) fn shutdown_at_signal() -> io::Result<Shutdown> {
                 signals.next().await;
                 tracing::info!("told to stop; draining");
                 trigger.fire();
-                signals.next().await;
-                end()
+                tokio::select! {
+                    () = signals.next() => end(),
+                    () = tokio::time::sleep(DRAIN_TIME_MAX) => {
+                        tracing::error!("the drain took too long; ending at once");
+                        std::process::exit(Exit::Failed as i32)
+                    }
+                }
             })
         })?;
     Ok(heard)

@@ -7,6 +7,7 @@ use crate::client::NodeUrl;
 use crate::client::imitation::{Asked, Imitation, Say, nobody, refuse, say};
 use crate::config::Config;
 use crate::network::{Code, Shutdown};
+use clap::CommandFactory as _;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 
@@ -161,6 +162,31 @@ fn shows_help_and_version_on_standard_output() {
     }
     let words = ["completions", "bash"].map(str::to_owned);
     assert!(soros_blocking(&words, Vec::new()).lines().len() > 50);
+}
+
+#[test]
+fn has_a_page_with_every_command_and_every_flag() {
+    fn check(page: &str, path: &str, command: &clap::Command) {
+        for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
+            let Some(long) = flag.get_long().filter(|long| *long != "file") else {
+                continue;
+            };
+            // Of `soros serve` the page has the names that flags, variables and keys share.
+            let is_there =
+                page.contains(&format!("--{long}")) || page.contains(&format!("`{long}`"));
+            assert!(is_there, "{path}: `--{long}` is not on the page");
+        }
+        for inner in command.get_subcommands() {
+            let path = format!("{path} {}", inner.get_name());
+            assert!(
+                page.contains(inner.get_name()),
+                "`{path}` is not on the page"
+            );
+            check(page, &path, inner);
+        }
+    }
+    let page = include_str!("../../../docs/cli.md");
+    check(page, "soros", &super::Arguments::command());
 }
 
 #[tokio::test]

@@ -229,10 +229,9 @@ struct SiblingsForm {
 
 #[derive(Deserialize)]
 struct SiblingForm {
-    #[serde(default)]
     value: Option<String>,
-    #[serde(default)]
-    content_type: String,
+    content_type: Option<String>,
+    content_encoding: Option<String>,
     #[serde(default)]
     time: String,
     #[serde(default)]
@@ -257,6 +256,7 @@ fn sibling(form: SiblingForm) -> Option<Sibling> {
     Some(Sibling {
         value: value.into(),
         content_type: form.content_type,
+        content_encoding: form.content_encoding,
         time: form.time,
         writer: form.writer,
         deleted: form.deleted,

@@ -196,7 +196,7 @@ async fn reads_siblings_whatever_form_they_come_in() {
             json!({"siblings": [
                 {"value": "YQ==", "content_type": "text/plain", "time": "t", "writer": "n1",
                  "deleted": false, "meta": {"a": "b"}},
-                {"value": null, "deleted": true, "writer": "n2"},
+                {"value": null, "content_type": null, "deleted": true, "writer": "n2"},
             ]})
             .to_string(),
         ),

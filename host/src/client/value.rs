@@ -197,8 +197,11 @@ pub struct Sibling {
     /// The bytes; as base64 when shown.
     #[serde(serialize_with = "as_base64")]
     pub value: Bytes,
-    /// Their type.
-    pub content_type: String,
+    /// Their type, if there are any.
+    pub content_type: Option<String>,
+    /// How they are encoded, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
     /// When it was written, in RFC 3339.
     pub time: String,
     /// Which node took the write.
