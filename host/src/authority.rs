@@ -33,6 +33,7 @@ mod tests;
 
 use crate::network::BoxFuture;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 use bootstrap::BootstrapError;
 use bytes::Bytes;
 use command::{Command, CommandError, Done, Proposed};
@@ -171,6 +172,8 @@ pub struct Parts {
     pub liveness: Arc<dyn Liveness>,
     /// What it knows of itself.
     pub facts: Arc<dyn LocalFacts>,
+    /// Where it notes its figures.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why a node cannot go on. Its process ends and says so.

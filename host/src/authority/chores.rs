@@ -20,7 +20,13 @@ pub(super) async fn run(inner: Arc<Inner>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(running) = inner.leading() else {
+        let leading = inner.leading();
+        inner
+            .parts
+            .metrics
+            .authority_leads
+            .set(u64::from(leading.is_some()));
+        let Some(running) = leading else {
             continue;
         };
         if timeout(CHORE_TIMEOUT, look_after(&inner, &running))

@@ -1,7 +1,7 @@
 //! This is how a node keeps up with the map: it fetches from whoever shows a greater epoch, sends
 //! its own to whoever shows a smaller one, and acts on each map it adopts.
 
-use super::spread::push;
+use super::spread::{message, push};
 use super::wire::{Answer, Request, To, ask};
 use super::{Failure, Inner};
 use soros_core::epoch::Epoch;
@@ -33,7 +33,7 @@ pub(super) async fn catch_up(inner: Arc<Inner>, mut hints: mpsc::Receiver<(NodeI
             let waits = |&(sent, at): &(Epoch, Instant)| sent == mine && now < at + PUSH_PAUSE;
             if !pushed.get(&node).is_some_and(waits) && map.node(node).is_some() {
                 pushed.insert(node, (mine, now));
-                push(&inner, node, &map).await;
+                push(&inner, node, &message(&map)).await;
             }
         }
     }
@@ -72,6 +72,7 @@ pub(super) async fn watch_maps(inner: Arc<Inner>) {
         let map = maps.borrow_and_update().clone();
         if let Some(map) = map {
             set_addresses(&inner, &map);
+            inner.parts.metrics.epoch.set(map.epoch().0);
             let named = inner.keeper.is_registered();
             let known = map.node(inner.id()).map(|node| node.identity.incarnation);
             if was_named && known.is_some_and(|life| life != inner.parts.identity.incarnation) {

@@ -13,6 +13,7 @@ use arc_swap::ArcSwapOption;
 use openraft::async_runtime::WatchReceiver;
 use soros_core::map::node::RaftId;
 use soros_core::record::RecordError;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub type Raft = openraft::Raft<Types, StateMachine>;
 const RAFT_ID: &[u8] = b"raft";
 /// How long a member that failed rests before it is built again.
 const REST: Duration = Duration::from_secs(1);
+/// How long a member that stops waits until another leads.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many records are removed at a time.
 const REMOVED_AT_ONCE: usize = 256;
 
@@ -86,11 +89,15 @@ impl Member {
         }
     }
 
-    /// Stops the member, if it runs.
+    /// Stops the member, if it runs. One that leads first hands over, so that the others need not
+    /// find out that it is gone.
     pub async fn stop(&self) {
-        if let Some(running) = self.running.swap(None)
-            && let Err(error) = running.raft.shutdown().await
-        {
+        let Some(running) = self.running() else {
+            return;
+        };
+        hand_over(&running.raft).await;
+        self.running.store(None);
+        if let Err(error) = running.raft.shutdown().await {
             tracing::warn!(%error, "this member of the authority did not stop cleanly");
         }
     }
@@ -108,6 +115,31 @@ impl Member {
         let reopened = tokio::task::spawn_blocking(move || store.reopen()).await;
         if let Ok(Err(error)) = reopened {
             tracing::error!(%error, "the store does not open again");
+        }
+    }
+}
+
+/// Lets the voter that is furthest lead, if this member leads and there is another.
+async fn hand_over(raft: &Raft) {
+    let me = *raft.node_id();
+    let metrics = raft.metrics().borrow_watched().clone();
+    let voters: BTreeSet<RaftId> = raft.voter_ids().filter(|&id| id != me).collect();
+    let replication = metrics.replication.filter(|_| raft.is_leader());
+    let progress = replication
+        .into_iter()
+        .flatten()
+        .filter(|(id, _)| voters.contains(id));
+    let Some((next, _)) = progress.max_by_key(|(_, matching)| *matching) else {
+        return;
+    };
+    if raft.trigger().transfer_leader(next).await.is_ok() {
+        let other = |leader: Option<RaftId>| leader.is_some_and(|leader| leader != me);
+        let wait = raft.wait(Some(HAND_OVER_TIMEOUT));
+        let handed = wait
+            .metrics(|metrics| other(metrics.current_leader), "another leads")
+            .await;
+        if let Err(error) = handed {
+            tracing::info!(%error, "the authority was not handed over in time");
         }
     }
 }

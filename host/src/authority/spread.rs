@@ -2,14 +2,15 @@
 //! map to every node and waits until each has made it durable, for five seconds at most.
 
 use super::Inner;
-use super::wire::{Answer, Request, To, ask};
+use super::wire::{Answer, Request, To, decode, encode};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use soros_core::epoch::Epoch;
 use soros_core::id::{NodeId, NodeName};
 use soros_core::map::Map;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long a change may take to be in force at all nodes.
 const SPREAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,13 +23,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// down: whatever they hear next from another node shows them that they are behind.
 pub(super) async fn spread(inner: &Inner, map: &Arc<Map>) -> Vec<NodeName> {
     let deadline = Instant::now() + SPREAD_TIMEOUT;
+    let message = message(map);
+    let message = &message;
     let nodes = map.nodes().iter().map(async |(&id, node)| {
         let reached = if id == inner.id() {
             timeout_at(deadline, inner.keeper.reached(map.epoch()))
                 .await
                 .is_ok()
         } else {
-            timeout_at(deadline, reach(inner, id, map)).await == Ok(true)
+            timeout_at(deadline, reach(inner, id, map.epoch(), message)).await == Ok(true)
         };
         (!reached).then(|| node.identity.name.clone())
     });
@@ -40,12 +43,17 @@ pub(super) async fn spread(inner: &Inner, map: &Arc<Map>) -> Vec<NodeName> {
     not_ready
 }
 
-/// Sends `map` to `node` until it has adopted it, or is not believed alive.
-async fn reach(inner: &Inner, node: NodeId, map: &Arc<Map>) -> bool {
+/// The message that carries `map`.
+pub(super) fn message(map: &Map) -> Bytes {
+    encode(&Request::Push(Box::new(map.clone())))
+}
+
+/// Sends the map of `epoch` to `node` until it has adopted it, or is not believed alive.
+async fn reach(inner: &Inner, node: NodeId, epoch: Epoch, message: &Bytes) -> bool {
     loop {
-        if push(inner, node, map)
+        if push(inner, node, message)
             .await
-            .is_some_and(|epoch| map.epoch() <= epoch)
+            .is_some_and(|reached| epoch <= reached)
         {
             return true;
         }
@@ -56,13 +64,14 @@ async fn reach(inner: &Inner, node: NodeId, map: &Arc<Map>) -> bool {
     }
 }
 
-/// Sends `map` to `node`, and answers the epoch that is then in force there.
-pub(super) async fn push(inner: &Inner, node: NodeId, map: &Map) -> Option<Epoch> {
-    let request = Request::Push(Box::new(map.clone()));
-    let to = To::Node(node);
-    let pushed = ask(inner.wire(), &to, &request, PUSH_TIMEOUT);
-    match timeout(PUSH_TIMEOUT, pushed).await {
-        Ok(Ok(Answer::Push(epoch))) => Some(epoch),
+/// Sends a map to `node`, and answers the epoch that is then in force there.
+pub(super) async fn push(inner: &Inner, node: NodeId, message: &Bytes) -> Option<Epoch> {
+    let pushed = inner
+        .wire()
+        .call(&To::Node(node), message.clone(), PUSH_TIMEOUT)
+        .await;
+    match decode(&pushed.ok()?) {
+        Ok(Answer::Push(epoch)) => Some(epoch),
         _ => None,
     }
 }

@@ -16,7 +16,10 @@ pub(super) async fn lives(inner: &Inner, map: &Map, identity: &Identity) -> bool
     let Some(known) = map.node(identity.id()).map(|node| &node.identity) else {
         return false;
     };
-    if known.incarnation == identity.incarnation || known.name != identity.name {
+    let is_itself = known.incarnation == identity.incarnation || known.name != identity.name;
+    // Nobody else can listen where this process does.
+    let is_here = known.peer == inner.parts.identity.peer;
+    if is_itself || is_here {
         return false;
     }
     let request = Request::Hello(Box::new(inner.hello().await));

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// The epoch of the map that is served under.
     pub epoch: Gauge,
+    /// 1 while this node leads the authority, else 0.
+    pub authority_leads: Gauge,
     /// Partitions of this node that have not yet merged what their peers held.
     pub partitions_behind: Gauge,
     /// Times that two replicas had equal clocks and unequal sums.
@@ -68,6 +70,7 @@ impl Default for Metrics {
             requests_in_flight: Gauge::default(),
             connections: Gauge::default(),
             epoch: Gauge::default(),
+            authority_leads: Gauge::default(),
             partitions_behind: Gauge::default(),
             sum_alarms: Counter::default(),
             read_repairs: Counter::default(),
@@ -129,6 +132,8 @@ impl Metrics {
             "The epoch of the map that is served under.",
             &self.epoch,
         );
+        let help = "1 while this node leads the authority, else 0.";
+        page.gauge("soros_authority_leads", help, &self.authority_leads);
         page.gauge(
             "soros_nodes_alive",
             "Nodes that answer, this one included.",

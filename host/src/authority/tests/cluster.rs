@@ -278,6 +278,7 @@ impl Cluster {
             buckets: self.net.clone(),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
             facts: self.net.clone(),
+            metrics: Arc::default(),
         }
     }
 
@@ -303,10 +304,17 @@ impl Cluster {
 
     /// Stops the node `name`, which keeps its store.
     pub(super) async fn kill(&self, name: &str) {
-        let node = self.net.nodes.lock().unwrap().remove(&address(name));
-        if let Some(node) = node {
+        if let Some(node) = self.net.at(&address(name)) {
             node.stop().await;
         }
+        self.net.nodes.lock().unwrap().remove(&address(name));
+    }
+
+    /// Stops the node `name` without a word to the others.
+    pub(super) async fn crash(&self, name: &str) {
+        self.net.cut(name, true);
+        self.kill(name).await;
+        self.net.cut(name, false);
     }
 
     /// Empties the disk of the node `name`, which does not run.

@@ -209,7 +209,7 @@ async fn a_bucket_that_a_lost_leader_left_closed_is_opened_by_the_next() {
         })
         .await
         .unwrap();
-    cluster.kill(&leader).await;
+    cluster.crash(&leader).await;
     let other = ALL.into_iter().find(|name| **name != *leader).unwrap();
     let mut maps = cluster.keeper(other).subscribe();
     let state = |map: &Option<std::sync::Arc<soros_core::map::Map>>| {

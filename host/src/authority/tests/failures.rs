@@ -19,7 +19,7 @@ async fn a_lost_leader_is_followed_by_another() {
     let leader = cluster.leader(&ALL).await;
     let others = others(&leader);
     cluster.put(others[0], "before").await.unwrap();
-    cluster.kill(&leader).await;
+    cluster.crash(&leader).await;
     cluster.put(others[0], "after").await.unwrap();
     assert!(cluster.has(others[1], "before") && cluster.has(others[1], "after"));
     cluster.start(&leader, Entry::Known).await;
@@ -53,8 +53,8 @@ async fn a_leader_that_is_cut_off_changes_nothing() {
 async fn without_a_quorum_the_map_stays_and_is_served() {
     let mut cluster = Cluster::founded(&ALL).await;
     cluster.put("n1", "b").await.unwrap();
-    cluster.kill("n2").await;
-    cluster.kill("n3").await;
+    cluster.crash("n2").await;
+    cluster.crash("n3").await;
     let refused = cluster.put("n1", "c").await;
     assert_eq!(refused, Err(CommandError::NoLeader));
     assert!(cluster.has("n1", "b"));
@@ -69,7 +69,7 @@ async fn all_nodes_come_back_with_what_was_changed() {
     for round in 0..3 {
         cluster.put("n1", &format!("b{round}")).await.unwrap();
         for name in ALL {
-            cluster.kill(name).await;
+            cluster.crash(name).await;
         }
         for name in ALL {
             cluster.start(name, Entry::Known).await;
@@ -82,14 +82,14 @@ async fn all_nodes_come_back_with_what_was_changed() {
 #[tokio::test(start_paused = true)]
 async fn a_node_far_behind_is_given_the_whole_map() {
     let mut cluster = Cluster::founded(&ALL).await;
-    cluster.kill("n3").await;
+    cluster.crash("n3").await;
     // More changes than a snapshot and the entries behind it cover.
     for round in 0..340 {
         cluster.put("n1", &format!("b{}", round % 7)).await.unwrap();
     }
     cluster.start("n3", Entry::Known).await;
     cluster.all_registered(&["n3"]).await;
-    cluster.kill("n1").await;
+    cluster.crash("n1").await;
     cluster.put("n3", "last").await.unwrap();
     assert!(cluster.has("n2", "last"));
 }
@@ -123,4 +123,21 @@ async fn a_member_whose_disk_failed_comes_back_by_itself() {
     .await;
     soon(cluster.keeper(&leader).reached(done.epoch)).await;
     assert!(cluster.has(&leader, "b") && cluster.has(&leader, "c"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_stops_hands_over() {
+    let cluster = Cluster::founded(&ALL).await;
+    let leader = cluster.leader(&ALL).await;
+    let others = others(&leader);
+    cluster.put(&leader, "a").await.unwrap();
+    let began = Instant::now();
+    cluster.kill(&leader).await;
+    cluster.put(others[0], "b").await.unwrap();
+    // Less than the others would have needed to miss it.
+    assert!(
+        began.elapsed() < Duration::from_millis(700),
+        "{:?}",
+        began.elapsed()
+    );
 }
