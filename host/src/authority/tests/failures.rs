@@ -4,6 +4,14 @@
 use super::cluster::{Cluster, soon};
 use crate::authority::Entry;
 use crate::authority::command::CommandError;
+use crate::authority::member::{forget, raft_id};
+use crate::authority::raft::Vote;
+use crate::authority::wire::{Answer, RaftMessage, Request, decode, encode};
+use crate::store::memory::Memory;
+use crate::store::{Durability, Space, Store, Write};
+use openraft::raft::VoteRequest;
+use soros_core::map::node::RaftId;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -140,4 +148,34 @@ async fn a_leader_that_stops_hands_over() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_answers_only_for_the_member_it_is() {
+    let cluster = Cluster::founded(&ALL).await;
+    let node = cluster.node("n2");
+    let ask = async |to| {
+        let message = RaftMessage::Vote(VoteRequest::new(Vote::new(99, RaftId(7)), None));
+        let request = encode(&Request::Raft { to, message });
+        decode::<Answer>(&node.on_request(&request).await).unwrap()
+    };
+    let own = node.identity().raft;
+    assert!(matches!(ask(RaftId(own.0 ^ 1)).await, Answer::Refused));
+    assert!(matches!(ask(own).await, Answer::Vote(_)));
+}
+
+#[tokio::test]
+async fn who_may_have_lost_its_vote_is_another_member() {
+    let memory = Memory::new(3);
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let first = raft_id(&store).await.unwrap();
+    assert_eq!(raft_id(&store).await.unwrap(), first);
+    let vote = Write::put(Space::Authority, b"vote".to_vec(), b"old".to_vec());
+    store.commit(vec![vote], Durability::Synced).unwrap();
+    assert!(memory.flip(Space::Authority, b"raft"));
+    let second = raft_id(&store).await.unwrap();
+    assert_ne!(second, first);
+    let left = store.snapshot(Space::Authority).get(b"vote").unwrap();
+    assert_eq!(left, None, "another member has the vote of the one before");
+    assert_ne!(forget(&store).await.unwrap(), second);
 }
