@@ -119,7 +119,7 @@ fn row(bucket: &Value) -> Vec<String> {
         cell("placement"),
         cell("consistency"),
         resolver,
-        cell("max_value_bytes"),
+        table::bytes(bucket.get("max_value_bytes")),
     ]
 }
 

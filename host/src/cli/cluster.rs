@@ -49,13 +49,23 @@ async fn status(client: &Client, console: &mut Console) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The fields that are shown first, in this order.
+const FIRST: [&str; 3] = ["name", "epoch", "status"];
+
 /// What is not about one node: names and numbers, and everything a node may add to them.
 fn summary(cluster: &Value) -> Vec<String> {
+    let row = |name: &str, value: &Value| vec![name.to_owned(), table::cell(Some(value))];
+    let first = FIRST
+        .iter()
+        .filter_map(|name| Some(row(name, cluster.get(name)?)));
     let fields = cluster.as_object().into_iter().flatten();
-    let rows: Vec<Vec<String>> = fields
-        .filter(|(name, _)| !matches!(name.as_str(), "nodes" | "authority"))
-        .map(|(name, value)| vec![name.clone(), table::cell(Some(value))])
+    let is_other = |name: &str| !matches!(name, "nodes" | "authority") && !FIRST.contains(&name);
+    let others = fields
+        .filter(|(name, _)| is_other(name))
+        .map(|(name, value)| row(name, value));
+    let rows: Vec<Vec<String>> = first
         .chain(authority(&cluster["authority"]))
+        .chain(others)
         .collect();
     table::lines(&["CLUSTER", ""], &rows)
 }
@@ -73,10 +83,14 @@ fn nodes(cluster: &Value) -> Vec<String> {
     let has = |field: &str| nodes.iter().any(|node| node.get(field).is_some());
     let columns: Vec<_> = COLUMNS.iter().filter(|(_, field)| has(field)).collect();
     let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let shown = |node: &Value, field: &str| match field {
+        "bytes" | "capacity" => table::bytes(node.get(field)),
+        field => table::cell(node.get(field)),
+    };
     let row = |node: &Value| {
         columns
             .iter()
-            .map(|(_, field)| table::cell(node.get(field)))
+            .map(|(_, field)| shown(node, field))
             .collect()
     };
     let rows: Vec<Vec<String>> = nodes.iter().map(row).collect();

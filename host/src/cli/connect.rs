@@ -4,7 +4,7 @@ use super::{Environment, Failure};
 use crate::client::{Client, ClientOptions, NodeUrl};
 
 /// Where a command asks unless told otherwise.
-const URL_DEFAULT: &str = "http://127.0.0.1:7070";
+pub(super) const URL_DEFAULT: &str = "http://127.0.0.1:7070";
 
 /// Who asks: the nodes that the command line or the environment names.
 pub(super) struct Caller<'a> {

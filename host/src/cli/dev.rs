@@ -3,6 +3,7 @@
 mod cluster;
 mod ports;
 
+use super::connect::URL_DEFAULT;
 use super::console::{Console, Output};
 use super::node::RunNode;
 use super::signals::{self, Signals};
@@ -40,7 +41,10 @@ pub(super) struct DevArgs {
 }
 
 const LOG_HELP: &str =
-    "What is logged, as in info or soros_host=debug [env: SOROS_LOG; default: warn]";
+    "What is logged, as in info or soros_host=debug [env: SOROS_LOG; default: warn,openraft=error]";
+
+/// What is logged unless anyone says otherwise. Raft warns of every heartbeat that comes late.
+const LOG_DEFAULT: &str = "warn,openraft=error";
 
 /// The folder of the data, which goes with this value if it is a temporary one.
 enum Folder {
@@ -77,7 +81,7 @@ pub(super) fn run(
             filter,
             ..Log::default()
         },
-        Some("warn"),
+        Some(LOG_DEFAULT),
     )?;
     let page = Page {
         program,
@@ -229,20 +233,16 @@ impl Page<'_> {
 
     /// Three commands to try: a write at one node, a read at another, and how they all are.
     fn commands(&self) -> [String; 3] {
-        let url = |at: usize| {
-            self.nodes
-                .get(at)
-                .or(self.nodes.first())
-                .map_or("", |node| &node.url)
-        };
-        let soros = |at: usize| match url(at) {
-            "http://127.0.0.1:7070" => self.program.to_owned(),
-            other => format!("{} --url {other}", self.program),
+        let node = |at: usize| self.nodes.get(at).or(self.nodes.first());
+        let url = |at: usize| node(at).map_or("", |node| &node.url);
+        let soros = |command: &str, at: usize| match url(at) {
+            URL_DEFAULT => format!("{} {command}", self.program),
+            other => format!("{} {command} --url {other}", self.program),
         };
         [
             format!("curl -X PUT --data hello {}/v1/kv/default/greeting", url(0)),
-            format!("{} kv get default greeting", soros(1)),
-            format!("{} cluster status", soros(0)),
+            soros("kv get default greeting", 1),
+            soros("cluster status", 0),
         ]
     }
 }

@@ -42,6 +42,23 @@ pub(super) fn cell(value: Option<&Value>) -> String {
     }
 }
 
+/// A number of bytes as a cell: in the largest unit of 1024 that leaves one before the point.
+pub(super) fn bytes(value: Option<&Value>) -> String {
+    let Some(bytes) = value.and_then(Value::as_u64) else {
+        return cell(value);
+    };
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let at = (0..units.len())
+        .rev()
+        .find(|&at| bytes >> (10 * at) != 0)
+        .unwrap_or(0);
+    let tenths = match at {
+        0 => return format!("{bytes} B"),
+        at => (bytes >> (10 * (at - 1))) * 10 / 1024,
+    };
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[at])
+}
+
 /// The fields of a JSON object, one a line.
 pub(super) fn fields(object: &Value) -> Vec<String> {
     let fields = object.as_object().into_iter().flatten();
@@ -75,5 +92,21 @@ mod tests {
         assert_eq!(cell(Some(&json!([]))), "-");
         assert_eq!(cell(Some(&json!({"plugin": "lww"}))), r#"{"plugin":"lww"}"#);
         assert_eq!(cell(None), "-");
+    }
+
+    #[test]
+    fn shows_bytes_in_units_that_people_read() {
+        let cases = [
+            (json!(0), "0 B"),
+            (json!(1023), "1023 B"),
+            (json!(1536), "1.5 KiB"),
+            (json!(4_194_304), "4.0 MiB"),
+            (json!(270_553_174_016_u64), "251.9 GiB"),
+            (json!(u64::MAX), "15.9 EiB"),
+            (Value::Null, "-"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(bytes(Some(&value)), expected);
+        }
     }
 }

@@ -428,7 +428,7 @@ async fn shows_lists_as_tables() {
             &["bucket", "ls"],
             &[
                 "NAME     PLACEMENT  CONSISTENCY  RESOLVER  LARGEST VALUE",
-                "default  default    eventual     lww       9",
+                "default  default    eventual     lww       9 B",
             ],
         ),
         (
@@ -450,8 +450,8 @@ async fn shows_lists_as_tables() {
             &["cluster", "status"],
             &[
                 "CLUSTER",
-                "epoch              3",
                 "name               soros",
+                "epoch              3",
                 "authority leader   n1",
                 "authority members  n1",
                 "",

@@ -90,7 +90,7 @@ pub const SETTINGS: [Setting; 17] = [
     setting(
         "log",
         "FILTER",
-        "What is logged, as in info or soros_host=debug [default: info]",
+        "What is logged, as in debug or soros_host=debug [default: info,openraft=warn]",
     ),
     setting(
         "log-format",

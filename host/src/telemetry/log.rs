@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged unless anyone says otherwise.
-const FILTER_DEFAULT: &str = "info";
+const FILTER_DEFAULT: &str = "info,openraft=warn";
 
 /// What a node logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub fn is_filter(text: &str) -> bool {
 }
 
 /// Starts to write log lines to standard error, for the whole process. What `log` leaves open is
-/// taken from `RUST_LOG`, else from `fallback`, else it is `info`.
+/// taken from `RUST_LOG`, else from `fallback`, else it is `info`, with only warnings of Raft's
+/// inner life.
 ///
 /// # Errors
 /// [`LogError`] when the filter is none, or the log was started before.
