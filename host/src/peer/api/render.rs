@@ -57,7 +57,7 @@ enum View<'a> {
     /// What a resolver made.
     Merged(&'a Merged),
     /// All versions.
-    All(Form),
+    All(Form, Siblings<'a>),
 }
 
 /// Why a reader is shown nothing of a key that has versions.
@@ -148,8 +148,8 @@ pub fn read(
     } else {
         None
     };
-    let view = View::of(object, &asked.accept, resolved.as_ref());
-    if several || matches!(view, Ok(View::All(_))) {
+    let view = View::of(about, object, &asked.accept, resolved.as_ref());
+    if several || matches!(view, Ok(View::All(..))) {
         facts.insert(SOROS_SIBLINGS, object.versions.len().into());
     }
     if let (Some(resolved), Ok(View::Version { .. } | View::Merged(_)) | Err(Hidden::Deleted)) =
@@ -167,24 +167,23 @@ pub fn read(
 
 impl<'a> View<'a> {
     fn of(
+        about: About<'_>,
         object: &'a Object,
         accept: &Accept,
         resolved: Option<&'a Resolved>,
     ) -> Result<View<'a>, Hidden> {
+        let all = |form| View::All(form, Siblings::of(object, about.map));
         match View::of_one(object, resolved) {
             Some(Ok(view)) => match accept.of_value(view.content_type()) {
                 Some(Form::Value) => Ok(view),
-                Some(form) => Ok(View::All(form)),
+                Some(form) => Ok(all(form)),
                 None => Err(Hidden::NotAcceptable),
             },
             // Who would rather see all versions sees the tombstone among them.
             Some(Err(deleted)) => accept
                 .named()
-                .map_or(Err(deleted), |(_, form)| Ok(View::All(form))),
-            None => accept
-                .of_siblings()
-                .map(View::All)
-                .ok_or(Hidden::NotAcceptable),
+                .map_or(Err(deleted), |(_, form)| Ok(all(form))),
+            None => accept.of_siblings().map(all).ok_or(Hidden::NotAcceptable),
         }
     }
 
@@ -215,17 +214,17 @@ impl<'a> View<'a> {
         match self {
             View::Version { value, .. } => &value.content_type,
             View::Merged(merged) => &merged.content_type,
-            View::All(_) => MULTIPART_MIXED,
+            View::All(..) => MULTIPART_MIXED,
         }
     }
 
-    fn tag(&self, object: &Object, siblings: &Siblings<'_>) -> EntityTag {
+    fn tag(&self, object: &Object) -> EntityTag {
         let dots = object.dots();
         match self {
             View::Version { .. } if object.versions.len() == 1 => EntityTag::of_version(&dots),
             View::Version { dot, .. } => EntityTag::of_chosen(&dots, *dot),
             View::Merged(merged) => EntityTag::of_merged(&dots, merged),
-            View::All(form) => EntityTag::of_siblings(&dots, *form, &siblings.writers()),
+            View::All(form, all) => EntityTag::of_siblings(&dots, *form, &all.writers()),
         }
     }
 
@@ -236,24 +235,23 @@ impl<'a> View<'a> {
         object: &Object,
         mut facts: HeaderMap,
     ) -> Response {
-        let siblings = Siblings::of(object, about.map);
-        let tag = self.tag(object, &siblings);
+        let tag = self.tag(object);
         facts.insert(ETAG, tag.value().clone());
         facts.insert(VARY, HeaderValue::from_static("accept"));
         // It may be kept, and must be asked for again each time: only the node knows what is new.
         facts.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         match asked.conditions.verdict(&tag) {
-            Verdict::Wanted => self.shown(about, &siblings, facts),
+            Verdict::Wanted => self.shown(about, facts),
             Verdict::NotModified => bare(StatusCode::NOT_MODIFIED, facts),
             Verdict::Failed => told(condition_failed(), facts),
         }
     }
 
-    fn shown(self, about: About<'_>, siblings: &Siblings<'_>, mut facts: HeaderMap) -> Response {
+    fn shown(self, about: About<'_>, mut facts: HeaderMap) -> Response {
         guard(&mut facts);
         let status = match self {
-            View::All(_) if siblings.are_several() => StatusCode::MULTIPLE_CHOICES,
-            View::All(_) | View::Version { .. } | View::Merged(_) => StatusCode::OK,
+            View::All(_, ref all) if all.are_several() => StatusCode::MULTIPLE_CHOICES,
+            View::All(..) | View::Version { .. } | View::Merged(_) => StatusCode::OK,
         };
         let body = match self {
             View::Version {
@@ -274,12 +272,12 @@ impl<'a> View<'a> {
                 insert_text(&mut facts, CONTENT_TYPE, &merged.content_type);
                 Bytes::copy_from_slice(&merged.bytes)
             }
-            View::All(Form::Json) => {
+            View::All(Form::Json, all) => {
                 facts.insert(CONTENT_TYPE, HeaderValue::from_static(SIBLINGS_JSON));
-                siblings.json().into()
+                all.json().into()
             }
-            View::All(Form::Multipart | Form::Value) => {
-                let parts = siblings.multipart();
+            View::All(Form::Multipart | Form::Value, all) => {
+                let parts = all.multipart();
                 let content_type = format!("{MULTIPART_MIXED}; boundary={}", parts.boundary);
                 insert_text(&mut facts, CONTENT_TYPE, &content_type);
                 parts.bytes.into()

@@ -3,6 +3,7 @@
 mod refusals;
 mod replica;
 mod shown;
+mod wire;
 
 use replica::{Got, Replica, bucket};
 use soros_core::map::bucket::BucketConfig;
