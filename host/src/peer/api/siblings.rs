@@ -111,21 +111,25 @@ impl<'a> Siblings<'a> {
         json.expect("text, numbers and maps of text are JSON")
     }
 
-    /// A hash of all contents, so that no content can be made to have it; that none has it is
-    /// checked all the same.
+    /// A line from a hash of all contents, so that no content can be made to have it.
     fn boundary(&self) -> String {
+        let contents: Vec<&[u8]> = self.0.iter().map(Sibling::content).collect();
         let mut hasher = blake3::Hasher::new();
-        self.0.iter().for_each(|sibling| {
-            hasher.update(sibling.content());
+        contents.iter().for_each(|content| {
+            hasher.update(content);
         });
-        loop {
-            let boundary = format!("soros-{}", &hasher.finalize().to_hex()[..32]);
-            let has = |sibling: &Sibling<'_>| has(sibling.content(), boundary.as_bytes());
-            if !self.0.iter().any(has) {
-                return boundary;
-            }
-            hasher.update(boundary.as_bytes());
+        line_in_none(&contents, hasher)
+    }
+}
+
+/// The first line from `hasher` that none of `contents` has.
+fn line_in_none(contents: &[&[u8]], mut hasher: blake3::Hasher) -> String {
+    loop {
+        let line = format!("soros-{}", &hasher.finalize().to_hex()[..32]);
+        if !contents.iter().any(|content| has(content, line.as_bytes())) {
+            return line;
         }
+        hasher.update(line.as_bytes());
     }
 }
 

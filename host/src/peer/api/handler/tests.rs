@@ -8,7 +8,7 @@ mod wire;
 use replica::{Got, Replica, bucket};
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::Change;
-use soros_core::operation::Consistency;
+use soros_core::operation::{Basis, Consistency};
 
 const TOKEN: &str = "soros-context";
 
@@ -188,6 +188,32 @@ fn writes_blindly_as_always_where_a_resolver_merges() {
     );
     let got = node.send("GET /v1/kv/default/k", &[], "");
     assert_eq!((got.status, &got.body[..]), (200, &b"second"[..]));
+    let asked: Vec<Basis> = node.writes().into_iter().map(|write| write.basis).collect();
+    assert_eq!(asked, [Basis::Unsaid, Basis::Unsaid]);
+}
+
+#[test]
+fn names_in_a_token_all_that_was_met_and_nothing_else() {
+    let node = Replica::new();
+    let first = node.add_sibling("plain", "k", 1, Some("first"));
+    let read = node
+        .send("GET /v1/kv/plain/k", &[], "")
+        .header(TOKEN)
+        .to_owned();
+    let unseen = node.add_sibling("plain", "k", 2, Some("unseen"));
+    let put = node
+        .send("PUT /v1/kv/plain/k", &[(TOKEN, &read)], "v")
+        .header(TOKEN)
+        .to_owned();
+    let seen = node.opened("plain", "k", &put);
+    assert!(seen.has(&first) && !seen.has(&unseen));
+    let all = node
+        .send("GET /v1/kv/plain/k", &[], "")
+        .header(TOKEN)
+        .to_owned();
+    let seen_by_reader = node.opened("plain", "k", &all);
+    // The first is gone, and a reader has met it all the same.
+    assert!(seen_by_reader.includes(&seen) && seen_by_reader.has(&unseen));
 }
 
 #[test]
@@ -249,6 +275,18 @@ fn tags_what_a_reader_gets_and_nothing_else() {
         node.send("DELETE /v1/kv/plain/k", &[(TOKEN, token)], "")
             .header("etag"),
         ""
+    );
+}
+
+#[test]
+fn tags_no_write_that_was_merged_on_the_way() {
+    let node = Replica::new();
+    node.merge_to("merged");
+    let put = node.send("PUT /v1/kv/default/k", &[], "mine");
+    assert_eq!((put.status, put.header("etag")), (201, ""));
+    assert_eq!(
+        &node.send("GET /v1/kv/default/k", &[], "").body[..],
+        b"merged"
     );
 }
 

@@ -3,10 +3,13 @@
 
 use crate::network::{BoxFuture, HttpService, RequestBody};
 use crate::peer::api::{Choice, Coordinates, KeyValueApi, Readiness, Resolved};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, header::HeaderName};
 use soros_core::dot::{Actor, Dot};
+use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketName, ClusterId, Generation, Incarnation, NodeId, NodeName};
 use soros_core::key::{Key, Partition, PartitionCount};
 use soros_core::map::bucket::BucketConfig;
@@ -43,6 +46,9 @@ struct State {
     choice: Option<Choice>,
     elsewhere: Option<NodeId>,
     reads: Vec<ReadRequest>,
+    writes: Vec<WriteRequest>,
+    /// What the next write is merged to, under a dot of its own.
+    merge: Option<Value>,
 }
 
 /// What a client got.
@@ -80,6 +86,8 @@ impl Replica {
             choice: None,
             elsewhere: None,
             reads: Vec::new(),
+            writes: Vec::new(),
+            merge: None,
         };
         let replica = Arc::new(Replica(Mutex::new(state)));
         replica.put_bucket(
@@ -160,6 +168,25 @@ impl Replica {
         self.state().reads.clone()
     }
 
+    pub(super) fn writes(&self) -> Vec<WriteRequest> {
+        self.state().writes.clone()
+    }
+
+    /// Has the next write merged with what is there, to `text`.
+    pub(super) fn merge_to(&self, text: &str) {
+        self.state().merge = Some(value(text));
+    }
+
+    /// What the holder of a token has seen of a key.
+    pub(super) fn opened(&self, name: &str, key: &str, token: &str) -> DotSet {
+        let map = self.map();
+        let token = URL_SAFE_NO_PAD.decode(token).expect("base64url");
+        let opener = soros_core::token::TokenKey::new(map.token_key().0);
+        opener
+            .open(&entry(&map, name, key), &token)
+            .expect("a token of the key")
+    }
+
     pub(super) fn map(&self) -> Arc<Map> {
         match self.readiness() {
             Readiness::Serving(map) => map,
@@ -180,18 +207,8 @@ impl Replica {
         micros: u64,
         text: Option<&str>,
     ) -> Dot {
-        let map = self.map();
-        let bucket = map.bucket(&bucket(name)).expect("a bucket").id;
-        let entry = Entry {
-            bucket,
-            key: Key::try_from(key.as_bytes()).expect("a key"),
-        };
-        let value = text.map(|text| Value {
-            bytes: text.as_bytes().into(),
-            content_type: "text/plain".to_owned(),
-            content_encoding: None,
-            meta: vec![("from".to_owned(), text.to_owned())],
-        });
+        let entry = entry(&self.map(), name, key);
+        let value = text.map(value);
         let version = Version {
             time: Time::at_micros(micros),
             value,
@@ -280,6 +297,7 @@ impl State {
         resolver: bool,
     ) -> Result<WriteAnswer, OperationError> {
         self.error.clone().map_or(Ok(()), Err)?;
+        self.writes.push(request.clone());
         let mut object = self
             .objects
             .get(&request.target.entry)
@@ -291,7 +309,7 @@ impl State {
             Basis::Unsaid if existed && !resolver => {
                 return Err(OperationError::ContextRequired { context });
             }
-            Basis::Unsaid | Basis::Blind => soros_core::dot_set::DotSet::default(),
+            Basis::Unsaid | Basis::Blind => DotSet::default(),
         };
         // The last writer wins over all there is, though its client has not seen it.
         object.discard(if resolver { &context } else { &seen });
@@ -306,6 +324,17 @@ impl State {
         object.add(dot, version);
         let mut context = seen;
         context.add(dot);
+        if let Some(merged) = self.merge.take() {
+            object.discard(&object.seen());
+            let (merge, time) = (self.mint(), Time::at_micros(self.minted));
+            object.add(
+                merge,
+                Version {
+                    time,
+                    value: Some(merged),
+                },
+            );
+        }
         let versions = object.dots();
         self.objects.insert(request.target.entry, object);
         let (achieved, served_by) = (achieved(), identity("n1").id());
@@ -330,6 +359,23 @@ pub(super) fn merged(content_type: &str, text: &str) -> Choice {
 
 pub(super) fn bucket(name: &str) -> BucketName {
     name.parse().expect("a bucket's name")
+}
+
+fn entry(map: &Map, name: &str, key: &str) -> Entry {
+    let bucket = map.bucket(&bucket(name)).expect("a bucket").id;
+    Entry {
+        bucket,
+        key: Key::try_from(key.as_bytes()).expect("a key"),
+    }
+}
+
+fn value(text: &str) -> Value {
+    Value {
+        bytes: text.as_bytes().into(),
+        content_type: "text/plain".to_owned(),
+        content_encoding: None,
+        meta: vec![("from".to_owned(), text.to_owned())],
+    }
 }
 
 fn achieved() -> Achieved {

@@ -142,7 +142,7 @@ fn shows_a_key_of_tombstones_as_absent() {
 fn shows_what_a_resolver_chose_and_who_it_is() {
     let node = Replica::new();
     let early = node.add_sibling("default", "k", 1, Some("early"));
-    node.add_sibling("default", "k", 2, Some("late"));
+    let late = node.add_sibling("default", "k", 2, Some("late"));
     node.resolve_to(Choice::Keep(early));
     let got = node.send("GET /v1/kv/default/k", &[], "");
     assert_eq!((got.status, &got.body[..]), (200, &b"early"[..]));
@@ -150,6 +150,12 @@ fn shows_what_a_resolver_chose_and_who_it_is() {
     assert_eq!(got.header("soros-resolved-by"), "lww@0.1.0");
     assert_eq!(got.header("soros-meta-from"), "early");
     assert_eq!(got.header("soros-time"), "1970-01-01T00:00:00.000001Z");
+    let tag = got.header("etag").to_owned();
+    node.resolve_to(Choice::Keep(late));
+    assert_ne!(
+        node.send("GET /v1/kv/default/k", &[], "").header("etag"),
+        tag
+    );
 }
 
 #[test]
