@@ -115,9 +115,9 @@ impl<'a> Siblings<'a> {
     fn boundary(&self) -> String {
         let contents: Vec<&[u8]> = self.0.iter().map(Sibling::content).collect();
         let mut hasher = blake3::Hasher::new();
-        contents.iter().for_each(|content| {
+        for content in &contents {
             hasher.update(content);
-        });
+        }
         line_in_none(&contents, hasher)
     }
 }
