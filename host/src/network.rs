@@ -27,7 +27,7 @@ pub use body::{Body, BodySender, Response};
 pub use hello::{Hello, Identity, PROTOCOL, Priority, Refusal};
 pub use lane::{Cause, LinkError};
 pub use links::{LinkEvents, LinkLoad, LinkParts, LinkState, Links};
-pub use listener::{Drained, Limits, serve_clients};
+pub use listener::{Drained, Limits, raise_descriptors, serve_clients};
 pub use peers::{PeerService, Received, serve_peers};
 pub use problem::{Code, Problem};
 pub use request::{BodyError, HttpService, Request, RequestBody};

@@ -33,6 +33,17 @@ pub(super) struct Link {
     woken: Notify,
 }
 
+/// How an attempt to keep a link up ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the node has left")]
+    Left,
+    #[error("the link broke: {0}")]
+    Lost(DialError),
+    #[error(transparent)]
+    Failed(DialError),
+}
+
 /// Random bits for the jitter of pauses.
 pub(super) type Random = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -114,7 +125,7 @@ impl Link {
                     self.open_soon(true);
                     continue;
                 }
-                error = self.attempt(&dialler) => self.on_ended(&dialler, &error, &mut reported),
+                ended = self.attempt(&dialler) => self.on_ended(&dialler, &ended, &mut reported),
             }
             // Later attempts take no calls: the node may be gone for long.
             self.close(Cause::Lost, Cause::Down);
@@ -142,13 +153,13 @@ impl Link {
     }
 
     /// Dials once and works until the link is lost; why it was.
-    async fn attempt(&self, dialler: &Dialler) -> DialError {
+    async fn attempt(&self, dialler: &Dialler) -> Ended {
         let lanes = self.lanes();
         let connected = match dialler.dial(&self.address(), Some(self.node), &lanes).await {
             Ok(connected) => connected,
             Err(error) => {
                 self.close(Cause::Down, Cause::Down);
-                return error;
+                return Ended::Failed(error);
             }
         };
         tracing::info!(node = %self.node, "linked");
@@ -161,26 +172,23 @@ impl Link {
             }
         };
         match connected.run(&dialler.events, Arc::new(leaving)).await {
-            Ok(()) => DialError::Ended,
-            Err(error) => error,
+            Ok(()) => Ended::Left,
+            Err(error) => Ended::Lost(error),
         }
     }
 
-    fn on_ended(&self, dialler: &Dialler, error: &DialError, reported: &mut String) {
+    fn on_ended(&self, dialler: &Dialler, ended: &Ended, reported: &mut String) {
         // A node that stays away is dialled every second; its operator knows after the first.
-        let text = error.to_string();
+        let text = ended.to_string();
         if *reported != text {
             tracing::info!(node = %self.node, address = %self.address(), reason = text, "no link");
             *reported = text;
         }
-        let state = match error {
-            DialError::Refused(refusal) => LinkState::Refused(*refusal),
-            DialError::Connect(_)
-            | DialError::Http(_)
-            | DialError::NoPeer(_)
-            | DialError::Frame(_)
-            | DialError::TooSlow
-            | DialError::Ended => LinkState::Down,
+        let state = match ended {
+            Ended::Left => LinkState::Left,
+            Ended::Lost(_) => LinkState::Lost,
+            Ended::Failed(DialError::Refused(refusal)) => LinkState::Refused(*refusal),
+            Ended::Failed(_) => LinkState::Down,
         };
         dialler.events.on_link(self.node, state);
     }

@@ -23,7 +23,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub enum LinkState {
     /// It stands; this is who answers.
     Up(Identity),
-    /// It is lost, or an attempt to make it failed. Repeated while that goes on.
+    /// It broke: the node's process may have died.
+    Lost,
+    /// The node said goodbye and ended it.
+    Left,
+    /// An attempt to make it failed. Repeated while that goes on.
     Down,
     /// The node refused it. Repeated while that goes on.
     Refused(Refusal),

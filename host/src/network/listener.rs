@@ -29,12 +29,39 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            connections_max: 4096,
-            body_bytes_max: 1 << 30,
+            connections_max: 10_000,
+            body_bytes_max: 512 << 20,
             drain_time_max: Duration::from_secs(8),
             date_header: true,
         }
     }
+}
+
+impl Limits {
+    /// Limits that leave the disk and the peers at least half of the file descriptors.
+    #[must_use]
+    pub fn within_descriptors(self, descriptors: u64) -> Limits {
+        let half = u32::try_from(descriptors / 2).unwrap_or(u32::MAX);
+        Limits {
+            connections_max: self.connections_max.min(half).max(1),
+            ..self
+        }
+    }
+}
+
+/// Raises the number of file descriptors this process may have as far as it may itself, and says
+/// how many that is.
+#[must_use]
+pub fn raise_descriptors() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the number of file descriptors could not be raised");
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// How many refused clients are told why at a time; further ones are only closed.

@@ -430,6 +430,35 @@ async fn read(response: http::Response<Incoming>) -> (u16, String) {
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
+#[tokio::test(start_paused = true)]
+async fn closes_http2_headers_that_never_end() {
+    let mut client = Client::new();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // HEADERS of stream 1 with one field, `:method: GET`, and no END_HEADERS.
+    let headers = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    client
+        .io
+        .write_all(&[&settings[..], &headers[..]].concat())
+        .await
+        .unwrap();
+    let since = Instant::now();
+    let mut bytes = Vec::new();
+    client.io.read_to_end(&mut bytes).await.unwrap();
+    let took = since.elapsed();
+    assert!((10..17).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_a_path_past_what_http_takes_without_a_body() {
+    let mut client = Client::new();
+    client
+        .send(&format!("GET /{} HTTP/1.1\r\n\r\n", "k".repeat(70_000)))
+        .await;
+    let (answer, _) = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 414 "), "{answer}");
+}
+
 #[test]
 fn takes_128_fields_of_64_kib_and_no_more() {
     let mut headers = HeaderMap::new();

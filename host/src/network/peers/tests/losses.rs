@@ -60,7 +60,7 @@ async fn notices_a_black_hole_within_about_two_seconds() {
     assert_eq!(sent.await.unwrap(), Err(LinkError::Unknown(Cause::Lost)));
     let took = since.elapsed();
     assert!(took <= Duration::from_millis(2600), "{took:?}");
-    heard.state(LinkState::Down).await;
+    heard.state(LinkState::Lost).await;
     let since = Instant::now();
     assert_eq!(
         call(&links, "x").await,
@@ -92,7 +92,7 @@ async fn comes_back_after_a_restart_within_the_longest_pause() {
     server.stop.fire();
     assert_eq!(server.ended.await.unwrap(), Drained::Finished);
     *pipes.listener.lock().unwrap() = None;
-    heard.state(LinkState::Down).await;
+    heard.state(LinkState::Left).await;
     tokio::time::sleep(Duration::from_mins(1)).await;
     let _again = serve_on(pipes.listen());
     let since = Instant::now();
