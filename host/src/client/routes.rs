@@ -156,3 +156,108 @@ impl Routing {
         Some(asked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Protocol;
+    use super::*;
+    use soros_core::id::{ClusterId, Incarnation, NodeName};
+    use soros_core::key::PartitionCount;
+    use soros_core::map::founding::Founding;
+    use soros_core::map::node::{Identity, RaftId, Role};
+    use soros_core::map::placement::PlacementConfig;
+    use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, PluginVersion, Release};
+    use soros_core::map::settings::Settings;
+    use soros_core::map::{Map, TokenKey};
+
+    fn identity(name: &str) -> Identity {
+        let name: NodeName = name.parse().expect("a name");
+        Identity {
+            raft: RaftId(NodeId::of(&name).0),
+            incarnation: Incarnation(1),
+            url: format!("http://{name}:7070"),
+            peer: format!("{name}:7071"),
+            zone: "default".to_owned(),
+            capacity: 1 << 30,
+            roles: [Role::Peer, Role::Authority].into(),
+            version: "0.1.0".to_owned(),
+            name,
+        }
+    }
+
+    fn plugin(kind: PluginKind) -> Plugin {
+        let version: PluginVersion = "0.1.0".parse().expect("a version");
+        let abi = "soros:policy@1.0.0".to_owned();
+        let release = Release {
+            digest: PluginDigest([7; 32]),
+            abi,
+            size: 9,
+        };
+        Plugin {
+            kind,
+            releases: [(version.clone(), release)].into(),
+            active: version,
+        }
+    }
+
+    /// A map of four nodes, of which two hold each partition.
+    fn map() -> Map {
+        let members = ["n1", "n2", "n3", "n4"].map(identity);
+        let placement = PlacementConfig {
+            partitions: 16,
+            replicas: 2,
+            ..Default::default()
+        };
+        let count = PartitionCount::try_from(16).expect("a power of two");
+        let cells = Partition::all(count)
+            .flat_map(|partition| [partition.index(), partition.index() + 1])
+            .map(|at| members[at % 4].id())
+            .collect();
+        let plugins = [
+            ("lww", PluginKind::Resolution),
+            ("balanced", PluginKind::Placement),
+        ];
+        let founding = Founding {
+            cluster: ClusterId(5),
+            name: "soros".to_owned(),
+            members: members.to_vec(),
+            plugins: plugins
+                .map(|(name, kind)| (name.parse().expect("a name"), plugin(kind)))
+                .into(),
+            placement,
+            table: Table::new(count, 2, cells).expect("a table"),
+            settings: Settings::default(),
+            token_key: TokenKey([9; 32]),
+        };
+        Map::found(&founding).expect("a map")
+    }
+
+    #[test]
+    fn finds_the_replicas_that_the_map_names() {
+        let map = map();
+        let view = serde_json::to_value(&map).expect("JSON");
+        let view: MapView = serde_json::from_value(view).expect("what this client reads of it");
+        let origin = |url: &str| {
+            let url = url.parse().expect("a URL");
+            Some(Arc::new(Origin::new(url, Protocol::Http1)))
+        };
+        let routes = Routes::of(view, origin);
+        assert_eq!(routes.epoch, map.epoch());
+        let bucket: BucketName = "default".parse().expect("a bucket");
+        let placement = map
+            .placement_of(map.bucket(&bucket).expect("it"))
+            .expect("it");
+        for number in 0..200_u32 {
+            let key = Key::try_from(&number.to_be_bytes()[..]).expect("a key");
+            let holders = placement.replicas_of(Partition::of(&key, placement.partitions()));
+            let url = |id: &NodeId| map.node(*id).expect("a node").identity.url.clone();
+            let mut expected: Vec<String> = holders.iter().map(url).collect();
+            for turn in 0..2 {
+                let found = routes.replicas(&bucket, &key, turn);
+                let found: Vec<String> = found.map(|origin| origin.url.to_string()).collect();
+                assert_eq!(found, expected);
+                expected.rotate_left(1);
+            }
+        }
+    }
+}
