@@ -5,5 +5,6 @@ pub mod client;
 pub mod config;
 pub mod network;
 pub mod peer;
+pub mod plugin;
 pub mod store;
 pub mod telemetry;

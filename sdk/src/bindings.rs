@@ -7,7 +7,8 @@
     unsafe_code,
     unreachable_pub,
     clippy::all,
-    clippy::pedantic
+    clippy::pedantic,
+    clippy::unwrap_used
 )]
 
 pub mod placement;

@@ -6,7 +6,7 @@
 //! client's next write covers them, and after an error or a trap a reader sees all of them.
 
 pub use crate::bindings::resolution::exports::soros::policy::resolver::{
-    Merged, Resolved, Sibling,
+    Merged, Resolved, Sibling, Wants,
 };
 
 use crate::{Policy, Problem};
@@ -18,6 +18,11 @@ pub use crate::bindings::resolution::exports::soros::policy::resolver::{
 
 /// A policy that resolves siblings.
 pub trait Resolution: Policy {
+    /// What it is shown of siblings: everything, unless it says otherwise.
+    fn wants(&self) -> Wants {
+        Wants { values: true }
+    }
+
     /// What `siblings` become. They are distinct, and in the order of their fields: by time, then
     /// by writer, then a tombstone before values.
     ///
@@ -60,10 +65,15 @@ macro_rules! export_resolution {
 
                 fn configure(
                     config: ::std::string::String,
-                ) -> ::std::result::Result<(), ::std::vec::Vec<$crate::resolution::ConfigProblem>>
-                {
-                    SLOT.with(|slot| slot.configure(&config))
-                        .map_err(|problems| problems.into_iter().map(Into::into).collect())
+                ) -> ::std::result::Result<
+                    $crate::resolution::Wants,
+                    ::std::vec::Vec<$crate::resolution::ConfigProblem>,
+                > {
+                    SLOT.with(|slot| {
+                        slot.configure(&config)
+                            .map(|()| slot.ask($crate::resolution::Resolution::wants))
+                    })
+                    .map_err(|problems| problems.into_iter().map(Into::into).collect())
                 }
 
                 fn resolve(

@@ -10,6 +10,7 @@ pub mod builtin;
 pub mod figures;
 pub mod topology;
 
+use crate::limits::CONTENT_TYPE_BYTES_MAX;
 use crate::map::table::{Table, TableError};
 use crate::policy::topology::Snapshot;
 use serde::Serialize;
@@ -213,6 +214,9 @@ pub enum BadAnswer {
         /// How many there were.
         siblings: usize,
     },
+    /// A merged value of a type that no header can carry.
+    #[error("its content type is not 1 to {CONTENT_TYPE_BYTES_MAX} visible ASCII characters")]
+    ContentType,
     /// More or fewer verdicts than changes.
     #[error("it gave {verdicts} verdicts on {changes} changes")]
     VerdictCount {

@@ -142,7 +142,7 @@ pub mod exports {
                     pub time: u64,
                     /// The id of the node that took the write.
                     pub writer: u64,
-                    /// None for a tombstone.
+                    /// None for a tombstone. The bytes are left out for a policy that does not want them.
                     pub value: Option<_rt::Vec<u8>>,
                     pub content_type: _rt::String,
                     /// The client's own fields: names in lower case, and values.
@@ -210,6 +210,22 @@ pub mod exports {
                                 f.debug_tuple("Resolved::KeepAll").finish()
                             }
                         }
+                    }
+                }
+                /// What the policy is shown of siblings.
+                #[repr(C)]
+                #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+                pub struct Wants {
+                    /// Whether it is shown the bytes of values. One that chooses by other fields does without, and
+                    /// then answers as fast for large values as for small ones, and for more than a call may carry.
+                    pub values: bool,
+                }
+                impl ::core::fmt::Debug for Wants {
+                    fn fmt(
+                        &self,
+                        f: &mut ::core::fmt::Formatter<'_>,
+                    ) -> ::core::fmt::Result {
+                        f.debug_struct("Wants").field("values", &self.values).finish()
                     }
                 }
                 #[doc(hidden)]
@@ -297,55 +313,62 @@ pub mod exports {
                         };
                         let ptr2 = (&raw mut _RET_AREA.0).cast::<u8>();
                         match result1 {
-                            Ok(_) => {
+                            Ok(e) => {
                                 *ptr2.add(0).cast::<u8>() = (0i32) as u8;
+                                let Wants { values: values3 } = e;
+                                *ptr2
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>() = (match values3 {
+                                    true => 1,
+                                    false => 0,
+                                }) as u8;
                             }
                             Err(e) => {
                                 *ptr2.add(0).cast::<u8>() = (1i32) as u8;
-                                let vec6 = e;
-                                let len6 = vec6.len();
-                                let layout6 = _rt::alloc::Layout::from_size_align(
-                                        vec6.len() * (4 * ::core::mem::size_of::<*const u8>()),
+                                let vec7 = e;
+                                let len7 = vec7.len();
+                                let layout7 = _rt::alloc::Layout::from_size_align(
+                                        vec7.len() * (4 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result6, _cleanup6) = ::wit_bindgen::rt::Cleanup::new(
-                                    layout6,
+                                let (result7, _cleanup7) = ::wit_bindgen::rt::Cleanup::new(
+                                    layout7,
                                 );
-                                if let Some(cleanup) = _cleanup6 {
+                                if let Some(cleanup) = _cleanup7 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec6.into_iter().enumerate() {
-                                    let base = result6
+                                for (i, e) in vec7.into_iter().enumerate() {
+                                    let base = result7
                                         .add(i * (4 * ::core::mem::size_of::<*const u8>()));
                                     {
-                                        let ConfigProblem { path: path3, message: message3 } = e;
-                                        let vec4 = (path3.into_bytes()).into_boxed_slice();
-                                        let ptr4 = vec4.as_ptr().cast::<u8>();
-                                        let len4 = vec4.len();
-                                        ::core::mem::forget(vec4);
-                                        *base
-                                            .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len4;
-                                        *base.add(0).cast::<*mut u8>() = ptr4.cast_mut();
-                                        let vec5 = (message3.into_bytes()).into_boxed_slice();
+                                        let ConfigProblem { path: path4, message: message4 } = e;
+                                        let vec5 = (path4.into_bytes()).into_boxed_slice();
                                         let ptr5 = vec5.as_ptr().cast::<u8>();
                                         let len5 = vec5.len();
                                         ::core::mem::forget(vec5);
                                         *base
-                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .add(::core::mem::size_of::<*const u8>())
                                             .cast::<usize>() = len5;
+                                        *base.add(0).cast::<*mut u8>() = ptr5.cast_mut();
+                                        let vec6 = (message4.into_bytes()).into_boxed_slice();
+                                        let ptr6 = vec6.as_ptr().cast::<u8>();
+                                        let len6 = vec6.len();
+                                        ::core::mem::forget(vec6);
+                                        *base
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len6;
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr5.cast_mut();
+                                            .cast::<*mut u8>() = ptr6.cast_mut();
                                     }
                                 }
                                 *ptr2
                                     .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len6;
+                                    .cast::<usize>() = len7;
                                 *ptr2
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result6;
+                                    .cast::<*mut u8>() = result7;
                             }
                         };
                         ptr2
@@ -638,9 +661,9 @@ pub mod exports {
                     #[allow(async_fn_in_trait)]
                     fn configure(
                         config: _rt::String,
-                    ) -> Result<(), _rt::Vec<ConfigProblem>>;
+                    ) -> Result<Wants, _rt::Vec<ConfigProblem>>;
                     /// What the siblings become. They are distinct, and in the order of their fields: by time, then
-                    /// by writer, then a tombstone before values. Regrouping must give the same:
+                    /// by writer, then a tombstone before values, also where bytes are left out. Regrouping must give the same:
                     /// `r(r(A) + B) = r(A + B)`. After an error the reader sees all siblings.
                     #[allow(async_fn_in_trait)]
                     fn resolve(
@@ -820,23 +843,23 @@ macro_rules! __export_resolution_impl {
         =
         "component-type:wit-bindgen:0.60.0:soros:policy@1.0.0:resolution:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 641] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 664] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x80\x04\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x97\x04\x01A\x02\x01\
 A\x04\x01B\x04\x01m\x04\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\
 \x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x05write\x01\x02\x03\0\x16soros:p\
-olicy/log@1.0.0\x05\0\x01B\x18\x01r\x03\x04names\x07versions\x0dconfig-schemas\x04\
+olicy/log@1.0.0\x05\0\x01B\x1a\x01r\x03\x04names\x07versions\x0dconfig-schemas\x04\
 \0\x05about\x03\0\0\x01r\x02\x04paths\x07messages\x04\0\x0econfig-problem\x03\0\x02\
 \x01p}\x01k\x04\x01o\x02ss\x01p\x06\x01r\x05\x04timew\x06writerw\x05value\x05\x0c\
 content-types\x04meta\x07\x04\0\x07sibling\x03\0\x08\x01r\x02\x0ccontent-types\x05\
 bytes\x04\x04\0\x06merged\x03\0\x0a\x01q\x04\x04keep\x01y\0\x05value\x01\x0b\0\x09\
-tombstone\0\0\x08keep-all\0\0\x04\0\x08resolved\x03\0\x0c\x01@\0\0\x01\x04\0\x08\
-describe\x01\x0e\x01p\x03\x01j\0\x01\x0f\x01@\x01\x06configs\0\x10\x04\0\x09conf\
-igure\x01\x11\x01p\x09\x01j\x01\x0d\x01s\x01@\x02\x03key\x04\x08siblings\x12\0\x13\
-\x04\0\x07resolve\x01\x14\x04\0\x1bsoros:policy/resolver@1.0.0\x05\x01\x04\0\x1d\
-soros:policy/resolution@1.0.0\x04\0\x0b\x10\x01\0\x0aresolution\x03\0\0\0G\x09pr\
-oducers\x01\x0cprocessed-by\x02\x0dwit-component\x070.254.2\x10wit-bindgen-rust\x06\
-0.60.0";
+tombstone\0\0\x08keep-all\0\0\x04\0\x08resolved\x03\0\x0c\x01r\x01\x06values\x7f\
+\x04\0\x05wants\x03\0\x0e\x01@\0\0\x01\x04\0\x08describe\x01\x10\x01p\x03\x01j\x01\
+\x0f\x01\x11\x01@\x01\x06configs\0\x12\x04\0\x09configure\x01\x13\x01p\x09\x01j\x01\
+\x0d\x01s\x01@\x02\x03key\x04\x08siblings\x14\0\x15\x04\0\x07resolve\x01\x16\x04\
+\0\x1bsoros:policy/resolver@1.0.0\x05\x01\x04\0\x1dsoros:policy/resolution@1.0.0\
+\x04\0\x0b\x10\x01\0\x0aresolution\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
+\x0dwit-component\x070.254.2\x10wit-bindgen-rust\x060.60.0";
         };
     };
 }

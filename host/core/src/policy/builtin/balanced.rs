@@ -58,7 +58,7 @@ impl Question {
         let holders = now.open_members().map(|member| Holder {
             id: member.node.id,
             zone: numbers[member.node.zone.as_str()],
-            capacity: u128::from(member.node.capacity.max(1)),
+            capacity: u128::from(member.node.capacity),
         });
         let copies = u32::from(now.copies());
         let most = u32::try_from(names.len()).map_or(copies, |zones| zones.min(copies));
@@ -73,37 +73,38 @@ impl Question {
 
     /// How many partitions each holder may have when partitions are as large as possible.
     fn shares(&self) -> Vec<u32> {
-        let unit = if self.fits(&self.shares_at(1, 1)) {
-            1
-        } else {
-            // Partitions smaller than a byte: capacities are weights. With so many units a byte,
-            // each holder could have a unit of every partition.
-            u128::from(self.partitions)
-        };
-        let most = self
-            .holders
-            .iter()
-            .map(|holder| holder.capacity)
-            .max()
-            .unwrap_or(1);
-        let (mut fits, mut fails) = (1, most * unit + 1);
+        let bytes = |holder: &Holder| holder.capacity;
+        let capacities: Vec<u128> = self.holders.iter().map(bytes).collect();
+        if self.fits(&self.shares_at(&capacities, 1)) {
+            return self.shares_at(&capacities, self.largest(&capacities));
+        }
+        // Partitions smaller than a byte, or a copy that only a node without capacity can take:
+        // capacities are weights. With so many units for each byte, each holder has room for a unit
+        // of every partition.
+        let fine = |capacity: u128| capacity.max(1) * u128::from(self.partitions);
+        let capacities: Vec<u128> = capacities.into_iter().map(fine).collect();
+        self.shares_at(&capacities, self.largest(&capacities))
+    }
+
+    /// The largest size that fits; a size of 1 does.
+    fn largest(&self, capacities: &[u128]) -> u128 {
+        let most = capacities.iter().max().copied().unwrap_or(1);
+        let (mut fits, mut fails) = (1, most + 1);
         while fits + 1 < fails {
             let middle = fits.midpoint(fails);
-            if self.fits(&self.shares_at(middle, unit)) {
+            if self.fits(&self.shares_at(capacities, middle)) {
                 fits = middle;
             } else {
                 fails = middle;
             }
         }
-        self.shares_at(fits, unit)
+        fits
     }
 
-    fn shares_at(&self, size: u128, unit: u128) -> Vec<u32> {
-        let share = |holder: &Holder| {
-            let whole = u32::try_from(holder.capacity * unit / size).unwrap_or(u32::MAX);
-            whole.min(self.partitions)
-        };
-        self.holders.iter().map(share).collect()
+    fn shares_at(&self, capacities: &[u128], size: u128) -> Vec<u32> {
+        let share = |capacity: &u128| u32::try_from(capacity / size).unwrap_or(u32::MAX);
+        let shares = capacities.iter().map(share);
+        shares.map(|share| share.min(self.partitions)).collect()
     }
 
     /// Whether all copies find room: there must be room for them all, and in the zones, each for

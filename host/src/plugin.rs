@@ -1,0 +1,270 @@
+//! This is what runs policies: components become policies here, and policies are asked here, in a
+//! sandbox that bounds what a call may compute, hold, say and touch.
+//!
+//! A policy is a function: it sees what it is shown, no clock, no randomness, no network, no files,
+//! and it imports nothing but a log. Whatever it does (loop, trap, grow, recurse, lie) its caller
+//! gets a typed [`PolicyError`](soros_core::policy::PolicyError) within its deadline, and the next
+//! call works. No socket, disk or role of the node is known here.
+
+mod abi;
+mod compile;
+mod engine;
+mod error;
+mod instance;
+pub mod limits;
+mod log;
+mod placer;
+mod resolver;
+mod shipped;
+mod ticker;
+mod validator;
+
+pub use engine::EngineError;
+pub use error::AdmissionError;
+pub use instance::Usage;
+pub use placer::Placer;
+pub use resolver::Resolver;
+pub use shipped::{Shipped, shipped};
+pub use validator::Validator;
+
+use compile::Outline;
+use engine::Host;
+use error::Fault;
+use instance::{Guest, Source};
+use limits::CONFIG_BYTES_MAX;
+use log::Journal;
+use soros_core::map::json::Json;
+use soros_core::map::plugin::{PluginDigest, PluginKind, PluginName};
+use soros_core::policy::About;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use wasmtime::component::InstancePre;
+
+/// The engines of a process, and the policies that are loaded. Nodes in one process share it.
+pub struct Runtime {
+    requests: Arc<Host>,
+    planning: Arc<Host>,
+    loaded: Mutex<HashMap<PolicyId, Weak<Policy>>>,
+}
+
+/// What a policy is: its component, its config and its interface, and nothing else. Policies of one
+/// identity give the same answers on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId(pub [u8; 32]);
+
+impl PolicyId {
+    fn of(digest: &PluginDigest, config: &str) -> PolicyId {
+        let mut hasher = blake3::Hasher::new_derive_key("soros 2026 policy identity");
+        for part in [digest.to_string().as_bytes(), config.as_bytes()] {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        hasher.update(&abi::MAJOR.to_be_bytes());
+        PolicyId(*hasher.finalize().as_bytes())
+    }
+}
+
+impl std::fmt::Display for PolicyId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// A plugin with a config, ready to be asked.
+pub struct Policy {
+    about: About,
+    digest: PluginDigest,
+    id: PolicyId,
+    role: Role,
+}
+
+enum Role {
+    Placer(Placer),
+    Resolver(Resolver),
+    Validator(Validator),
+}
+
+impl Policy {
+    /// What it says of itself.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// The hash of its component.
+    #[must_use]
+    pub fn digest(&self) -> PluginDigest {
+        self.digest
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn id(&self) -> PolicyId {
+        self.id
+    }
+
+    /// The interface that it speaks.
+    #[must_use]
+    pub fn abi(&self) -> &'static str {
+        abi::NAME
+    }
+
+    /// What it decides.
+    #[must_use]
+    pub fn kind(&self) -> PluginKind {
+        match self.role {
+            Role::Placer(_) => PluginKind::Placement,
+            Role::Resolver(_) => PluginKind::Resolution,
+            Role::Validator(_) => PluginKind::Validation,
+        }
+    }
+
+    /// The placement policy, if it is one.
+    #[must_use]
+    pub fn placer(&self) -> Option<&Placer> {
+        if let Role::Placer(placer) = &self.role {
+            Some(placer)
+        } else {
+            None
+        }
+    }
+
+    /// The resolution policy, if it is one.
+    #[must_use]
+    pub fn resolver(&self) -> Option<&Resolver> {
+        if let Role::Resolver(resolver) = &self.role {
+            Some(resolver)
+        } else {
+            None
+        }
+    }
+
+    /// The validation policy, if it is one.
+    #[must_use]
+    pub fn validator(&self) -> Option<&Validator> {
+        if let Role::Validator(validator) = &self.role {
+            Some(validator)
+        } else {
+            None
+        }
+    }
+
+    /// How it has been used on this node.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match &self.role {
+            Role::Placer(placer) => placer.usage(),
+            Role::Resolver(resolver) => resolver.usage(),
+            Role::Validator(validator) => validator.usage(),
+        }
+    }
+}
+
+impl Runtime {
+    /// Starts the engines.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the machine has no room for them.
+    pub fn new() -> Result<Runtime, EngineError> {
+        Ok(Runtime {
+            requests: Arc::new(Host::for_requests()?),
+            planning: Arc::new(Host::for_planning()?),
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// Makes a policy of a component and a config. It compiles, so it may take a second and does
+    /// not belong on a thread that serves requests; a policy that is loaded already is given again.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] says what is wrong with the component or the config.
+    pub fn load(&self, component: &[u8], config: &Json) -> Result<Arc<Policy>, AdmissionError> {
+        let config = config.canonical();
+        if CONFIG_BYTES_MAX < config.len() {
+            return Err(AdmissionError::ConfigTooLarge(config.len()));
+        }
+        let digest = PluginDigest(*blake3::hash(component).as_bytes());
+        let id = PolicyId::of(&digest, &config);
+        if let Some(policy) = self.lock().get(&id).and_then(Weak::upgrade) {
+            return Ok(policy);
+        }
+        let Outline { kind, interface } = compile::outline(component)?;
+        let host = self.host(kind);
+        let pre = compile::compile(host, component)?;
+        let (about, source) = introduce(host, pre, interface, config)?;
+        let role = Role::new(kind, source).map_err(Fault::into_admission_error)?;
+        let policy = Arc::new(Policy {
+            about,
+            digest,
+            id,
+            role,
+        });
+        let mut loaded = self.lock();
+        loaded.retain(|_, policy| 0 < policy.strong_count());
+        loaded.insert(id, Arc::downgrade(&policy));
+        Ok(policy)
+    }
+
+    fn host(&self, kind: PluginKind) -> &Arc<Host> {
+        match kind {
+            PluginKind::Placement => &self.planning,
+            PluginKind::Resolution | PluginKind::Validation => &self.requests,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PolicyId, Weak<Policy>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Role {
+    fn new(kind: PluginKind, source: Source) -> Result<Role, Fault> {
+        Ok(match kind {
+            PluginKind::Placement => Role::Placer(Placer::new(source)?),
+            PluginKind::Resolution => Role::Resolver(Resolver::new(source)?),
+            PluginKind::Validation => Role::Validator(Validator::new(source)?),
+        })
+    }
+}
+
+/// Asks a component what it is, in an instance of its own.
+fn introduce(
+    host: &Arc<Host>,
+    pre: InstancePre<Guest>,
+    interface: String,
+    config: String,
+) -> Result<(About, Source), AdmissionError> {
+    let journal = Arc::new(Journal::new(String::new()));
+    let mut source = Source {
+        host: Arc::clone(host),
+        pre,
+        interface,
+        config,
+        journal,
+    };
+    let mut store = source.store();
+    let about = source.bounded(&mut store, |store| {
+        let instance = source.pre.instantiate(&mut *store)?;
+        abi::describe(&instance, store, &source.interface)
+    });
+    let about = about.map_err(|error| Fault::Policy(error).into_admission_error())?;
+    check_about(&about)?;
+    source.journal = Arc::new(Journal::new(format!("{}@{}", about.name, about.version)));
+    Ok((about, source))
+}
+
+fn check_about(about: &About) -> Result<(), AdmissionError> {
+    let bad = |reason: String| AdmissionError::BadAbout(log::shortened(&reason));
+    PluginName::try_from(about.name.clone())
+        .map_err(|_| bad(format!("`{}` is not a plugin's name", about.name)))?;
+    semver::Version::parse(&about.version)
+        .map_err(|error| bad(format!("`{}` is not a version: {error}", about.version)))?;
+    serde_json::from_str::<serde_json::Value>(&about.config_schema)
+        .map_err(|error| bad(format!("its config's schema is not JSON: {error}")))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! This is how bytes become a component that may be asked: looked at from outside first, because
+//! compiling is the expensive part, then compiled and linked.
+
+use crate::plugin::abi;
+use crate::plugin::engine::Host;
+use crate::plugin::error::AdmissionError;
+use crate::plugin::instance::Guest;
+use crate::plugin::limits::COMPONENT_BYTES_MAX;
+use crate::plugin::log::shortened;
+use soros_core::map::plugin::PluginKind;
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::component::{Component, InstancePre};
+
+/// What a component is, seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outline {
+    /// What it decides.
+    pub(super) kind: PluginKind,
+    /// The interface that it exports, with its version.
+    pub(super) interface: String,
+}
+
+/// Looks at a component's imports and exports without compiling it.
+pub(super) fn outline(bytes: &[u8]) -> Result<Outline, AdmissionError> {
+    if COMPONENT_BYTES_MAX < bytes.len() {
+        return Err(AdmissionError::TooLarge(bytes.len()));
+    }
+    let names = names(bytes)?;
+    let foreign: Vec<String> = names
+        .imports
+        .into_iter()
+        .filter(|name| !abi::is_import(name))
+        .collect();
+    if !foreign.is_empty() {
+        return Err(AdmissionError::ForeignImports(foreign));
+    }
+    let policies: Vec<&String> = names
+        .exports
+        .iter()
+        .filter(|name| abi::kind_of(name).is_some())
+        .collect();
+    match policies[..] {
+        [] => Err(AdmissionError::NoPolicy(names.exports)),
+        [name] => of_export(name),
+        _ => Err(AdmissionError::SeveralPolicies(
+            policies.into_iter().cloned().collect(),
+        )),
+    }
+}
+
+fn of_export(name: &str) -> Result<Outline, AdmissionError> {
+    let interface = name.to_owned();
+    match abi::kind_of(name) {
+        Some(kind) if abi::is_spoken(name) => Ok(Outline { kind, interface }),
+        _ => Err(AdmissionError::OtherAbi { found: interface }),
+    }
+}
+
+/// The names that a component imports and exports.
+#[derive(Default)]
+struct Names {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+fn names(bytes: &[u8]) -> Result<Names, AdmissionError> {
+    let not_one = |error: wasmparser::BinaryReaderError| {
+        AdmissionError::NotAComponent(shortened(&error.to_string()))
+    };
+    let mut names = Names::default();
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(not_one)? {
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } if depth == 0 => {
+                return Err(AdmissionError::NotAComponent("it is a core module".into()));
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    names
+                        .imports
+                        .push(import.map_err(not_one)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    names
+                        .exports
+                        .push(export.map_err(not_one)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+/// Compiles a component and links it: what does not fit here will never run.
+pub(super) fn compile(host: &Host, bytes: &[u8]) -> Result<InstancePre<Guest>, AdmissionError> {
+    let component = Component::from_binary(&host.engine, bytes)
+        .map_err(|error| AdmissionError::Invalid(shortened(&format!("{error:#}"))))?;
+    host.linker
+        .instantiate_pre(&component)
+        .map_err(|error| AdmissionError::Misfit(shortened(&format!("{error:#}"))))
+}

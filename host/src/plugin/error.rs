@@ -1,0 +1,141 @@
+//! This is how components fail: why one is refused, and what an engine's error says of a call.
+
+use crate::plugin::instance::{Guest, Overrun};
+use crate::plugin::limits::{COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, Limits};
+use crate::plugin::log::shortened;
+use soros_core::map::problem::ConfigProblem;
+use soros_core::policy::{BadAnswer, PolicyError};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+/// Why bytes and a config are not a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionError {
+    /// More bytes than a component may have.
+    #[error("{0} bytes are more than the {COMPONENT_BYTES_MAX} a component may have")]
+    TooLarge(usize),
+    /// A longer config than a policy may have.
+    #[error("{0} bytes are more than the {CONFIG_BYTES_MAX} a config may have")]
+    ConfigTooLarge(usize),
+    /// A core module, for example, which no encoder has made a component.
+    #[error("not a WebAssembly component: {0}. `soros plugin build` makes one")]
+    NotAComponent(String),
+    /// It needs what no policy has: a clock, randomness, files, a network.
+    #[error(
+        "it imports {}, and a policy may import nothing but `soros:policy/log@1`. Build it for \
+         wasm32-unknown-unknown (`soros plugin build` does), not for a target with WASI; in other \
+         languages, stub WASI out",
+        .0.join(", ")
+    )]
+    ForeignImports(Vec<String>),
+    /// It speaks another version of the interface.
+    #[error("it speaks {found}, and this host speaks soros:policy@1")]
+    OtherAbi {
+        /// The interface with its version.
+        found: String,
+    },
+    /// It exports no policy.
+    #[error(
+        "it exports none of soros:policy/placer@1, soros:policy/resolver@1 and \
+         soros:policy/validator@1 ({})",
+        if .0.is_empty() { "it exports nothing".to_owned() } else { .0.join(", ") }
+    )]
+    NoPolicy(Vec<String>),
+    /// It exports more than one policy.
+    #[error("it exports several policies: {}", .0.join(", "))]
+    SeveralPolicies(Vec<String>),
+    /// It is not valid, or uses features of WebAssembly that policies may not use.
+    #[error("it does not compile: {0}")]
+    Invalid(String),
+    /// Its functions are not those of the interface that it names.
+    #[error("it does not fit its interface: {0}")]
+    Misfit(String),
+    /// It failed while it was asked what it is, or given its config.
+    #[error("it fails at once: {0}")]
+    Fails(PolicyError),
+    /// It does not say what it is in the words that are asked for.
+    #[error("it describes itself wrongly: {0}")]
+    BadAbout(String),
+    /// It does not take the config.
+    #[error("it does not take its config: {}", problems(.0))]
+    BadConfig(Vec<ConfigProblem>),
+}
+
+fn problems(problems: &[ConfigProblem]) -> String {
+    let problem = |problem: &ConfigProblem| match problem.path.as_str() {
+        "" => problem.message.clone(),
+        path => format!("{path}: {}", problem.message),
+    };
+    problems.iter().map(problem).collect::<Vec<_>>().join("; ")
+}
+
+/// How making an instance fails.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Policy(PolicyError),
+    Config(Vec<ConfigProblem>),
+}
+
+impl Fault {
+    /// What it means for a call. The config was taken before, so a policy that no longer takes it
+    /// is not to be believed.
+    pub(super) fn into_policy_error(self) -> PolicyError {
+        match self {
+            Fault::Policy(error) => error,
+            Fault::Config(found) => {
+                BadAnswer::Malformed(format!("it took its config before: {}", problems(&found)))
+                    .into()
+            }
+        }
+    }
+
+    pub(super) fn into_admission_error(self) -> AdmissionError {
+        match self {
+            Fault::Policy(PolicyError::BadAnswer(BadAnswer::Malformed(reason))) => {
+                AdmissionError::Misfit(reason)
+            }
+            Fault::Policy(error) => AdmissionError::Fails(error),
+            Fault::Config(problems) => AdmissionError::BadConfig(problems),
+        }
+    }
+}
+
+/// What an engine's error says of the policy that it interrupted.
+pub(super) fn fault(error: &wasmtime::Error, guest: &Guest, limits: &Limits) -> PolicyError {
+    let millis = u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX);
+    if guest.was_refused {
+        return PolicyError::OutOfMemory {
+            limit: limits.memory_bytes as u64,
+        };
+    }
+    if error.is::<Overrun>() {
+        return PolicyError::Deadline { millis };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return PolicyError::Busy;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => PolicyError::OutOfFuel { fuel: limits.fuel },
+        Some(Trap::Interrupt) => PolicyError::Deadline { millis },
+        Some(trap) => PolicyError::Trapped(trapped(*trap, &guest.last_error)),
+        None if is_too_much_output(error) => PolicyError::OutputTooLarge {
+            limit: limits.output_bytes as u64,
+        },
+        None => BadAnswer::Malformed(shortened(&format!("{error:#}"))).into(),
+    }
+}
+
+fn trapped(trap: Trap, last_error: &str) -> String {
+    if last_error.is_empty() {
+        trap.to_string()
+    } else {
+        format!("{trap}; its last words were: {last_error}")
+    }
+}
+
+/// The engine has no type for this error; a test sees to it that it keeps its words.
+fn is_too_much_output(error: &wasmtime::Error) -> bool {
+    error
+        .root_cause()
+        .to_string()
+        .contains("fuel allocated for hostcalls has been exhausted")
+}

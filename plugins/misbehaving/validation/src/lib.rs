@@ -1,0 +1,59 @@
+//! This is a validator that misbehaves in the way its config names, a JSON string: the sandbox is
+//! tested on it.
+
+use serde::Deserialize;
+use soros_sdk::validation::{Change, Refusal, Validation, Verdict, Wants};
+use soros_sdk::{JsonConfig, Policy, Problem};
+
+/// How it misbehaves.
+#[derive(Clone, Debug)]
+pub struct Manner(String);
+
+impl<'de> Deserialize<'de> for Manner {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Manner, D::Error> {
+        String::deserialize(source).map(Manner)
+    }
+}
+
+impl JsonConfig for Manner {
+    const SCHEMA: &'static str = r#"{"type":"string"}"#;
+}
+
+/// A validator that misbehaves.
+#[derive(Clone, Debug)]
+pub struct Misbehaving(String);
+
+impl Policy for Misbehaving {
+    const NAME: &'static str = "misbehaving";
+    type Config = Manner;
+
+    fn new(config: Manner) -> Result<Misbehaving, Vec<Problem>> {
+        Ok(Misbehaving(config.0))
+    }
+}
+
+impl Validation for Misbehaving {
+    fn wants(&self) -> Wants {
+        Wants {
+            prefixes: vec![b"a/".to_vec(), b"b/".to_vec()],
+            current: true,
+            deletes: self.0 != "not deletes",
+            value_bytes_max: 1 << 10,
+        }
+    }
+
+    fn check(&self, change: &Change) -> Verdict {
+        match self.0.as_str() {
+            "panic" => panic!("on purpose"),
+            "change everything" => Verdict::AcceptAs(b"changed".to_vec()),
+            "refuse" => Verdict::Refuse(Refusal {
+                code: "because".into(),
+                message: format!("{change:?}"),
+                pointer: Some("/a".into()),
+            }),
+            _ => Verdict::Accept,
+        }
+    }
+}
+
+soros_sdk::export_validation!(Misbehaving);
