@@ -109,6 +109,9 @@ pub enum StoreError {
     /// The disk is full; nothing of the commit was kept.
     #[error("the disk is full")]
     Full,
+    /// The store failed before and was not opened again since; nothing of the commit was kept.
+    #[error("the store is not open: {0}")]
+    NotOpen(String),
     /// The disk or the engine failed; the store must be opened again before it is used.
     #[error("the storage engine failed: {0}")]
     Failed(String),
@@ -116,6 +119,9 @@ pub enum StoreError {
     #[error("the store is damaged: {0}")]
     Damaged(String),
 }
+
+/// Who is told that a store was opened again.
+pub type ReopenListener = Box<dyn Fn() + Send + Sync>;
 
 /// A node's durable records. Keys are not empty and do not begin with [`RESERVED_PREFIX`].
 pub trait Store: Send + Sync + 'static {
@@ -139,11 +145,19 @@ pub trait Store: Send + Sync + 'static {
     fn flush(&self) -> Result<(), StoreError>;
 
     /// Opens the store again after it failed; does nothing to one that works. Snapshots taken
-    /// before it opened again answer [`RecordError::Failed`].
+    /// before it opened again answer [`RecordError::Failed`], so whoever keeps one takes a new one
+    /// when [`Store::openings`] has changed.
     ///
     /// # Errors
-    /// [`StoreError`] when it cannot be opened; the store then answers nothing until it can.
+    /// [`StoreError::Full`] when there is no room to open it; snapshots answer as before. Any other
+    /// when it cannot be opened; snapshots then answer nothing until it can.
     fn reopen(&self) -> Result<(), StoreError>;
+
+    /// How often the store was opened again.
+    fn openings(&self) -> u64;
+
+    /// Calls `listener` each time the store has been opened again. It must not call the store.
+    fn on_reopened(&self, listener: ReopenListener);
 }
 
 /// At most `limit` records of `space` from `from` (included) to `to` (excluded).

@@ -124,6 +124,8 @@ pub struct Core<C: Commits> {
     store: Arc<dyn Store>,
     space: Space,
     view: View,
+    /// The store's opening that the view is of.
+    opening: u64,
     /// Why the owner's state is not that of the store, if it is not.
     broken: Option<StoreError>,
 }
@@ -134,6 +136,7 @@ impl<C: Commits> Core<C> {
     /// # Errors
     /// [`RecordError`] when the owner cannot read its state.
     pub fn new(mut owner: C, store: Arc<dyn Store>, space: Space) -> Result<Core<C>, RecordError> {
+        let opening = store.openings();
         let view: View = store.snapshot(space).into();
         owner.reload(view.clone())?;
         Ok(Core {
@@ -141,6 +144,7 @@ impl<C: Commits> Core<C> {
             store,
             space,
             view,
+            opening,
             broken: None,
         })
     }
@@ -155,7 +159,7 @@ impl<C: Commits> Core<C> {
     pub fn step(&mut self, operations: Vec<C::Operation>) -> Vec<Result<C::Answer, CommitError>> {
         let count = operations.len();
         if let Err(error) = self.mend() {
-            return refusals(count, &CommitError::Unavailable(error));
+            return refusals(count, &unavailable(error));
         }
         let view = self.view.clone();
         let mut batch = Overlay::new(&*view);
@@ -195,6 +199,7 @@ impl<C: Commits> Core<C> {
             .commit(writes, Durability::Synced)
             .map_err(|error| match error {
                 StoreError::Full => CommitError::Full,
+                StoreError::NotOpen(_) => CommitError::Unavailable(error),
                 StoreError::Failed(_) | StoreError::Damaged(_) => CommitError::Unknown(error),
             })?;
         self.view = self.store.snapshot(self.space).into();
@@ -210,8 +215,10 @@ impl<C: Commits> Core<C> {
         }
     }
 
+    /// Makes the owner's state that of the store again, if a commit failed or if someone else has
+    /// opened the store again, which ends all views.
     fn mend(&mut self) -> Result<(), StoreError> {
-        if self.broken.is_none() {
+        if self.broken.is_none() && self.opening == self.store.openings() {
             return Ok(());
         }
         let mended = self.reopened();
@@ -221,6 +228,7 @@ impl<C: Commits> Core<C> {
 
     fn reopened(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
+        self.opening = self.store.openings();
         self.view = self.store.snapshot(self.space).into();
         self.owner
             .reload(self.view.clone())
@@ -228,6 +236,15 @@ impl<C: Commits> Core<C> {
                 RecordError::Failed(message) => StoreError::Failed(message),
                 RecordError::Damaged(what) => StoreError::Damaged(what.to_owned()),
             })
+    }
+}
+
+fn unavailable(error: StoreError) -> CommitError {
+    match error {
+        StoreError::Full => CommitError::Full,
+        StoreError::NotOpen(_) | StoreError::Failed(_) | StoreError::Damaged(_) => {
+            CommitError::Unavailable(error)
+        }
     }
 }
 
@@ -247,6 +264,8 @@ struct Queued<O, A> {
 
 enum Message<O, A> {
     Operation(Queued<O, A>),
+    /// The store was opened again.
+    Reopened,
     Stop,
 }
 
@@ -288,6 +307,10 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
     {
         let (queue, queued) = sync_channel(QUEUE_OPERATIONS_MAX);
         let load = Arc::new(Load::default());
+        let wake = queue.clone();
+        // If the queue is full, its operations wake the committer anyway.
+        core.store
+            .on_reopened(Box::new(move || drop(wake.try_send(Message::Reopened))));
         let committer = Committer {
             queue,
             load: load.clone(),
@@ -483,6 +506,7 @@ impl<O, A> Group<O, A> {
                 self.weight = self.weight.saturating_add(queued.weight);
                 true
             }
+            Message::Reopened => true,
             Message::Stop => false,
         }
     }

@@ -112,7 +112,9 @@ impl DirectoryError {
             | DirectoryError::OtherName { .. }
             | DirectoryError::OtherCluster { .. }
             | DirectoryError::SetAsideTooOften(_)
-            | DirectoryError::Store(StoreError::Full | StoreError::Failed(_))
+            | DirectoryError::Store(
+                StoreError::Full | StoreError::Failed(_) | StoreError::NotOpen(_),
+            )
             | DirectoryError::Random(_)
             | DirectoryError::Io { .. } => false,
         }

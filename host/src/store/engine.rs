@@ -7,7 +7,7 @@
 
 use crate::store::mark::Mark;
 use crate::store::sequence::{Ledger, Recovery, Sequences};
-use crate::store::{Durability, RESERVED_PREFIX, Space, Store, StoreError, Write};
+use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
 use running::Running;
 use soros_core::record::Records;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use view::View;
 
 mod fault;
+#[cfg(test)]
+mod full_disk;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -55,6 +57,7 @@ pub struct Engine {
     ledger: Mutex<Ledger>,
     mark: Option<Mark>,
     recovery: Recovery,
+    listeners: Mutex<Vec<ReopenListener>>,
 }
 
 struct Shared {
@@ -96,6 +99,7 @@ impl Engine {
             ledger,
             mark: None,
             recovery,
+            listeners: Mutex::default(),
         })
     }
 
@@ -173,6 +177,32 @@ impl Engine {
         Ok(())
     }
 
+    fn reopen_under(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(StoreError::NotOpen("it was closed".to_owned()));
+        }
+        // The failed engine still answers what was read from it, which one that cannot open again
+        // for want of room would not.
+        self.shared.check_room(&[])?;
+        let before = ledger.sequences();
+        let (mut after, recovery) = self.shared.reopen()?;
+        let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
+        if !recovery.broken.is_empty() || Space::ALL.iter().any(lost) {
+            let message = "opened again, it lacks commits that it had".to_owned();
+            return Err(StoreError::Damaged(message));
+        }
+        after.pass(&before);
+        *ledger = after;
+        self.shared.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<ReopenListener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn flush_under(&self, ledger: &Ledger) -> Result<(), StoreError> {
         let state = self.shared.state();
         let flushed = self.shared.working(&state)?.flush();
@@ -222,20 +252,20 @@ impl Store for Engine {
         if !self.shared.failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Failed("it was closed".to_owned()));
+        self.reopen_under(&mut ledger)?;
+        drop(ledger);
+        for listener in self.listeners().iter() {
+            listener();
         }
-        let before = ledger.sequences();
-        let (mut after, recovery) = self.shared.reopen()?;
-        let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
-        if !recovery.broken.is_empty() || Space::ALL.iter().any(lost) {
-            let message = "opened again, it lacks commits that it had".to_owned();
-            return Err(StoreError::Damaged(message));
-        }
-        after.pass(&before);
-        *ledger = after;
-        self.shared.failed.store(false, Ordering::Release);
         Ok(())
+    }
+
+    fn openings(&self) -> u64 {
+        self.shared.state().opening
+    }
+
+    fn on_reopened(&self, listener: ReopenListener) {
+        self.listeners().push(listener);
     }
 }
 
@@ -251,9 +281,7 @@ impl Shared {
     fn working<'s>(&self, state: &'s State) -> Result<&'s Running, StoreError> {
         match &state.running {
             Some(running) if !self.failed.load(Ordering::Acquire) => Ok(running),
-            _ => Err(StoreError::Failed(
-                "it failed before and was not opened again".to_owned(),
-            )),
+            _ => Err(StoreError::NotOpen("it failed before".to_owned())),
         }
     }
 

@@ -5,7 +5,7 @@
 //! Records are framed as on disk, so a flipped bit is found by the same check.
 
 use crate::store::checked::{frame, unframe};
-use crate::store::{Durability, RESERVED_PREFIX, Space, Store, StoreError, Write};
+use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
 use soros_core::record::{Record, RecordError, Records};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -28,6 +28,7 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct Memory {
     disk: Arc<Mutex<Disk>>,
+    listeners: Arc<Mutex<Vec<ReopenListener>>>,
 }
 
 struct Disk {
@@ -75,6 +76,7 @@ impl Memory {
         };
         Memory {
             disk: Arc::new(Mutex::new(disk)),
+            listeners: Arc::default(),
         }
     }
 
@@ -152,6 +154,12 @@ impl Memory {
         self.disk().commits
     }
 
+    fn listeners(&self) -> MutexGuard<'_, Vec<ReopenListener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,13 +206,29 @@ impl Store for Memory {
 
     fn reopen(&self) -> Result<(), StoreError> {
         let mut disk = self.disk();
-        if disk.failed && disk.refuses_to_open {
+        if !disk.failed {
+            return Ok(());
+        }
+        if disk.full {
+            return Err(StoreError::Full);
+        }
+        if disk.refuses_to_open {
             return Err(StoreError::Failed("input or output error".to_owned()));
         }
-        if disk.failed {
-            disk.open_again();
+        disk.open_again();
+        drop(disk);
+        for listener in self.listeners().iter() {
+            listener();
         }
         Ok(())
+    }
+
+    fn openings(&self) -> u64 {
+        self.disk().opening
+    }
+
+    fn on_reopened(&self, listener: ReopenListener) {
+        self.listeners().push(listener);
     }
 }
 
@@ -225,9 +249,7 @@ impl Disk {
 
     fn check_working(&self) -> Result<(), StoreError> {
         if self.failed {
-            Err(StoreError::Failed(
-                "it failed before and was not opened again".to_owned(),
-            ))
+            Err(StoreError::NotOpen("it failed before".to_owned()))
         } else {
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! These are the committer's promises, over the twin in memory.
 
 use super::*;
+use crate::store::Write;
 use crate::store::memory::{Fault, Memory};
 use soros_core::record::Batch;
 use std::sync::Mutex;
@@ -391,4 +392,51 @@ fn answers_tasks_too() {
         1
     );
     thread.stop().expect("no panic");
+}
+
+#[test]
+fn another_user_of_the_store_opens_it_again_and_readers_get_a_new_view() {
+    let memory = Memory::new(1);
+    let (core, published) = core(&memory);
+    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    assert_eq!(
+        committer
+            .submit(Operation::Add)
+            .expect("taken")
+            .wait()
+            .expect("kept"),
+        1
+    );
+    memory.fail_next(Fault::Broken);
+    let write = Write::put(Space::Authority, b"vote".to_vec(), Vec::new());
+    assert!(memory.commit(vec![write], Durability::Synced).is_err());
+    memory.reopen().expect("the twin opens again");
+    thread.stop().expect("no panic");
+    assert_eq!(
+        *published.lock().expect("no panic"),
+        [0, 1, 1],
+        "without any operation"
+    );
+}
+
+#[test]
+fn a_store_that_someone_else_broke_refuses_with_certainty_and_is_opened_again() {
+    let memory = Memory::new(1);
+    let (mut core, _) = core(&memory);
+    memory.fail_next(Fault::Broken);
+    let write = Write::put(Space::Authority, b"vote".to_vec(), Vec::new());
+    assert!(memory.commit(vec![write], Durability::Synced).is_err());
+    assert_all(&core.step(adds(1)), |error| {
+        matches!(error, CommitError::Unavailable(_)) && error.is_certain()
+    });
+    assert!(matches!(core.step(adds(1))[..], [Ok(1)]));
+}
+
+#[test]
+fn a_store_opened_again_between_two_commits_is_no_failure() {
+    let memory = Memory::new(1);
+    let (mut core, _) = core(&memory);
+    assert!(matches!(core.step(adds(1))[..], [Ok(1)]));
+    memory.crash();
+    assert!(matches!(core.step(adds(1))[..], [Ok(2)]));
 }

@@ -75,7 +75,8 @@ fn explained(error: &fjall::Error) -> StoreError {
                 _ => StoreError::Failed(error.to_string()),
             }
         }
-        fjall::Error::Poisoned => StoreError::Failed("a write before this one failed".to_owned()),
+        // Told before anything of a batch is written.
+        fjall::Error::Poisoned => StoreError::NotOpen("a write before this one failed".to_owned()),
         fjall::Error::Locked => StoreError::Failed("another process has it open".to_owned()),
         fjall::Error::JournalRecovery(error) => StoreError::Damaged(format!(
             "the last batch of the journal is not whole ({error:?})"

@@ -136,7 +136,7 @@ fn a_failed_engine_takes_nothing_until_it_is_opened_again() {
     let write = || vec![Write::put(Space::Node, b"key".to_vec(), b"after".to_vec())];
     assert!(matches!(
         store.commit(write(), Durability::Synced),
-        Err(StoreError::Failed(_))
+        Err(StoreError::NotOpen(_))
     ));
     assert_eq!(
         view.get(b"key"),
