@@ -114,7 +114,7 @@ async fn ends_as_the_answer_says() {
         exit_after(&del, |_| say(503, &[], "proxy")).await,
         Exit::Unknown
     );
-    let ran = soros(&nobody().await, &put).await;
+    let ran = soros(&nobody().url, &put).await;
     assert_eq!(ran.exit, Exit::Unavailable);
     assert!(ran.err.contains("soros dev"), "{}", ran.err);
 }

@@ -13,7 +13,7 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// A request as the imitation got it.
 #[derive(Clone, Debug)]
@@ -170,9 +170,19 @@ pub(crate) fn refuse(code: Code) -> Say {
     )
 }
 
-/// The URL of a node that nobody runs.
-pub(crate) async fn nobody() -> NodeUrl {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    format!("http://{address}").parse().expect("a URL")
+/// A port that nobody listens on, and nobody else can, as long as this lives.
+pub(crate) struct Nobody {
+    pub(crate) url: NodeUrl,
+    _socket: TcpSocket,
+}
+
+/// A node that nobody runs.
+pub(crate) fn nobody() -> Nobody {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    Nobody {
+        url: format!("http://{address}").parse().expect("a URL"),
+        _socket: socket,
+    }
 }

@@ -107,7 +107,7 @@ async fn goes_to_the_next_node_when_one_refuses_or_cannot_be_reached() {
     ] {
         let refusing = Imitation::start(move |_| refuse(code)).await;
         let serving = Imitation::start(|_| say(201, &[], "")).await;
-        let client = client(&[&nobody().await, &refusing.url, &serving.url]);
+        let client = client(&[&nobody().url, &refusing.url, &serving.url]);
         assert!(put(&client).await.expect("an answer"), "{code}");
         assert!(put(&client).await.expect("an answer"), "{code}");
         assert_eq!(refusing.asked().len(), 1, "the client remembers who served");
@@ -309,7 +309,7 @@ async fn goes_straight_to_a_replica_and_follows_a_newer_map() {
 #[tokio::test]
 async fn tells_what_a_node_said_rather_than_that_another_is_gone() {
     let refusing = Imitation::start(|_| refuse(Code::Starting)).await;
-    let error = put(&client(&[&refusing.url, &nobody().await]))
+    let error = put(&client(&[&refusing.url, &nobody().url]))
         .await
         .expect_err("nobody serves");
     assert_eq!(error.code(), Some(Code::Starting));
