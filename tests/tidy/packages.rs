@@ -30,14 +30,7 @@ const THEIRS: &str = "MIT OR Apache-2.0";
 
 /// What the core may depend on: nothing that waits, touches a disk or a socket, or runs Wasm.
 /// (`bytes` and `rand_core` are the traits by which foca is given its buffers and its seed.)
-const CORE_MAY_USE: [&str; 6] = [
-    "blake3",
-    "bytes",
-    "foca",
-    "rand_core",
-    "serde",
-    "thiserror",
-];
+const CORE_MAY_USE: [&str; 6] = ["blake3", "bytes", "foca", "rand_core", "serde", "thiserror"];
 
 /// A package names its licence and keeps the workspace's lints.
 pub(crate) fn manifest(file: &File) -> Vec<Fault> {
