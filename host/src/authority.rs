@@ -37,7 +37,7 @@ use crate::telemetry::Metrics;
 use bootstrap::BootstrapError;
 use bytes::Bytes;
 use command::{Command, CommandError, Done, Proposed};
-use keeper::{KeeperError, MapKeeper};
+use keeper::{Adopts, KeeperError, MapKeeper};
 use member::{Member, RaftIdError};
 use serde::Serialize;
 use soros_core::epoch::Epoch;
@@ -168,6 +168,8 @@ pub struct Parts {
     pub planner: Arc<dyn Planner>,
     /// Its way to find out whether a bucket has keys.
     pub buckets: Arc<dyn BucketCheck>,
+    /// Serves under each map that the node adopts.
+    pub adopts: Arc<dyn Adopts>,
     /// What it knows of other nodes' lives.
     pub liveness: Arc<dyn Liveness>,
     /// What it knows of itself.
@@ -247,6 +249,7 @@ impl Authority {
             return Err(StartError::OtherMember);
         }
         let keeper = MapKeeper::open(parts.identity.clone(), Arc::clone(&parts.store))?;
+        keeper.set_adopts(Arc::clone(&parts.adopts));
         let member = parts.identity.has(Role::Authority).then(|| {
             Member::new(
                 parts.identity.raft,

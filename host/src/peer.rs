@@ -182,6 +182,23 @@ impl Peer {
         self.me
     }
 
+    /// Whether this node holds all partitions that the current map gives it.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let Some(map) = self.map() else {
+            return false;
+        };
+        let moment = self.moments.load();
+        map.placements().values().all(|placement| {
+            let mut held = placement.table.rows().filter(|(_, nodes)| nodes.contains(&self.me));
+            held.all(|(partition, _)| {
+                let placement = placement.id;
+                let place = Place { placement, partition };
+                moment.shown(&place).is_some()
+            })
+        })
+    }
+
     /// What readers see of the partitions now.
     #[must_use]
     pub fn moment(&self) -> Arc<Moment> {

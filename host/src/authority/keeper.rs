@@ -5,6 +5,7 @@
 //! takes one only if that names the node as it is now: as itself, in this life of its process.
 
 use super::record::{OpenError, commit, open, seal};
+use crate::network::BoxFuture;
 use crate::store::{Space, Store, StoreError, Write};
 use arc_swap::ArcSwapOption;
 use soros_core::epoch::Epoch;
@@ -12,7 +13,7 @@ use soros_core::id::ClusterId;
 use soros_core::map::Map;
 use soros_core::map::node::Identity;
 use soros_core::record::RecordError;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, watch};
 
 const MAP: &[u8] = b"map";
@@ -24,6 +25,13 @@ pub struct MapKeeper {
     current: ArcSwapOption<Map>,
     changes: watch::Sender<Option<Arc<Map>>>,
     adopting: Mutex<()>,
+    adopts: OnceLock<Arc<dyn Adopts>>,
+}
+
+/// Serves under each new map, before anyone is told that this node does.
+pub trait Adopts: Send + Sync + 'static {
+    /// `map` is durable, and the newest here.
+    fn adopted(&self, map: Arc<Map>) -> BoxFuture<'_, ()>;
 }
 
 /// Why a map was not adopted.
@@ -62,6 +70,7 @@ impl MapKeeper {
             changes: watch::Sender::new(map.clone()),
             current: ArcSwapOption::new(map),
             adopting: Mutex::new(()),
+            adopts: OnceLock::new(),
         })
     }
 
@@ -85,6 +94,12 @@ impl MapKeeper {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Map>>> {
         self.changes.subscribe()
+    }
+
+    /// Who serves under each new map from here on; said once.
+    pub fn set_adopts(&self, adopts: Arc<dyn Adopts>) {
+        // Said twice, the first one stays.
+        let _ = self.adopts.set(adopts);
     }
 
     /// Whether the map names this node as it is now: with this life of its process.
@@ -131,6 +146,9 @@ impl MapKeeper {
         commit(Arc::clone(&self.store), vec![write]).await?;
         let epoch = map.epoch();
         self.current.store(Some(Arc::clone(&map)));
+        if let Some(adopts) = self.adopts.get() {
+            adopts.adopted(Arc::clone(&map)).await;
+        }
         self.changes.send_replace(Some(map));
         tracing::info!(%epoch, "a map was adopted");
         Ok(epoch)

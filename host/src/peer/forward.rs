@@ -74,6 +74,17 @@ impl Peer {
         self.replicas_of(target).is_ok()
     }
 
+    /// The replica to send a client to that would rather ask it itself; none when this node holds
+    /// the key, or when no replica that does is known to be up.
+    #[must_use]
+    pub fn elsewhere(&self, target: &Target) -> Option<NodeId> {
+        if self.holds(target) {
+            return None;
+        }
+        let routes = self.routes(target).unwrap_or_default();
+        routes.into_iter().find(|node| self.wire.is_reachable(*node))
+    }
+
     fn deadline(&self) -> Result<Instant, OperationError> {
         let map = self.map().ok_or(OperationError::NotReady)?;
         Ok(Instant::now() + Duration::from_millis(map.settings().request_timeout_ms))

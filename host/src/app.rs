@@ -1,0 +1,412 @@
+//! This is a node: the only place that knows every role. It is built of a configuration, runs, and
+//! drains.
+//!
+//! A node has worker threads with a runtime each. Clients are spread over all of them; what the
+//! roles do by themselves runs on the first.
+
+mod health;
+mod late;
+mod neighbours;
+mod policies;
+mod router;
+mod service;
+mod state;
+
+use crate::authority::{self, Authority, Entry, Failure, First, member};
+use crate::config::{Config, ReadyNode, Start};
+use crate::network::{
+    self, Drained, LinkParts, Limits, Links, Shutdown, TcpAcceptor, Trigger, Workers,
+    serve_clients, serve_peers, shutdown,
+};
+use crate::peer::partitions::{Answer, Operation, Partitions};
+use crate::peer::{self, Maps, Peer};
+use crate::plugin::Runtime;
+use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
+use crate::store::directory::{Directory, DirectoryError};
+use crate::store::{Space, Store, StoreError};
+use crate::telemetry::Metrics;
+use late::LatePeer;
+use neighbours::Neighbours;
+use policies::{NodePolicies, shipped_plugins};
+use router::Router;
+use service::Service;
+use soros_core::id::NodeId;
+use soros_core::map::node::Identity;
+use state::State;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// How long what is under way between nodes has to finish when the node stops.
+const PEERS_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Why a node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A listener could not be bound.
+    #[error("cannot listen at {address}: {error}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The system gave no thread.
+    #[error("the system gave no thread: {0}")]
+    Threads(#[source] std::io::Error),
+    /// Its partitions could not be read.
+    #[error("the partitions cannot be read: {0}")]
+    Partitions(#[from] soros_core::record::RecordError),
+    /// Its partitions could not be opened.
+    #[error("the partitions cannot be opened: {0}")]
+    Open(#[from] CommitError),
+    /// Its part of the authority could not be started.
+    #[error(transparent)]
+    Authority(#[from] authority::StartError),
+    /// Its member id could not be read.
+    #[error(transparent)]
+    RaftId(#[from] member::RaftIdError),
+    /// A task of the start ended before its time.
+    #[error("the start was broken off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// Why a node that ran has ended, when it was not told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot be part of its cluster.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// Its store did not close cleanly; the next start recovers.
+    #[error("the store did not close cleanly: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// A running node.
+pub struct App {
+    ready: ReadyNode,
+    state: Arc<State>,
+    workers: Arc<Workers>,
+    directory: Directory,
+    peer: Arc<Peer>,
+    authority: Arc<Authority>,
+    links: Links,
+    committer: CommitterThread<Operation, Answer>,
+    stop_clients: Trigger,
+    stop_peers: Trigger,
+    clients: JoinHandle<Drained>,
+    peers: JoinHandle<Drained>,
+    own: Vec<JoinHandle<()>>,
+}
+
+/// What both listeners of a node are, bound.
+struct Listeners {
+    client: TcpAcceptor,
+    peer: TcpAcceptor,
+    url: String,
+    peer_address: String,
+}
+
+/// What the roles are made of.
+struct Ground {
+    config: Config,
+    identity: Identity,
+    store: Arc<dyn Store>,
+    sound: bool,
+    policies: Arc<NodePolicies>,
+    workers: Arc<Workers>,
+}
+
+/// The roles of a node.
+struct Roles {
+    peer: Arc<Peer>,
+    authority: Arc<Authority>,
+    links: Links,
+    committer: CommitterThread<Operation, Answer>,
+    epoch: Arc<AtomicU64>,
+}
+
+impl App {
+    /// Starts a node: opens its folder, binds its listeners, and begins to serve. It knows its
+    /// cluster's map at once if its folder does, else once it has found or founded its cluster.
+    /// `runtime` runs the policies of all nodes of the process.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub async fn start(config: Config, runtime: Arc<Runtime>) -> Result<App, StartError> {
+        let (dir, name) = (config.dir.clone(), config.name.clone());
+        let opening = tokio::task::spawn_blocking(move || Directory::open(&dir, name.as_ref()));
+        let directory = opening.await??;
+        let thread_name = format!("soros-{}", directory.name());
+        let workers = Workers::start(&thread_name, config.workers.get());
+        let workers = Arc::new(workers.map_err(StartError::Threads)?);
+        let listeners = Listeners::bind(&config, &workers).await?;
+        let store = directory.store();
+        let identity = identity(&config, &directory, &listeners, &store).await?;
+        let ground = Ground {
+            config,
+            identity,
+            store,
+            sound: directory.is_sound(),
+            policies: Arc::new(NodePolicies::new(runtime)),
+            workers: Arc::clone(&workers),
+        };
+        let roles = Roles::start(&ground).await?;
+        Ok(App::serve(ground, roles, listeners, directory))
+    }
+
+    fn serve(ground: Ground, roles: Roles, listeners: Listeners, directory: Directory) -> App {
+        let Ground { identity, policies, workers, .. } = ground;
+        let Roles { peer, authority, links, committer, epoch } = roles;
+        let metrics = Arc::new(Metrics::default());
+        let state = State::new(Arc::clone(&peer), Arc::clone(&authority), policies, metrics);
+        let state = Arc::new(state);
+        let (stop_clients, clients_stopped) = shutdown();
+        let (stop_peers, peers_stopped) = shutdown();
+        let service = Arc::new(Service {
+            links: links.clone(),
+            peer: Arc::clone(&peer),
+            authority: Arc::clone(&authority),
+        });
+        let peers = serve_peers(
+            listeners.peer,
+            service,
+            epoch,
+            PEERS_DRAIN_TIME_MAX,
+            peers_stopped,
+        );
+        let router = Arc::new(Router::new(Arc::clone(&state)));
+        let serving = Arc::clone(&workers);
+        let clients = async move {
+            let limits = Limits::default();
+            serve_clients(listeners.client, &serving, router, limits, clients_stopped).await
+        };
+        let converging = Arc::clone(&peer);
+        let own = vec![workers.spawn_on(0, async move { converging.converge().await })];
+        App {
+            ready: ReadyNode {
+                name: identity.name.to_string(),
+                url: listeners.url,
+                peer: listeners.peer_address,
+            },
+            state,
+            peers: workers.spawn_on(0, peers),
+            clients: workers.spawn_on(0, clients),
+            workers,
+            directory,
+            peer,
+            authority,
+            links,
+            committer,
+            stop_clients,
+            stop_peers,
+            own,
+        }
+    }
+
+    /// Where the node is reached.
+    #[must_use]
+    pub fn ready_node(&self) -> &ReadyNode {
+        &self.ready
+    }
+
+    /// Waits until the node serves: it knows a map, and holds what that gives it.
+    ///
+    /// # Errors
+    /// [`Failure`] when it never will.
+    pub async fn serves(&self) -> Result<(), Failure> {
+        const STEP: Duration = Duration::from_millis(10);
+        let mut maps = self.authority.keeper().subscribe();
+        let known = async {
+            // The sender lives as long as the authority's role.
+            let _ = maps.wait_for(Option::is_some).await;
+            while !self.peer.serves() {
+                tokio::time::sleep(STEP).await;
+            }
+        };
+        tokio::select! {
+            () = known => Ok(()),
+            failure = self.authority.failed() => Err(failure),
+        }
+    }
+
+    /// Runs until `stop` is said, or the node cannot go on; then drains and ends.
+    ///
+    /// # Errors
+    /// [`RunError`] when it ended by itself or not cleanly.
+    pub async fn run(self, mut stop: Shutdown) -> Result<(), RunError> {
+        let failure = tokio::select! {
+            () = stop.wait() => None,
+            failure = self.authority.failed() => Some(failure),
+        };
+        let drained = self.drain().await;
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => drained,
+        }
+    }
+
+    /// Clients first, then what nodes do for each other, then the disk.
+    async fn drain(self) -> Result<(), RunError> {
+        self.state.stop();
+        self.stop_clients.fire();
+        report(self.clients.await, "clients");
+        for task in &self.own {
+            task.abort();
+        }
+        self.stop_peers.fire();
+        report(self.peers.await, "peers");
+        self.authority.stop().await;
+        self.links.stop(PEERS_DRAIN_TIME_MAX).await;
+        let (committer, directory, workers) = (self.committer, self.directory, self.workers);
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Err(error) = committer.stop() {
+                tracing::error!(%error, "the committer did not end cleanly");
+            }
+            if let Some(workers) = Arc::into_inner(workers) {
+                workers.stop();
+            }
+            directory.close()
+        });
+        let closed = closing.await.unwrap_or_else(|error| {
+            Err(StoreError::Failed(format!("the closing was broken off: {error}")))
+        });
+        closed.map_err(RunError::Store)
+    }
+}
+
+impl Listeners {
+    async fn bind(config: &Config, workers: &Workers) -> Result<Listeners, StartError> {
+        let (client, client_at) = bind(config.listen, workers).await?;
+        let (peer, peer_at) = bind(config.peer, workers).await?;
+        Ok(Listeners {
+            client,
+            peer,
+            url: config.advertised_url(client_at).to_string(),
+            peer_address: config.advertised_peer(peer_at).to_string(),
+        })
+    }
+}
+
+async fn bind(
+    address: SocketAddr,
+    workers: &Workers,
+) -> Result<(TcpAcceptor, SocketAddr), StartError> {
+    let failed = |error| StartError::Bind { address, error };
+    let bound = workers.spawn_on(0, TcpAcceptor::bind(address)).await?;
+    let acceptor = bound.map_err(failed)?;
+    let address = acceptor.address().map_err(failed)?;
+    Ok((acceptor, address))
+}
+
+async fn identity(
+    config: &Config,
+    directory: &Directory,
+    listeners: &Listeners,
+    store: &Arc<dyn Store>,
+) -> Result<Identity, StartError> {
+    Ok(Identity {
+        name: directory.name().clone(),
+        incarnation: directory.incarnation(),
+        raft: member::raft_id(store).await?,
+        url: listeners.url.clone(),
+        peer: listeners.peer_address.clone(),
+        zone: config.zone.clone(),
+        capacity: config.capacity.unwrap_or_else(|| directory.disk_bytes()),
+        roles: config.roles.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+impl Roles {
+    async fn start(ground: &Ground) -> Result<Roles, StartError> {
+        let Ground { identity, store, workers, .. } = ground;
+        let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
+        let view = store.snapshot(Space::Partitions).into();
+        let (partitions, moments) = Partitions::new(me, identity.incarnation, view);
+        let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
+        let thread = format!("soros-{}-commit", identity.name);
+        let (committer, thread) =
+            Committer::start(core, &thread).map_err(StartError::Threads)?;
+        let neighbours = Arc::new(Neighbours::default());
+        let links = links(ground, &neighbours, &epoch);
+        neighbours.set_links(links.clone());
+        let late = LatePeer::new(Arc::clone(&ground.policies), Arc::clone(&epoch));
+        let late = Arc::new(late);
+        let parts = authority_parts(ground, &neighbours, &late);
+        let authority = workers.spawn_on(0, Authority::start(parts)).await??;
+        let authority = Arc::new(authority);
+        let maps: Arc<dyn Maps> = Arc::clone(authority.keeper()) as Arc<dyn Maps>;
+        let peer = Peer::new(
+            peer::Identity {
+                node: me,
+                incarnation: identity.incarnation,
+                raft: identity.raft,
+                sound: ground.sound,
+            },
+            peer::Parts {
+                committer,
+                moments,
+                wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
+                maps,
+                policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
+            },
+        );
+        late.set(&peer);
+        neighbours.set_roles(&peer, &authority);
+        // A map that came before the peer was there is served under from here on.
+        if let Some(map) = authority.keeper().map() {
+            late.serve_under(map).await;
+        }
+        Ok(Roles { peer, authority, links, committer: thread, epoch })
+    }
+}
+
+fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {
+    let identity = network::Identity {
+        node: ground.identity.id(),
+        incarnation: ground.identity.incarnation,
+        cluster: None,
+    };
+    let events = Arc::clone(neighbours) as Arc<dyn network::LinkEvents>;
+    let runtime = ground.workers.runtime(0);
+    let _entered = runtime.enter();
+    Links::new(LinkParts::tcp(identity, Arc::clone(epoch), events))
+}
+
+fn authority_parts(
+    ground: &Ground,
+    neighbours: &Arc<Neighbours>,
+    late: &Arc<LatePeer>,
+) -> authority::Parts {
+    let entry = match &ground.config.start {
+        Start::Bootstrap(founders) => {
+            Entry::Bootstrap(founders.iter().map(ToString::to_string).collect())
+        }
+        Start::Join(member) => Entry::Join(member.to_string()),
+        Start::Known => Entry::Known,
+    };
+    authority::Parts {
+        identity: ground.identity.clone(),
+        entry,
+        first: First { name: "soros".to_owned(), plugins: shipped_plugins() },
+        store: Arc::clone(&ground.store),
+        wire: Arc::clone(neighbours) as Arc<dyn authority::wire::Wire>,
+        planner: Arc::clone(&ground.policies) as Arc<dyn authority::Planner>,
+        buckets: Arc::clone(late) as Arc<dyn authority::BucketCheck>,
+        adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
+        liveness: Arc::clone(neighbours) as Arc<dyn authority::Liveness>,
+    }
+}
+
+fn report(drained: Result<Drained, tokio::task::JoinError>, whose: &str) {
+    match drained {
+        Ok(drained) => tracing::debug!(?drained, whose, "a listener has ended"),
+        Err(error) => tracing::error!(%error, whose, "a listener ended before its time"),
+    }
+}

@@ -1,0 +1,71 @@
+//! This is what tells an operator's tools how a node is: health, figures, and the description of
+//! the API.
+
+use super::state::State;
+use crate::network::{Body, Code, Problem, Response};
+use crate::telemetry::CONTENT_TYPE as METRICS_TYPE;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// The process answers.
+pub fn live() -> Response {
+    of_json(StatusCode::OK, &json!({ "status": "live" }))
+}
+
+/// Whether the node serves, and how far it is behind.
+pub fn ready(state: &State) -> Response {
+    let behind = state.partitions_behind();
+    match state.code_unless_serving() {
+        None => {
+            let body = json!({ "status": "ready", "partitions_behind": behind });
+            of_json(StatusCode::OK, &body)
+        }
+        Some(Code::ShuttingDown) => of_json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "status": "shutting-down", "partitions_behind": behind }),
+        ),
+        Some(_) => of_json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({ "status": "starting", "partitions_behind": behind }),
+        ),
+    }
+}
+
+/// The node's figures, for Prometheus.
+pub fn metrics(state: &State) -> Response {
+    state.refresh_metrics();
+    of_text(METRICS_TYPE, state.metrics().render())
+}
+
+/// The description of the API.
+pub fn openapi() -> Response {
+    of_text("application/json", OPENAPI.to_owned())
+}
+
+/// The page that shows the cluster.
+pub fn dashboard() -> Response {
+    of_text("text/html; charset=utf-8", DASHBOARD.to_owned())
+}
+
+/// No route has this path.
+pub fn no_such_route(path: &str) -> Response {
+    let path: String = path.chars().take(200).collect();
+    let detail = format!("nothing is at `{path}`; GET /openapi.json lists what there is");
+    Problem::new(Code::NoSuchRoute, detail).into_response()
+}
+
+fn of_json(status: StatusCode, value: &serde_json::Value) -> Response {
+    let mut response = of_text("application/json", value.to_string());
+    *response.status_mut() = status;
+    response
+}
+
+fn of_text(kind: &'static str, text: String) -> Response {
+    let mut response = Response::new(Body::full(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,177 @@
+//! This is the other nodes as this one reaches them: the links, what they showed of who is up, and
+//! the roles' messages on them.
+
+use crate::authority::wire::{To, Wire as AuthorityWire, WireError as AuthorityWireError};
+use crate::authority::{Authority, Liveness};
+use crate::network::{LinkEvents, LinkState, Links, Priority};
+use crate::peer::Peer;
+use crate::peer::wire::{Urgency, Wire, WireError};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use soros_core::codec::Codec;
+use soros_core::epoch::Epoch;
+use soros_core::id::NodeId;
+use soros_core::message::{Reply, Request};
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+/// The other nodes. Made before the roles that speak to them, and told of these later.
+#[derive(Default)]
+pub struct Neighbours {
+    links: OnceLock<Links>,
+    down: RwLock<BTreeSet<NodeId>>,
+    peer: OnceLock<Weak<Peer>>,
+    authority: OnceLock<Weak<Authority>>,
+}
+
+impl Neighbours {
+    /// The links, made with this as their events.
+    pub fn set_links(&self, links: Links) {
+        // Said twice, the first stay.
+        let _ = self.links.set(links);
+    }
+
+    /// The roles that hear what links show.
+    pub fn set_roles(&self, peer: &Arc<Peer>, authority: &Arc<Authority>) {
+        let _ = self.peer.set(Arc::downgrade(peer));
+        let _ = self.authority.set(Arc::downgrade(authority));
+    }
+
+    /// The links; none before they are made.
+    pub fn links(&self) -> Option<&Links> {
+        self.links.get()
+    }
+
+    /// Whether `node` is not known to be down.
+    #[must_use]
+    pub fn is_up(&self, node: NodeId) -> bool {
+        !self.down.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    /// Takes note that a node is up or down. True when that is new.
+    fn note(&self, node: NodeId, up: bool) -> bool {
+        if self.is_up(node) == up {
+            return false;
+        }
+        let mut down = self.down.write().unwrap_or_else(PoisonError::into_inner);
+        if up { down.remove(&node) } else { down.insert(node) }
+    }
+}
+
+impl LinkEvents for Neighbours {
+    fn on_epoch(&self, from: NodeId, epoch: Epoch) {
+        if let Some(authority) = self.authority.get().and_then(Weak::upgrade) {
+            authority.on_epoch(from, epoch);
+        }
+    }
+
+    fn on_link(&self, node: NodeId, state: LinkState) {
+        let up = matches!(state, LinkState::Up(_));
+        if !self.note(node, up) {
+            return;
+        }
+        match state {
+            LinkState::Up(_) => {
+                tracing::info!(%node, "a node is up");
+                if let Some(peer) = self.peer.get().and_then(Weak::upgrade) {
+                    peer.converge_soon();
+                }
+            }
+            LinkState::Down => tracing::warn!(%node, "a node cannot be reached"),
+            LinkState::Refused(refusal) => tracing::error!(%node, %refusal, "a node refused"),
+        }
+    }
+}
+
+impl Liveness for Neighbours {
+    fn is_alive(&self, node: NodeId) -> bool {
+        self.is_up(node)
+    }
+}
+
+impl Wire for Neighbours {
+    fn call(
+        &self,
+        to: NodeId,
+        request: &Request,
+        deadline: Instant,
+        urgency: Urgency,
+    ) -> BoxFuture<'static, Result<Reply, WireError>> {
+        let links = self.links.get().cloned();
+        let payload = Bytes::from(request.to_bytes());
+        Box::pin(async move {
+            let links = links.ok_or(WireError::NotSent)?;
+            let answer = links.call(to, payload, deadline.into(), priority(urgency)).await;
+            match answer {
+                Ok(bytes) => Reply::from_bytes(&bytes).map_err(|error| {
+                    tracing::error!(%to, %error, "a reply could not be read");
+                    WireError::Unknown
+                }),
+                Err(error) if error.is_not_taken() => Err(WireError::NotSent),
+                Err(_) => Err(WireError::Unknown),
+            }
+        })
+    }
+
+    fn send(&self, to: NodeId, request: &Request, urgency: Urgency) {
+        let payload = Bytes::from(request.to_bytes());
+        if let Some(Err(error)) =
+            self.links.get().map(|links| links.send(to, payload, priority(urgency)))
+        {
+            tracing::debug!(%to, %error, "a message was left to anti-entropy");
+        }
+    }
+
+    fn is_reachable(&self, node: NodeId) -> bool {
+        self.is_up(node)
+    }
+}
+
+impl AuthorityWire for Neighbours {
+    fn call(
+        &self,
+        to: &To,
+        request: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, AuthorityWireError>> {
+        let (links, to) = (self.links.get().cloned(), to.clone());
+        let payload = Bytes::from(Request::Authority(request.to_vec()).to_bytes());
+        let deadline = (Instant::now() + timeout).into();
+        Box::pin(async move {
+            let links = links.ok_or(AuthorityWireError::NotSent)?;
+            let answer = match to {
+                To::Node(node) => links.call(node, payload, deadline, Priority::Foreground).await,
+                To::Address(address) => links
+                    .call_address(&address, payload, deadline)
+                    .await
+                    .map(|(_, answer)| answer),
+            };
+            let answer = answer.map_err(|error| {
+                if error.is_not_taken() {
+                    AuthorityWireError::NotSent
+                } else {
+                    AuthorityWireError::Unknown
+                }
+            })?;
+            match Reply::from_bytes(&answer) {
+                Ok(Reply::Authority(bytes)) => Ok(bytes.into()),
+                Ok(Reply::Refused(_)) => Err(AuthorityWireError::NotSent),
+                Ok(_) | Err(_) => Err(AuthorityWireError::Unknown),
+            }
+        })
+    }
+
+    fn set_address(&self, node: NodeId, address: &str) {
+        if let Some(links) = self.links.get() {
+            links.set_address(node, address);
+        }
+    }
+}
+
+fn priority(urgency: Urgency) -> Priority {
+    match urgency {
+        Urgency::Foreground => Priority::Foreground,
+        Urgency::Background => Priority::Background,
+    }
+}

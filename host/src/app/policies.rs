@@ -1,0 +1,254 @@
+//! This is which policies a node runs: those that the map's buckets and placements name, loaded
+//! before the node says that it serves under the map.
+
+use crate::authority::{PlanError, Planner};
+use crate::network::BoxFuture;
+use crate::peer::Policies;
+use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
+use crate::plugin::{AdmissionError, Policy, Runtime, Shipped, shipped};
+use arc_swap::ArcSwap;
+use soros_core::dot::Dot;
+use soros_core::id::BucketId;
+use soros_core::map::Map;
+use soros_core::map::plugin::{
+    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Release,
+};
+use soros_core::map::table::Table;
+use soros_core::object::{Object, Value, Version};
+use soros_core::operation::Target;
+use soros_core::policy::topology::Snapshot;
+use soros_core::policy::{Placement, Resolution, Resolved as Answer, Sibling};
+use soros_core::write::Resolved;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What every placement policy of this version is given as its seed: tables follow from the
+/// topology alone.
+const SEED: u64 = 0;
+
+/// The policies of a node.
+pub struct NodePolicies {
+    runtime: Arc<Runtime>,
+    resolvers: ArcSwap<BTreeMap<BucketId, BucketResolver>>,
+}
+
+#[derive(Clone)]
+struct BucketResolver {
+    plugin: PluginName,
+    version: PluginVersion,
+    policy: Arc<Policy>,
+}
+
+impl NodePolicies {
+    /// No policy yet.
+    pub fn new(runtime: Arc<Runtime>) -> NodePolicies {
+        NodePolicies { runtime, resolvers: ArcSwap::default() }
+    }
+
+    /// Loads the resolvers of the map's buckets. One that does not load is reported, and its
+    /// bucket's siblings are kept.
+    pub async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
+        let policies = Arc::clone(self);
+        let loaded = tokio::task::spawn_blocking(move || policies.load_resolvers(&map)).await;
+        if let Ok(resolvers) = loaded {
+            self.resolvers.store(Arc::new(resolvers));
+        }
+    }
+
+    fn load_resolvers(&self, map: &Map) -> BTreeMap<BucketId, BucketResolver> {
+        let mut resolvers = BTreeMap::new();
+        for (name, bucket) in map.buckets() {
+            let Some(policy) = &bucket.config.resolver else {
+                continue;
+            };
+            match self.load(map, policy) {
+                Ok(resolver) => {
+                    resolvers.insert(bucket.id, resolver);
+                }
+                Err(error) => tracing::error!(
+                    bucket = %name,
+                    plugin = policy.plugin.as_str(),
+                    %error,
+                    "a bucket's resolver cannot be used: its siblings are kept"
+                ),
+            }
+        }
+        resolvers
+    }
+
+    fn load(&self, map: &Map, policy: &PolicyUse) -> Result<BucketResolver, LoadError> {
+        let plugin = map.plugin(&policy.plugin).ok_or(LoadError::Unknown)?;
+        let (version, release) = plugin.active().ok_or(LoadError::Unknown)?;
+        let component = component(&release.digest).ok_or(LoadError::NotHere)?;
+        Ok(BucketResolver {
+            plugin: policy.plugin.clone(),
+            version: version.clone(),
+            policy: self.runtime.load(component.bytes, &policy.config)?,
+        })
+    }
+
+    fn resolve(
+        &self,
+        target: &Target,
+        siblings: &[Sibling<'_>],
+    ) -> Option<(BucketResolver, Answer)> {
+        let resolver = self.resolvers.load().get(&target.bucket()).cloned()?;
+        let policy = resolver.policy.resolver()?;
+        match policy.resolve(target.key().as_bytes(), siblings) {
+            Ok(answer) => Some((resolver, answer)),
+            Err(error) => {
+                let plugin = resolver.plugin.as_str();
+                tracing::warn!(plugin, %error, "a resolver failed: the siblings are kept");
+                None
+            }
+        }
+    }
+
+    /// What the bucket's resolver makes of an object's versions for a reader.
+    pub fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved> {
+        let dots: Vec<Dot> = object.versions.keys().copied().collect();
+        let siblings = object.versions.iter().map(|(dot, version)| sibling(dot.actor.node.0, version));
+        let (resolver, answer) = self.resolve(target, &siblings.collect::<Vec<_>>())?;
+        let choice = match answer {
+            Answer::Keep(index) => Choice::Keep(*dots.get(index)?),
+            Answer::Value(merged) => Choice::Value(merged),
+            Answer::Tombstone => Choice::Tombstone,
+            Answer::KeepAll => return None,
+        };
+        let BucketResolver { plugin, version, .. } = resolver;
+        Some(ReadResolved { plugin, version, choice })
+    }
+}
+
+impl Policies for NodePolicies {
+    fn resolve_write(
+        &self,
+        _map: &Map,
+        target: &Target,
+        object: &Object,
+        new: &Version,
+    ) -> Resolved {
+        let versions: Vec<&Version> = object.versions.values().chain([new]).collect();
+        let writers = object.versions.keys().map(|dot| dot.actor.node.0);
+        // The new version has no dot yet; its writer is whoever coordinates, and no time is equal.
+        let siblings = writers.chain([u64::MAX]).zip(&versions);
+        let siblings: Vec<_> = siblings.map(|(writer, version)| sibling(writer, version)).collect();
+        let Some((_, answer)) = self.resolve(target, &siblings) else {
+            return Resolved::KeepAll;
+        };
+        let merged = |value| Resolved::Merged(Version { time: new.time, value });
+        match answer {
+            Answer::Keep(index) if index + 1 == versions.len() => Resolved::KeepNew,
+            // A version that a resolver only chose keeps its time.
+            Answer::Keep(index) => versions
+                .get(index)
+                .map_or(Resolved::KeepAll, |version| Resolved::Merged((*version).clone())),
+            Answer::Value(value) => merged(Some(Value {
+                bytes: value.bytes.into(),
+                content_type: value.content_type,
+                content_encoding: None,
+                meta: Vec::new(),
+            })),
+            Answer::Tombstone => merged(None),
+            Answer::KeepAll => Resolved::KeepAll,
+        }
+    }
+}
+
+impl Planner for NodePolicies {
+    fn check<'a>(
+        &'a self,
+        kind: PluginKind,
+        policy: &'a PolicyUse,
+    ) -> BoxFuture<'a, Result<(), PlanError>> {
+        Box::pin(async move {
+            let loaded = self.load_shipped(policy).await?;
+            if loaded.kind() == kind {
+                Ok(())
+            } else {
+                let name = policy.plugin.as_str();
+                Err(PlanError::Failed(format!("plugin `{name}` is of another kind")))
+            }
+        })
+    }
+
+    fn plan<'a>(
+        &'a self,
+        policy: &'a PolicyUse,
+        now: Snapshot,
+        before: Option<&'a Table>,
+    ) -> BoxFuture<'a, Result<Table, PlanError>> {
+        let before = before.cloned();
+        Box::pin(async move {
+            let loaded = self.load_shipped(policy).await?;
+            let planned = tokio::task::spawn_blocking(move || {
+                let placer = loaded.placer().ok_or(PlanError::Failed(NOT_A_PLACER.to_owned()))?;
+                let table = placer.plan(&now, before.as_ref(), SEED);
+                table.map_err(|error| PlanError::Failed(error.to_string()))
+            });
+            planned.await.unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
+        })
+    }
+}
+
+const NOT_A_PLACER: &str = "the plugin is no placement policy";
+
+impl NodePolicies {
+    async fn load_shipped(&self, policy: &PolicyUse) -> Result<Arc<Policy>, PlanError> {
+        let (runtime, config) = (Arc::clone(&self.runtime), policy.config.clone());
+        let name = policy.plugin.clone();
+        let load = move || {
+            let shipped = shipped().iter().find(|shipped| shipped.name == name.as_str());
+            let shipped = shipped.ok_or_else(|| PlanError::Failed(LoadError::NotHere.to_string()))?;
+            runtime.load(shipped.bytes, &config).map_err(|error| match error {
+                AdmissionError::BadConfig(problems) => PlanError::BadConfig(problems),
+                error => PlanError::Failed(error.to_string()),
+            })
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
+        loaded.unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
+    }
+}
+
+/// Why a policy that the map names cannot be used here.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("the map has no such plugin")]
+    Unknown,
+    #[error("this binary does not have the plugin's component")]
+    NotHere,
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+}
+
+fn component(digest: &PluginDigest) -> Option<&'static Shipped> {
+    shipped().iter().find(|shipped| shipped.digest == *digest)
+}
+
+fn sibling(writer: u64, version: &Version) -> Sibling<'_> {
+    let value = version.value.as_ref();
+    let meta = value.map(|value| value.meta.as_slice()).unwrap_or_default();
+    Sibling {
+        time: version.time.0,
+        writer,
+        value: value.map(|value| &*value.bytes),
+        content_type: value.map(|value| value.content_type.as_str()).unwrap_or_default(),
+        meta: meta.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+    }
+}
+
+/// The plugins that ship, as a first map names them.
+pub fn shipped_plugins() -> BTreeMap<PluginName, Plugin> {
+    let plugin = |shipped: &Shipped| {
+        let name = PluginName::try_from(shipped.name.to_owned()).ok()?;
+        let version = PluginVersion::try_from(shipped.version.to_owned()).ok()?;
+        let release = Release {
+            digest: shipped.digest,
+            abi: crate::plugin::ABI.to_owned(),
+            size: shipped.bytes.len() as u64,
+        };
+        let releases = BTreeMap::from([(version.clone(), release)]);
+        Some((name, Plugin { kind: shipped.kind, releases, active: version }))
+    };
+    shipped().iter().filter_map(plugin).collect()
+}
