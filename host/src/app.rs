@@ -30,7 +30,6 @@ use neighbours::Neighbours;
 use policies::{NodePolicies, shipped_plugins};
 use router::Router;
 use service::Service;
-use soros_core::id::NodeId;
 use soros_core::map::node::Identity;
 use state::State;
 use std::net::SocketAddr;
@@ -180,7 +179,7 @@ impl App {
             PEERS_DRAIN_TIME_MAX,
             peers_stopped,
         );
-        let router = Arc::new(Router::new(Arc::clone(&state)));
+        let router = Arc::new(Router::new(Arc::clone(&state), clients_stopped.clone()));
         let serving = Arc::clone(&workers);
         let clients = async move {
             let limits = Limits::default();
@@ -336,7 +335,8 @@ impl Roles {
         let neighbours = Arc::new(Neighbours::default());
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());
-        let late = LatePeer::new(Arc::clone(&ground.policies), Arc::clone(&epoch));
+        let late =
+            LatePeer::new(Arc::clone(&ground.policies), Arc::clone(store), Arc::clone(&epoch));
         let late = Arc::new(late);
         let parts = authority_parts(ground, &neighbours, &late);
         let authority = workers.spawn_on(0, Authority::start(parts)).await??;
@@ -400,6 +400,7 @@ fn authority_parts(
         planner: Arc::clone(&ground.policies) as Arc<dyn authority::Planner>,
         buckets: Arc::clone(late) as Arc<dyn authority::BucketCheck>,
         adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
+        facts: Arc::clone(late) as Arc<dyn authority::LocalFacts>,
         liveness: Arc::clone(neighbours) as Arc<dyn authority::Liveness>,
     }
 }

@@ -12,12 +12,12 @@ const OPENAPI: &str = include_str!("../../../docs/openapi.json");
 const DASHBOARD: &str = include_str!("dashboard.html");
 
 /// The process answers.
-pub fn live() -> Response {
+pub(super) fn live() -> Response {
     of_json(StatusCode::OK, &json!({ "status": "live" }))
 }
 
 /// Whether the node serves, and how far it is behind.
-pub fn ready(state: &State) -> Response {
+pub(super) fn ready(state: &State) -> Response {
     let behind = state.partitions_behind();
     match state.code_unless_serving() {
         None => {
@@ -36,23 +36,23 @@ pub fn ready(state: &State) -> Response {
 }
 
 /// The node's figures, for Prometheus.
-pub fn metrics(state: &State) -> Response {
+pub(super) fn metrics(state: &State) -> Response {
     state.refresh_metrics();
     of_text(METRICS_TYPE, state.metrics().render())
 }
 
 /// The description of the API.
-pub fn openapi() -> Response {
+pub(super) fn openapi() -> Response {
     of_text("application/json", OPENAPI.to_owned())
 }
 
 /// The page that shows the cluster.
-pub fn dashboard() -> Response {
+pub(super) fn dashboard() -> Response {
     of_text("text/html; charset=utf-8", DASHBOARD.to_owned())
 }
 
 /// No route has this path.
-pub fn no_such_route(path: &str) -> Response {
+pub(super) fn no_such_route(path: &str) -> Response {
     let path: String = path.chars().take(200).collect();
     let detail = format!("nothing is at `{path}`; GET /openapi.json lists what there is");
     Problem::new(Code::NoSuchRoute, detail).into_response()

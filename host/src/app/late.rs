@@ -3,31 +3,38 @@
 
 use super::policies::NodePolicies;
 use crate::authority::keeper::{Adopts, MapKeeper};
-use crate::authority::{BucketCheck, Emptiness};
+use crate::authority::wire::Facts;
+use crate::authority::{BucketCheck, Emptiness, LocalFacts};
 use crate::network::BoxFuture;
 use crate::peer::survey::Survey;
 use crate::peer::{Maps, Peer};
+use crate::store::Store;
 use soros_core::id::{BucketId, BucketName};
 use soros_core::map::Map;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The peer role, once it is there, as the authority's role needs it.
-pub struct LatePeer {
+pub(super) struct LatePeer {
     peer: OnceLock<Weak<Peer>>,
     policies: Arc<NodePolicies>,
+    store: Arc<dyn Store>,
     /// The epoch that the node's frames show: of the last map it serves under.
     epoch: Arc<AtomicU64>,
 }
 
 impl LatePeer {
     /// Nobody yet.
-    pub fn new(policies: Arc<NodePolicies>, epoch: Arc<AtomicU64>) -> LatePeer {
-        LatePeer { peer: OnceLock::new(), policies, epoch }
+    pub(super) fn new(
+        policies: Arc<NodePolicies>,
+        store: Arc<dyn Store>,
+        epoch: Arc<AtomicU64>,
+    ) -> LatePeer {
+        LatePeer { peer: OnceLock::new(), policies, store, epoch }
     }
 
     /// The peer role is there.
-    pub fn set(&self, peer: &Arc<Peer>) {
+    pub(super) fn set(&self, peer: &Arc<Peer>) {
         // Said twice, the first stays.
         let _ = self.peer.set(Arc::downgrade(peer));
     }
@@ -37,7 +44,7 @@ impl LatePeer {
     }
 
     /// Serves under `map`: its policies first, then its partitions.
-    pub async fn serve_under(&self, map: Arc<Map>) {
+    pub(super) async fn serve_under(&self, map: Arc<Map>) {
         let epoch = map.epoch().0;
         self.policies.adopt(map).await;
         let Some(peer) = self.peer() else {
@@ -73,6 +80,15 @@ impl BucketCheck for LatePeer {
                 Survey::Unknown => Emptiness::Unknown,
             }
         })
+    }
+}
+
+impl LocalFacts for LatePeer {
+    fn facts(&self) -> Facts {
+        Facts {
+            bytes: self.store.bytes(),
+            partitions_behind: self.peer().map_or(0, |peer| peer.partitions_behind()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// The other nodes. Made before the roles that speak to them, and told of these later.
 #[derive(Default)]
-pub struct Neighbours {
+pub(super) struct Neighbours {
     links: OnceLock<Links>,
     down: RwLock<BTreeSet<NodeId>>,
     peer: OnceLock<Weak<Peer>>,
@@ -27,25 +27,20 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// The links, made with this as their events.
-    pub fn set_links(&self, links: Links) {
+    pub(super) fn set_links(&self, links: Links) {
         // Said twice, the first stay.
         let _ = self.links.set(links);
     }
 
     /// The roles that hear what links show.
-    pub fn set_roles(&self, peer: &Arc<Peer>, authority: &Arc<Authority>) {
+    pub(super) fn set_roles(&self, peer: &Arc<Peer>, authority: &Arc<Authority>) {
         let _ = self.peer.set(Arc::downgrade(peer));
         let _ = self.authority.set(Arc::downgrade(authority));
     }
 
-    /// The links; none before they are made.
-    pub fn links(&self) -> Option<&Links> {
-        self.links.get()
-    }
-
     /// Whether `node` is not known to be down.
     #[must_use]
-    pub fn is_up(&self, node: NodeId) -> bool {
+    pub(super) fn is_up(&self, node: NodeId) -> bool {
         !self.down.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }
 

@@ -27,7 +27,7 @@ use std::sync::Arc;
 const SEED: u64 = 0;
 
 /// The policies of a node.
-pub struct NodePolicies {
+pub(super) struct NodePolicies {
     runtime: Arc<Runtime>,
     resolvers: ArcSwap<BTreeMap<BucketId, BucketResolver>>,
 }
@@ -41,13 +41,13 @@ struct BucketResolver {
 
 impl NodePolicies {
     /// No policy yet.
-    pub fn new(runtime: Arc<Runtime>) -> NodePolicies {
+    pub(super) fn new(runtime: Arc<Runtime>) -> NodePolicies {
         NodePolicies { runtime, resolvers: ArcSwap::default() }
     }
 
     /// Loads the resolvers of the map's buckets. One that does not load is reported, and its
     /// bucket's siblings are kept.
-    pub async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
+    pub(super) async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
         let policies = Arc::clone(self);
         let loaded = tokio::task::spawn_blocking(move || policies.load_resolvers(&map)).await;
         if let Ok(resolvers) = loaded {
@@ -105,7 +105,7 @@ impl NodePolicies {
     }
 
     /// What the bucket's resolver makes of an object's versions for a reader.
-    pub fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved> {
+    pub(super) fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved> {
         let dots: Vec<Dot> = object.versions.keys().copied().collect();
         let siblings = object.versions.iter().map(|(dot, version)| sibling(dot.actor.node.0, version));
         let (resolver, answer) = self.resolve(target, &siblings.collect::<Vec<_>>())?;
@@ -238,7 +238,7 @@ fn sibling(writer: u64, version: &Version) -> Sibling<'_> {
 }
 
 /// The plugins that ship, as a first map names them.
-pub fn shipped_plugins() -> BTreeMap<PluginName, Plugin> {
+pub(super) fn shipped_plugins() -> BTreeMap<PluginName, Plugin> {
     let plugin = |shipped: &Shipped| {
         let name = PluginName::try_from(shipped.name.to_owned()).ok()?;
         let version = PluginVersion::try_from(shipped.version.to_owned()).ok()?;

@@ -3,23 +3,23 @@
 use super::health;
 use super::state::State;
 use crate::authority::api::AuthorityApi;
-use crate::network::{BoxFuture, HttpService, Problem, Request, Response};
+use crate::network::{BoxFuture, HttpService, Problem, Request, Response, Shutdown};
 use crate::peer::api::KeyValueApi;
 use http::Method;
 use std::sync::Arc;
 
 /// The routes of a node.
-pub struct Router {
+pub(super) struct Router {
     state: Arc<State>,
     keys: KeyValueApi<State>,
     authority: AuthorityApi,
 }
 
 impl Router {
-    /// The routes of the node `state`.
-    pub fn new(state: Arc<State>) -> Router {
+    /// The routes of the node `state`. When `stop` is said, whoever waits is sent away.
+    pub(super) fn new(state: Arc<State>, stop: Shutdown) -> Router {
         let keys = KeyValueApi::new(Arc::clone(&state));
-        let authority = AuthorityApi::new(Arc::clone(state.authority()));
+        let authority = AuthorityApi::new(Arc::clone(state.authority()), stop);
         Router { state, keys, authority }
     }
 

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 const UNANSWERED_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The roles that other nodes speak to.
-pub struct Service {
+pub(super) struct Service {
     /// Who this node is, as its links know it.
-    pub links: Links,
+    pub(super) links: Links,
     /// Its peer role.
-    pub peer: Arc<Peer>,
+    pub(super) peer: Arc<Peer>,
     /// Its authority's role.
-    pub authority: Arc<Authority>,
+    pub(super) authority: Arc<Authority>,
 }
 
 impl PeerService for Service {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A running node.
-pub struct State {
+pub(super) struct State {
     peer: Arc<Peer>,
     authority: Arc<Authority>,
     policies: Arc<NodePolicies>,
@@ -26,7 +26,7 @@ pub struct State {
 
 impl State {
     /// The node of these parts.
-    pub fn new(
+    pub(super) fn new(
         peer: Arc<Peer>,
         authority: Arc<Authority>,
         policies: Arc<NodePolicies>,
@@ -37,22 +37,22 @@ impl State {
     }
 
     /// The authority's role.
-    pub fn authority(&self) -> &Arc<Authority> {
+    pub(super) fn authority(&self) -> &Arc<Authority> {
         &self.authority
     }
 
     /// The node's figures.
-    pub fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
     /// From here on the node says that it is shutting down.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
     /// Why the node does not serve; none when it does.
-    pub fn code_unless_serving(&self) -> Option<Code> {
+    pub(super) fn code_unless_serving(&self) -> Option<Code> {
         match self.readiness() {
             Readiness::Serving(_) => None,
             Readiness::Starting => Some(Code::Starting),
@@ -61,12 +61,12 @@ impl State {
     }
 
     /// How many of the node's partitions lack something.
-    pub fn partitions_behind(&self) -> u64 {
+    pub(super) fn partitions_behind(&self) -> u64 {
         self.peer.partitions_behind()
     }
 
     /// Brings those figures up to date that are states and not counts.
-    pub fn refresh_metrics(&self) {
+    pub(super) fn refresh_metrics(&self) {
         let epoch = self.peer.map().map_or(0, |map| map.epoch().0);
         self.metrics.epoch.set(epoch);
         self.metrics.partitions_behind.set(self.peer.partitions_behind());
@@ -96,7 +96,7 @@ impl Coordinates for State {
         Box::pin(self.peer.write(request))
     }
 
-    fn resolve(&self, map: &Map, target: &Target, object: &Object) -> Option<Resolved> {
-        self.policies.resolve_read(map, target, object)
+    fn resolve(&self, _map: &Map, target: &Target, object: &Object) -> Option<Resolved> {
+        self.policies.resolve_read(target, object)
     }
 }
