@@ -13,26 +13,29 @@ mod service;
 mod state;
 
 use crate::authority::{self, Authority, Entry, Failure, First, member};
-use crate::config::{Config, ReadyNode, Start};
+use crate::config::{Config, ReadyNode, Start, write_ready_file};
 use crate::network::{
     self, Drained, LinkParts, Limits, Links, Shutdown, TcpAcceptor, Trigger, Workers,
     serve_clients, serve_peers, shutdown,
 };
 use crate::peer::partitions::{Answer, Operation, Partitions};
 use crate::peer::{self, Maps, Peer};
-use crate::plugin::Runtime;
+use crate::plugin::{EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
-use crate::store::directory::{Directory, DirectoryError};
-use crate::store::{Space, Store, StoreError};
+use crate::store::directory::{self, Directory, DirectoryError, Opened};
+use crate::store::engine::EngineOptions;
+use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
 use late::LatePeer;
 use neighbours::Neighbours;
 use policies::{NodePolicies, shipped_plugins};
 use router::Router;
 use service::Service;
+use soros_core::id::NodeName;
 use soros_core::map::node::Identity;
 use state::State;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -81,9 +84,66 @@ pub enum RunError {
     /// It cannot be part of its cluster.
     #[error(transparent)]
     Failure(#[from] Failure),
-    /// Its store did not close cleanly; the next start recovers.
-    #[error("the store did not close cleanly: {0}")]
-    Store(#[from] StoreError),
+    /// Its folder did not close cleanly; the next start recovers.
+    #[error("the data directory did not close cleanly: {0}")]
+    Directory(#[source] DirectoryError),
+    /// A task of the end was broken off.
+    #[error("the end was broken off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+/// Runs a node until it is told to stop: writes its ready file once it serves, and drains it.
+///
+/// # Errors
+/// [`AppError`] when it cannot start or go on.
+pub async fn run(config: Config, mut stop: Shutdown) -> Result<(), AppError> {
+    let ready_file = config.ready_file.clone();
+    let runtime = Arc::new(Runtime::new()?);
+    let app = App::start(config, runtime).await?;
+    let serves = tokio::select! {
+        serves = app.serves() => serves.is_ok(),
+        () = stop.wait() => false,
+    };
+    if let Some(path) = ready_file.filter(|_| serves) {
+        let nodes = [app.ready_node().clone()];
+        let written = tokio::task::spawn_blocking(move || write_ready_file(&path, &nodes));
+        written.await.map_err(RunError::Broken)?.map_err(AppError::ReadyFile)?;
+    }
+    Ok(app.run(stop).await?)
+}
+
+/// Why a node did not start, or ended when it was not told to.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Its policies cannot be run.
+    #[error("the sandbox of the policies cannot be made: {0}")]
+    Policies(#[from] EngineError),
+    /// It could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Its ready file could not be written.
+    #[error("the ready file cannot be written: {0}")]
+    ReadyFile(#[source] std::io::Error),
+    /// It ended.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl AppError {
+    /// Whether the way it was started makes no sense, whatever the state of the cluster.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            AppError::Start(StartError::Directory(error)) => matches!(
+                error,
+                DirectoryError::Nameless | DirectoryError::OtherName { .. }
+            ),
+            AppError::Start(_)
+            | AppError::Policies(_)
+            | AppError::ReadyFile(_)
+            | AppError::Run(_) => false,
+        }
+    }
 }
 
 /// A running node.
@@ -139,19 +199,19 @@ impl App {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, runtime: Arc<Runtime>) -> Result<App, StartError> {
         let (dir, name) = (config.dir.clone(), config.name.clone());
-        let opening = tokio::task::spawn_blocking(move || Directory::open(&dir, name.as_ref()));
-        let directory = opening.await??;
+        let opening = tokio::task::spawn_blocking(move || open_directory(&dir, name.as_ref()));
+        let (directory, opened) = opening.await??;
         let thread_name = format!("soros-{}", directory.name());
         let workers = Workers::start(&thread_name, config.workers.get());
         let workers = Arc::new(workers.map_err(StartError::Threads)?);
         let listeners = Listeners::bind(&config, &workers).await?;
-        let store = directory.store();
-        let identity = identity(&config, &directory, &listeners, &store).await?;
+        let store: Arc<dyn Store> = directory.store();
+        let identity = identity(&config, &directory, &opened, &listeners).await?;
         let ground = Ground {
             config,
             identity,
             store,
-            sound: directory.is_sound(),
+            sound: opened.doubts.is_empty(),
             policies: Arc::new(NodePolicies::new(runtime)),
             workers: Arc::clone(&workers),
         };
@@ -272,10 +332,7 @@ impl App {
             }
             directory.close()
         });
-        let closed = closing.await.unwrap_or_else(|error| {
-            Err(StoreError::Failed(format!("the closing was broken off: {error}")))
-        });
-        closed.map_err(RunError::Store)
+        closing.await?.map_err(RunError::Directory)
     }
 }
 
@@ -306,20 +363,50 @@ async fn bind(
 async fn identity(
     config: &Config,
     directory: &Directory,
+    opened: &Opened,
     listeners: &Listeners,
-    store: &Arc<dyn Store>,
 ) -> Result<Identity, StartError> {
+    let store: Arc<dyn Store> = directory.store();
     Ok(Identity {
-        name: directory.name().clone(),
-        incarnation: directory.incarnation(),
-        raft: member::raft_id(store).await?,
+        name: directory.name(),
+        incarnation: opened.incarnation,
+        raft: member::raft_id(&store).await?,
         url: listeners.url.clone(),
         peer: listeners.peer_address.clone(),
         zone: config.zone.clone(),
-        capacity: config.capacity.unwrap_or_else(|| directory.disk_bytes()),
+        capacity: config.capacity.unwrap_or_else(|| disk_bytes(directory.path())),
         roles: config.roles.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// Opens the node's folder. One that is damaged is set aside, and the node begins with an empty
+/// one: the other replicas have what it held.
+fn open_directory(
+    path: &Path,
+    name: Option<&NodeName>,
+) -> Result<(Directory, Opened), DirectoryError> {
+    let opened = match Directory::open(path, name, EngineOptions::default()) {
+        Err(error) if error.is_damage() => {
+            let aside = directory::set_aside(path)?;
+            tracing::error!(
+                %error,
+                aside = %aside.display(),
+                "the data directory is damaged: it was set aside, and the node begins anew"
+            );
+            Directory::open(path, name, EngineOptions::default())?
+        }
+        opened => opened?,
+    };
+    for doubt in &opened.1.doubts {
+        tracing::warn!(%doubt, "records may be missing: they are compared with the other replicas");
+    }
+    Ok(opened)
+}
+
+/// The size of the file system that a folder is on, or as much as can be when it does not say.
+fn disk_bytes(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
 }
 
 impl Roles {
@@ -327,7 +414,7 @@ impl Roles {
         let Ground { identity, store, workers, .. } = ground;
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
         let view = store.snapshot(Space::Partitions).into();
-        let (partitions, moments) = Partitions::new(me, identity.incarnation, view);
+        let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
         let (committer, thread) =

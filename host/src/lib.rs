@@ -1,4 +1,5 @@
 //! A Soros node: all I/O, as modules.
+pub mod app;
 pub mod authority;
 pub mod cli;
 pub mod client;

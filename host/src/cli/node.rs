@@ -1,6 +1,7 @@
 //! This is where the command line meets the node: what it hands over, and how it learns what went
 //! wrong. The commands that run nodes take it as an argument, so that tests run them without.
 
+use crate::app;
 use crate::config::Config;
 use crate::network::Shutdown;
 
@@ -23,6 +24,14 @@ pub enum NodeFailure {
 ///
 /// # Errors
 /// [`NodeFailure`] when it cannot start or go on.
-pub fn run_node(_config: Config, _shutdown: Shutdown) -> Result<(), NodeFailure> {
-    Err(NodeFailure::Failed("this build runs no nodes".into()))
+pub fn run_node(config: Config, shutdown: Shutdown) -> Result<(), NodeFailure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| NodeFailure::Failed(Box::new(error)))?;
+    runtime.block_on(app::run(config, shutdown)).map_err(|error| {
+        if error.is_usage() {
+            NodeFailure::Usage(Box::new(error))
+        } else {
+            NodeFailure::Failed(Box::new(error))
+        }
+    })
 }

@@ -178,6 +178,7 @@ pub type Moments = Arc<ArcSwap<Moment>>;
 /// All partitions of a node, as the committer owns them.
 pub struct Partitions {
     me: (NodeId, Incarnation),
+    sound: bool,
     replicas: BTreeMap<Place, Replica>,
     compared: BTreeMap<Place, Arc<AtomicBool>>,
     touched: BTreeSet<Place>,
@@ -186,16 +187,22 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// No partition yet, on `records`; the moments are where readers look.
+    /// No partition yet, on `records`; the moments are where readers look. When the records are not
+    /// `sound`, some may be missing, and what they say of a partition is not believed.
     #[must_use]
-    pub fn new(me: NodeId, incarnation: Incarnation, records: View) -> (Partitions, Moments) {
+    pub fn new(
+        me: (NodeId, Incarnation),
+        sound: bool,
+        records: View,
+    ) -> (Partitions, Moments) {
         let moment = Moment {
             records,
             places: BTreeMap::new(),
         };
         let moments = Arc::new(ArcSwap::from_pointee(moment));
         let partitions = Partitions {
-            me: (me, incarnation),
+            me,
+            sound,
             replicas: BTreeMap::new(),
             compared: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -217,6 +224,9 @@ impl Partitions {
             }
         }
         for (place, mut replica) in opened {
+            if !self.sound {
+                replica.stand(Standing::suspect());
+            }
             replica.save(batch);
             self.replicas.insert(place, replica);
             self.compared.insert(place, Arc::default());

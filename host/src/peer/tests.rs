@@ -189,7 +189,7 @@ impl Cluster {
             let store: Arc<dyn Store> = Arc::new(Memory::new(number));
             let view = store.snapshot(Space::Partitions).into();
             let incarnation = Incarnation(u128::from(number));
-            let (partitions, moments) = Partitions::new(me, incarnation, view);
+            let (partitions, moments) = Partitions::new((me, incarnation), true, view);
             let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
             let (committer, thread) = Committer::start(core, "committer").expect("a thread");
             let parts = Parts {

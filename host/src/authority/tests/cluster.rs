@@ -2,7 +2,7 @@
 //! between them that can be cut.
 
 use crate::authority::command::{Command, CommandError, Done};
-use crate::authority::keeper::MapKeeper;
+use crate::authority::keeper::{Adopts, MapKeeper};
 use crate::authority::member::raft_id;
 use crate::authority::wire::{Facts, To, Wire, WireError};
 use crate::authority::{
@@ -129,6 +129,15 @@ impl Liveness for Alive {
         let nodes = self.0.nodes.lock().unwrap();
         let mut living = nodes.iter().filter(|(address, _)| !self.0.is_cut(address));
         living.any(|(_, living)| living.identity().id() == node)
+    }
+}
+
+/// Only maps are of interest here.
+struct NobodyServes;
+
+impl Adopts for NobodyServes {
+    fn adopted(&self, _: Arc<Map>) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -276,6 +285,7 @@ impl Cluster {
             wire: Arc::new(wire),
             planner: self.net.clone(),
             buckets: self.net.clone(),
+            adopts: Arc::new(NobodyServes),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
             facts: self.net.clone(),
             metrics: Arc::default(),
