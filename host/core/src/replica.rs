@@ -132,7 +132,6 @@ impl Replica {
         let generation = life.as_deref().map(state::decode_generation).transpose()?;
         let layout = Layout::new(place, generation.unwrap_or(Generation(1)));
         let stored = records.get(&layout.clock())?;
-        let changed = stored.is_none();
         let state = match stored.as_deref().map(State::from_bytes).transpose() {
             Ok(state) => state.unwrap_or_else(|| State::new(standing)),
             Err(_) => return Err(RecordError::Damaged("a clock record")),
@@ -151,7 +150,8 @@ impl Replica {
             remembered,
             advanced,
             truncated,
-            changed,
+            // Saved once in any case, so that the commit that opens it shows it to readers.
+            changed: true,
         })
     }
 

@@ -12,7 +12,7 @@ use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
-use soros_core::record::RecordError;
+use soros_core::record::{RecordError, Records};
 use soros_core::replica::{self, Chunk, Found, Item, Outcome, Quorum, Replica, Standing, State};
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,16 +220,19 @@ impl Partitions {
         let mut opened = Vec::new();
         for (place, standing) in places {
             if !self.replicas.contains_key(&place) {
-                opened.push((place, Replica::open(batch, place, self.me, standing)?));
+                // A replica that is born trusted has nobody to ask what it may have lost.
+                let born = batch.get(&Layout::life(place))?.is_none() && standing.is_trusted();
+                let replica = Replica::open(batch, place, self.me, standing)?;
+                opened.push((place, replica, Arc::new(AtomicBool::new(born))));
             }
         }
-        for (place, mut replica) in opened {
+        for (place, mut replica, compared) in opened {
             if !self.sound {
                 replica.stand(Standing::suspect());
             }
             replica.save(batch);
             self.replicas.insert(place, replica);
-            self.compared.insert(place, Arc::default());
+            self.compared.insert(place, compared);
             self.touched.insert(place);
         }
         Ok(Answer::Done)
