@@ -6,6 +6,7 @@
 
 mod health;
 mod late;
+mod liveness;
 mod neighbours;
 mod policies;
 mod router;
@@ -27,6 +28,7 @@ use crate::store::engine::EngineOptions;
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
 use late::LatePeer;
+use liveness::{Hints, Waiting};
 use neighbours::Neighbours;
 use policies::{NodePolicies, shipped_plugins};
 use router::Router;
@@ -155,6 +157,8 @@ pub struct App {
     peer: Arc<Peer>,
     authority: Arc<Authority>,
     links: Links,
+    /// Held by whatever speaks to others; here so that it lives as long as the node.
+    _neighbours: Arc<Neighbours>,
     committer: CommitterThread<Operation, Answer>,
     stop_clients: Trigger,
     stop_peers: Trigger,
@@ -179,6 +183,7 @@ struct Ground {
     sound: bool,
     policies: Arc<NodePolicies>,
     workers: Arc<Workers>,
+    metrics: Arc<Metrics>,
 }
 
 /// The roles of a node.
@@ -188,6 +193,9 @@ struct Roles {
     links: Links,
     committer: CommitterThread<Operation, Answer>,
     epoch: Arc<AtomicU64>,
+    neighbours: Arc<Neighbours>,
+    hints: Hints,
+    waiting: Waiting,
 }
 
 impl App {
@@ -214,15 +222,28 @@ impl App {
             sound: opened.doubts.is_empty(),
             policies: Arc::new(NodePolicies::new(runtime)),
             workers: Arc::clone(&workers),
+            metrics: Arc::default(),
         };
         let roles = Roles::start(&ground).await?;
         Ok(App::serve(ground, roles, listeners, directory))
     }
 
     fn serve(ground: Ground, roles: Roles, listeners: Listeners, directory: Directory) -> App {
-        let Ground { identity, policies, workers, .. } = ground;
-        let Roles { peer, authority, links, committer, epoch } = roles;
-        let metrics = Arc::new(Metrics::default());
+        let Ground {
+            identity,
+            policies,
+            workers,
+            metrics,
+            ..
+        } = ground;
+        let Roles { peer, authority, links, committer, epoch, neighbours, hints, waiting } = roles;
+        let maps = authority.keeper().subscribe();
+        let converging = Arc::clone(&peer);
+        let others = Arc::downgrade(&neighbours);
+        let own = vec![
+            workers.spawn_on(0, async move { converging.converge().await }),
+            workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)),
+        ];
         let state = State::new(Arc::clone(&peer), Arc::clone(&authority), policies, metrics);
         let state = Arc::new(state);
         let (stop_clients, clients_stopped) = shutdown();
@@ -231,6 +252,7 @@ impl App {
             links: links.clone(),
             peer: Arc::clone(&peer),
             authority: Arc::clone(&authority),
+            hints,
         });
         let peers = serve_peers(
             listeners.peer,
@@ -245,8 +267,6 @@ impl App {
             let limits = Limits::default();
             serve_clients(listeners.client, &serving, router, limits, clients_stopped).await
         };
-        let converging = Arc::clone(&peer);
-        let own = vec![workers.spawn_on(0, async move { converging.converge().await })];
         App {
             ready: ReadyNode {
                 name: identity.name.to_string(),
@@ -261,6 +281,7 @@ impl App {
             peer,
             authority,
             links,
+            _neighbours: neighbours,
             committer,
             stop_clients,
             stop_peers,
@@ -422,6 +443,8 @@ impl Roles {
         let neighbours = Arc::new(Neighbours::default());
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());
+        let (hints, waiting) = liveness::hints();
+        neighbours.set_hints(hints.clone());
         let late =
             LatePeer::new(Arc::clone(&ground.policies), Arc::clone(store), Arc::clone(&epoch));
         let late = Arc::new(late);
@@ -450,7 +473,8 @@ impl Roles {
         if let Some(map) = authority.keeper().map() {
             late.serve_under(map).await;
         }
-        Ok(Roles { peer, authority, links, committer: thread, epoch })
+        let committer = thread;
+        Ok(Roles { peer, authority, links, committer, epoch, neighbours, hints, waiting })
     }
 }
 
@@ -489,6 +513,7 @@ fn authority_parts(
         adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
         facts: Arc::clone(late) as Arc<dyn authority::LocalFacts>,
         liveness: Arc::clone(neighbours) as Arc<dyn authority::Liveness>,
+        metrics: Arc::clone(&ground.metrics),
     }
 }
 

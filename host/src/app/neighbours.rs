@@ -1,6 +1,7 @@
 //! This is the other nodes as this one reaches them: the links, what they showed of who is up, and
 //! the roles' messages on them.
 
+use super::liveness::Hints;
 use crate::authority::wire::{To, Wire as AuthorityWire, WireError as AuthorityWireError};
 use crate::authority::{Authority, Liveness};
 use crate::network::{LinkEvents, LinkState, Links, Priority};
@@ -20,9 +21,23 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(super) struct Neighbours {
     links: OnceLock<Links>,
-    down: RwLock<BTreeSet<NodeId>>,
+    /// Those that no link reaches, and those that the nodes hold for dead.
+    down: RwLock<Down>,
+    hints: OnceLock<Hints>,
     peer: OnceLock<Weak<Peer>>,
     authority: OnceLock<Weak<Authority>>,
+}
+
+#[derive(Default)]
+struct Down {
+    unlinked: BTreeSet<NodeId>,
+    dead: BTreeSet<NodeId>,
+}
+
+impl Down {
+    fn has(&self, node: NodeId) -> bool {
+        self.unlinked.contains(&node) || self.dead.contains(&node)
+    }
 }
 
 impl Neighbours {
@@ -38,19 +53,46 @@ impl Neighbours {
         let _ = self.authority.set(Arc::downgrade(authority));
     }
 
-    /// Whether `node` is not known to be down.
-    #[must_use]
-    pub(super) fn is_up(&self, node: NodeId) -> bool {
-        !self.down.read().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    /// Where lost links are handed in.
+    pub(super) fn set_hints(&self, hints: Hints) {
+        let _ = self.hints.set(hints);
     }
 
-    /// Takes note that a node is up or down. True when that is new.
-    fn note(&self, node: NodeId, up: bool) -> bool {
-        if self.is_up(node) == up {
-            return false;
+    /// Whether `node` is not known to be down.
+    pub(super) fn is_up(&self, node: NodeId) -> bool {
+        !self.down.read().unwrap_or_else(PoisonError::into_inner).has(node)
+    }
+
+    /// Takes note of whether the nodes hold `node` for alive.
+    pub(super) fn note_life(&self, node: NodeId, alive: bool) {
+        self.note(node, |down| {
+            if alive { down.dead.remove(&node) } else { down.dead.insert(node) }
+        });
+    }
+
+    fn note_link(&self, node: NodeId, up: bool) {
+        self.note(node, |down| {
+            if up { down.unlinked.remove(&node) } else { down.unlinked.insert(node) }
+        });
+    }
+
+    fn note(&self, node: NodeId, change: impl FnOnce(&mut Down) -> bool) {
+        let (was, is) = {
+            let mut down = self.down.write().unwrap_or_else(PoisonError::into_inner);
+            let was = down.has(node);
+            change(&mut down);
+            (was, down.has(node))
+        };
+        match (was, is) {
+            (false, true) => tracing::warn!(%node, "a node cannot be reached"),
+            (true, false) => {
+                tracing::info!(%node, "a node can be reached again");
+                if let Some(peer) = self.peer.get().and_then(Weak::upgrade) {
+                    peer.converge_soon();
+                }
+            }
+            _ => (),
         }
-        let mut down = self.down.write().unwrap_or_else(PoisonError::into_inner);
-        if up { down.remove(&node) } else { down.insert(node) }
     }
 }
 
@@ -62,19 +104,18 @@ impl LinkEvents for Neighbours {
     }
 
     fn on_link(&self, node: NodeId, state: LinkState) {
-        let up = matches!(state, LinkState::Up(_));
-        if !self.note(node, up) {
-            return;
-        }
         match state {
-            LinkState::Up(_) => {
-                tracing::info!(%node, "a node is up");
-                if let Some(peer) = self.peer.get().and_then(Weak::upgrade) {
-                    peer.converge_soon();
+            LinkState::Up(_) => self.note_link(node, true),
+            LinkState::Down => {
+                self.note_link(node, false);
+                if let Some(hints) = self.hints.get() {
+                    hints.link_lost(node);
                 }
             }
-            LinkState::Down => tracing::warn!(%node, "a node cannot be reached"),
-            LinkState::Refused(refusal) => tracing::error!(%node, %refusal, "a node refused"),
+            LinkState::Refused(refusal) => {
+                tracing::error!(%node, %refusal, "a node refused this one");
+                self.note_link(node, false);
+            }
         }
     }
 }

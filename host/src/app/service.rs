@@ -1,5 +1,6 @@
 //! This is what a node does with the messages of others: each goes to the role it is for.
 
+use super::liveness::Hints;
 use crate::authority::Authority;
 use crate::network::{BoxFuture, Hello, Identity, Links, PeerService, Received, Refusal};
 use crate::peer::Peer;
@@ -22,6 +23,8 @@ pub(super) struct Service {
     pub(super) peer: Arc<Peer>,
     /// Its authority's role.
     pub(super) authority: Arc<Authority>,
+    /// Where its membership hears of others.
+    pub(super) hints: Hints,
 }
 
 impl PeerService for Service {
@@ -36,7 +39,8 @@ impl PeerService for Service {
 
     fn on_frame(&self, message: Received) -> BoxFuture<'static, Bytes> {
         let (peer, authority) = (Arc::clone(&self.peer), Arc::clone(&self.authority));
-        Box::pin(async move { answer(&peer, &authority, message).await.to_bytes().into() })
+        let hints = self.hints.clone();
+        Box::pin(async move { answer(&peer, &authority, &hints, message).await.to_bytes().into() })
     }
 
     fn on_epoch(&self, from: NodeId, epoch: Epoch) {
@@ -44,13 +48,22 @@ impl PeerService for Service {
     }
 }
 
-async fn answer(peer: &Arc<Peer>, authority: &Authority, message: Received) -> Reply {
+async fn answer(
+    peer: &Arc<Peer>,
+    authority: &Authority,
+    hints: &Hints,
+    message: Received,
+) -> Reply {
     let deadline = message
         .deadline
         .map_or_else(|| Instant::now() + UNANSWERED_TIME_MAX, tokio::time::Instant::into_std);
     match Request::from_bytes(&message.payload) {
         Ok(Request::Authority(request)) => {
             Reply::Authority(authority.on_request(&request).await.to_vec())
+        }
+        Ok(Request::Membership(bytes)) => {
+            hints.arrived(bytes);
+            Reply::Refused(message::Refusal::NotReady)
         }
         Ok(request) => peer.answer(message.from, request, deadline).await,
         Err(error) => {
