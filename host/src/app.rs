@@ -339,9 +339,10 @@ impl App {
         for task in &self.own {
             task.abort();
         }
+        // Before the others cannot reach this node any more: a leader hands over.
+        self.authority.stop().await;
         self.stop_peers.fire();
         report(self.peers.await, "peers");
-        self.authority.stop().await;
         self.links.stop(PEERS_DRAIN_TIME_MAX).await;
         let (committer, directory, workers) = (self.committer, self.directory, self.workers);
         let closing = tokio::task::spawn_blocking(move || {
