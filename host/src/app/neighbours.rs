@@ -106,7 +106,7 @@ impl LinkEvents for Neighbours {
     fn on_link(&self, node: NodeId, state: LinkState) {
         match state {
             LinkState::Up(_) => self.note_link(node, true),
-            LinkState::Down => {
+            LinkState::Down | LinkState::Lost | LinkState::Left => {
                 self.note_link(node, false);
                 if let Some(hints) = self.hints.get() {
                     hints.link_lost(node);
