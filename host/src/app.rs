@@ -16,7 +16,7 @@ mod state;
 use crate::authority::{self, Authority, Entry, Failure, First, member};
 use crate::config::{Config, ReadyNode, Start, write_ready_file};
 use crate::network::{
-    self, Drained, LinkParts, Limits, Links, Shutdown, TcpAcceptor, Trigger, Workers,
+    self, Drained, Limits, LinkParts, Links, Shutdown, TcpAcceptor, Trigger, Workers,
     serve_clients, serve_peers, shutdown,
 };
 use crate::peer::partitions::{Answer, Operation, Partitions};
@@ -109,7 +109,10 @@ pub async fn run(config: Config, mut stop: Shutdown) -> Result<(), AppError> {
     if let Some(path) = ready_file.filter(|_| serves) {
         let nodes = [app.ready_node().clone()];
         let written = tokio::task::spawn_blocking(move || write_ready_file(&path, &nodes));
-        written.await.map_err(RunError::Broken)?.map_err(AppError::ReadyFile)?;
+        written
+            .await
+            .map_err(RunError::Broken)?
+            .map_err(AppError::ReadyFile)?;
     }
     Ok(app.run(stop).await?)
 }
@@ -236,7 +239,16 @@ impl App {
             metrics,
             ..
         } = ground;
-        let Roles { peer, authority, links, committer, epoch, neighbours, hints, waiting } = roles;
+        let Roles {
+            peer,
+            authority,
+            links,
+            committer,
+            epoch,
+            neighbours,
+            hints,
+            waiting,
+        } = roles;
         let maps = authority.keeper().subscribe();
         let converging = Arc::clone(&peer);
         let others = Arc::downgrade(&neighbours);
@@ -396,7 +408,9 @@ async fn identity(
         url: listeners.url.clone(),
         peer: listeners.peer_address.clone(),
         zone: config.zone.clone(),
-        capacity: config.capacity.unwrap_or_else(|| disk_bytes(directory.path())),
+        capacity: config
+            .capacity
+            .unwrap_or_else(|| disk_bytes(directory.path())),
         roles: config.roles.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
@@ -433,21 +447,28 @@ fn disk_bytes(path: &Path) -> u64 {
 
 impl Roles {
     async fn start(ground: &Ground) -> Result<Roles, StartError> {
-        let Ground { identity, store, workers, .. } = ground;
+        let Ground {
+            identity,
+            store,
+            workers,
+            ..
+        } = ground;
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
         let view = store.snapshot(Space::Partitions).into();
         let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
-        let (committer, thread) =
-            Committer::start(core, &thread).map_err(StartError::Threads)?;
+        let (committer, thread) = Committer::start(core, &thread).map_err(StartError::Threads)?;
         let neighbours = Arc::new(Neighbours::default());
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());
         let (hints, waiting) = liveness::hints();
         neighbours.set_hints(hints.clone());
-        let late =
-            LatePeer::new(Arc::clone(&ground.policies), Arc::clone(store), Arc::clone(&epoch));
+        let late = LatePeer::new(
+            Arc::clone(&ground.policies),
+            Arc::clone(store),
+            Arc::clone(&epoch),
+        );
         let late = Arc::new(late);
         let parts = authority_parts(ground, &neighbours, &late);
         let authority = workers.spawn_on(0, Authority::start(parts)).await??;
@@ -475,7 +496,16 @@ impl Roles {
             late.serve_under(map).await;
         }
         let committer = thread;
-        Ok(Roles { peer, authority, links, committer, epoch, neighbours, hints, waiting })
+        Ok(Roles {
+            peer,
+            authority,
+            links,
+            committer,
+            epoch,
+            neighbours,
+            hints,
+            waiting,
+        })
     }
 }
 
@@ -506,7 +536,10 @@ fn authority_parts(
     authority::Parts {
         identity: ground.identity.clone(),
         entry,
-        first: First { name: "soros".to_owned(), plugins: shipped_plugins() },
+        first: First {
+            name: "soros".to_owned(),
+            plugins: shipped_plugins(),
+        },
         store: Arc::clone(&ground.store),
         wire: Arc::clone(neighbours) as Arc<dyn authority::wire::Wire>,
         planner: Arc::clone(&ground.policies) as Arc<dyn authority::Planner>,

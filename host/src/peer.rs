@@ -190,10 +190,16 @@ impl Peer {
         };
         let moment = self.moments.load();
         map.placements().values().all(|placement| {
-            let mut held = placement.table.rows().filter(|(_, nodes)| nodes.contains(&self.me));
+            let mut held = placement
+                .table
+                .rows()
+                .filter(|(_, nodes)| nodes.contains(&self.me));
             held.all(|(partition, _)| {
                 let placement = placement.id;
-                let place = Place { placement, partition };
+                let place = Place {
+                    placement,
+                    partition,
+                };
                 moment.shown(&place).is_some()
             })
         })

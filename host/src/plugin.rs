@@ -40,6 +40,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use wasmtime::component::InstancePre;
 
+/// The name of the ABI that this host speaks.
+pub const ABI: &str = abi::NAME;
+
 /// The engines of a process, and the policies that are loaded. Nodes in one process share it.
 pub struct Runtime {
     requests: Arc<Host>,

@@ -66,6 +66,8 @@ fn of_json(status: StatusCode, value: &serde_json::Value) -> Response {
 
 fn of_text(kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::full(text));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

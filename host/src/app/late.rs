@@ -30,7 +30,12 @@ impl LatePeer {
         store: Arc<dyn Store>,
         epoch: Arc<AtomicU64>,
     ) -> LatePeer {
-        LatePeer { peer: OnceLock::new(), policies, store, epoch }
+        LatePeer {
+            peer: OnceLock::new(),
+            policies,
+            store,
+            epoch,
+        }
     }
 
     /// The peer role is there.

@@ -57,7 +57,7 @@ pub(super) async fn run(
         let event = tokio::select! {
             event = events.recv() => event,
             // An error means that the authority's role has ended: this one ends soon, too.
-            Ok(()) = maps.changed() => Some(Event::Expected(others(me, &maps.borrow_and_update()))),
+            Ok(()) = maps.changed() => Some(Event::Expected(others(me, maps.borrow_and_update().as_ref()))),
             () = sleep_until(started, due) => Some(Event::Woken),
         };
         let (Some(event), Some(neighbours)) = (event, neighbours.upgrade()) else {
@@ -82,13 +82,15 @@ pub(super) async fn run(
 /// A number that is greater at each start of the process: seconds since 2020, by the wall clock. A
 /// clock that was set back is found out by the others' answers, and costs a renewal.
 fn start_number() -> u32 {
-    const YEAR_2020: Duration = Duration::from_secs(1_577_836_800);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(now.saturating_sub(YEAR_2020).as_secs()).unwrap_or(u32::MAX)
+    const DAYS_TO_2020: u64 = 18_262;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u32::try_from(now.as_secs().saturating_sub(DAYS_TO_2020 * 24 * 60 * 60)).unwrap_or(u32::MAX)
 }
 
-fn others(me: NodeId, map: &Option<Arc<Map>>) -> BTreeSet<NodeId> {
-    let nodes = map.iter().flat_map(|map| map.nodes().keys().copied());
+fn others(me: NodeId, map: Option<&Arc<Map>>) -> BTreeSet<NodeId> {
+    let nodes = map.into_iter().flat_map(|map| map.nodes().keys().copied());
     nodes.filter(|node| *node != me).collect()
 }
 

@@ -60,19 +60,31 @@ impl Neighbours {
 
     /// Whether `node` is not known to be down.
     pub(super) fn is_up(&self, node: NodeId) -> bool {
-        !self.down.read().unwrap_or_else(PoisonError::into_inner).has(node)
+        !self
+            .down
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .has(node)
     }
 
     /// Takes note of whether the nodes hold `node` for alive.
     pub(super) fn note_life(&self, node: NodeId, alive: bool) {
         self.note(node, |down| {
-            if alive { down.dead.remove(&node) } else { down.dead.insert(node) }
+            if alive {
+                down.dead.remove(&node)
+            } else {
+                down.dead.insert(node)
+            }
         });
     }
 
     fn note_link(&self, node: NodeId, up: bool) {
         self.note(node, |down| {
-            if up { down.unlinked.remove(&node) } else { down.unlinked.insert(node) }
+            if up {
+                down.unlinked.remove(&node)
+            } else {
+                down.unlinked.insert(node)
+            }
         });
     }
 
@@ -138,7 +150,9 @@ impl Wire for Neighbours {
         let payload = Bytes::from(request.to_bytes());
         Box::pin(async move {
             let links = links.ok_or(WireError::NotSent)?;
-            let answer = links.call(to, payload, deadline.into(), priority(urgency)).await;
+            let answer = links
+                .call(to, payload, deadline.into(), priority(urgency))
+                .await;
             match answer {
                 Ok(bytes) => Reply::from_bytes(&bytes).map_err(|error| {
                     tracing::error!(%to, %error, "a reply could not be read");
@@ -152,8 +166,10 @@ impl Wire for Neighbours {
 
     fn send(&self, to: NodeId, request: &Request, urgency: Urgency) {
         let payload = Bytes::from(request.to_bytes());
-        if let Some(Err(error)) =
-            self.links.get().map(|links| links.send(to, payload, priority(urgency)))
+        if let Some(Err(error)) = self
+            .links
+            .get()
+            .map(|links| links.send(to, payload, priority(urgency)))
         {
             tracing::debug!(%to, %error, "a message was left to anti-entropy");
         }
@@ -177,7 +193,11 @@ impl AuthorityWire for Neighbours {
         Box::pin(async move {
             let links = links.ok_or(AuthorityWireError::NotSent)?;
             let answer = match to {
-                To::Node(node) => links.call(node, payload, deadline, Priority::Foreground).await,
+                To::Node(node) => {
+                    links
+                        .call(node, payload, deadline, Priority::Foreground)
+                        .await
+                }
                 To::Address(address) => links
                     .call_address(&address, payload, deadline)
                     .await

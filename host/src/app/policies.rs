@@ -42,7 +42,10 @@ struct BucketResolver {
 impl NodePolicies {
     /// No policy yet.
     pub(super) fn new(runtime: Arc<Runtime>) -> NodePolicies {
-        NodePolicies { runtime, resolvers: ArcSwap::default() }
+        NodePolicies {
+            runtime,
+            resolvers: ArcSwap::default(),
+        }
     }
 
     /// Loads the resolvers of the map's buckets. One that does not load is reported, and its
@@ -107,7 +110,10 @@ impl NodePolicies {
     /// What the bucket's resolver makes of an object's versions for a reader.
     pub(super) fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved> {
         let dots: Vec<Dot> = object.versions.keys().copied().collect();
-        let siblings = object.versions.iter().map(|(dot, version)| sibling(dot.actor.node.0, version));
+        let siblings = object
+            .versions
+            .iter()
+            .map(|(dot, version)| sibling(dot.actor.node.0, version));
         let (resolver, answer) = self.resolve(target, &siblings.collect::<Vec<_>>())?;
         let choice = match answer {
             Answer::Keep(index) => Choice::Keep(*dots.get(index)?),
@@ -115,8 +121,14 @@ impl NodePolicies {
             Answer::Tombstone => Choice::Tombstone,
             Answer::KeepAll => return None,
         };
-        let BucketResolver { plugin, version, .. } = resolver;
-        Some(ReadResolved { plugin, version, choice })
+        let BucketResolver {
+            plugin, version, ..
+        } = resolver;
+        Some(ReadResolved {
+            plugin,
+            version,
+            choice,
+        })
     }
 }
 
@@ -132,17 +144,24 @@ impl Policies for NodePolicies {
         let writers = object.versions.keys().map(|dot| dot.actor.node.0);
         // The new version has no dot yet; its writer is whoever coordinates, and no time is equal.
         let siblings = writers.chain([u64::MAX]).zip(&versions);
-        let siblings: Vec<_> = siblings.map(|(writer, version)| sibling(writer, version)).collect();
+        let siblings: Vec<_> = siblings
+            .map(|(writer, version)| sibling(writer, version))
+            .collect();
         let Some((_, answer)) = self.resolve(target, &siblings) else {
             return Resolved::KeepAll;
         };
-        let merged = |value| Resolved::Merged(Version { time: new.time, value });
+        let merged = |value| {
+            Resolved::Merged(Version {
+                time: new.time,
+                value,
+            })
+        };
         match answer {
             Answer::Keep(index) if index + 1 == versions.len() => Resolved::KeepNew,
             // A version that a resolver only chose keeps its time.
-            Answer::Keep(index) => versions
-                .get(index)
-                .map_or(Resolved::KeepAll, |version| Resolved::Merged((*version).clone())),
+            Answer::Keep(index) => versions.get(index).map_or(Resolved::KeepAll, |version| {
+                Resolved::Merged((*version).clone())
+            }),
             Answer::Value(value) => merged(Some(Value {
                 bytes: value.bytes.into(),
                 content_type: value.content_type,
@@ -167,7 +186,9 @@ impl Planner for NodePolicies {
                 Ok(())
             } else {
                 let name = policy.plugin.as_str();
-                Err(PlanError::Failed(format!("plugin `{name}` is of another kind")))
+                Err(PlanError::Failed(format!(
+                    "plugin `{name}` is of another kind"
+                )))
             }
         })
     }
@@ -182,11 +203,15 @@ impl Planner for NodePolicies {
         Box::pin(async move {
             let loaded = self.load_shipped(policy).await?;
             let planned = tokio::task::spawn_blocking(move || {
-                let placer = loaded.placer().ok_or(PlanError::Failed(NOT_A_PLACER.to_owned()))?;
+                let placer = loaded
+                    .placer()
+                    .ok_or(PlanError::Failed(NOT_A_PLACER.to_owned()))?;
                 let table = placer.plan(&now, before.as_ref(), SEED);
                 table.map_err(|error| PlanError::Failed(error.to_string()))
             });
-            planned.await.unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
+            planned
+                .await
+                .unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
         })
     }
 }
@@ -198,12 +223,17 @@ impl NodePolicies {
         let (runtime, config) = (Arc::clone(&self.runtime), policy.config.clone());
         let name = policy.plugin.clone();
         let load = move || {
-            let shipped = shipped().iter().find(|shipped| shipped.name == name.as_str());
-            let shipped = shipped.ok_or_else(|| PlanError::Failed(LoadError::NotHere.to_string()))?;
-            runtime.load(shipped.bytes, &config).map_err(|error| match error {
-                AdmissionError::BadConfig(problems) => PlanError::BadConfig(problems),
-                error => PlanError::Failed(error.to_string()),
-            })
+            let shipped = shipped()
+                .iter()
+                .find(|shipped| shipped.name == name.as_str());
+            let shipped =
+                shipped.ok_or_else(|| PlanError::Failed(LoadError::NotHere.to_string()))?;
+            runtime
+                .load(shipped.bytes, &config)
+                .map_err(|error| match error {
+                    AdmissionError::BadConfig(problems) => PlanError::BadConfig(problems),
+                    error => PlanError::Failed(error.to_string()),
+                })
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         loaded.unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
@@ -232,8 +262,13 @@ fn sibling(writer: u64, version: &Version) -> Sibling<'_> {
         time: version.time.0,
         writer,
         value: value.map(|value| &*value.bytes),
-        content_type: value.map(|value| value.content_type.as_str()).unwrap_or_default(),
-        meta: meta.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        content_type: value
+            .map(|value| value.content_type.as_str())
+            .unwrap_or_default(),
+        meta: meta
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
     }
 }
 
@@ -248,7 +283,14 @@ pub(super) fn shipped_plugins() -> BTreeMap<PluginName, Plugin> {
             size: shipped.bytes.len() as u64,
         };
         let releases = BTreeMap::from([(version.clone(), release)]);
-        Some((name, Plugin { kind: shipped.kind, releases, active: version }))
+        Some((
+            name,
+            Plugin {
+                kind: shipped.kind,
+                releases,
+                active: version,
+            },
+        ))
     };
     shipped().iter().filter_map(plugin).collect()
 }

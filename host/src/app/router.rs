@@ -20,7 +20,11 @@ impl Router {
     pub(super) fn new(state: Arc<State>, stop: Shutdown) -> Router {
         let keys = KeyValueApi::new(Arc::clone(&state));
         let authority = AuthorityApi::new(Arc::clone(state.authority()), stop);
-        Router { state, keys, authority }
+        Router {
+            state,
+            keys,
+            authority,
+        }
     }
 
     /// The answer to a path that no role has.

@@ -40,7 +40,12 @@ impl PeerService for Service {
     fn on_frame(&self, message: Received) -> BoxFuture<'static, Bytes> {
         let (peer, authority) = (Arc::clone(&self.peer), Arc::clone(&self.authority));
         let hints = self.hints.clone();
-        Box::pin(async move { answer(&peer, &authority, &hints, message).await.to_bytes().into() })
+        Box::pin(async move {
+            answer(&peer, &authority, &hints, message)
+                .await
+                .to_bytes()
+                .into()
+        })
     }
 
     fn on_epoch(&self, from: NodeId, epoch: Epoch) {
@@ -54,9 +59,10 @@ async fn answer(
     hints: &Hints,
     message: Received,
 ) -> Reply {
-    let deadline = message
-        .deadline
-        .map_or_else(|| Instant::now() + UNANSWERED_TIME_MAX, tokio::time::Instant::into_std);
+    let deadline = message.deadline.map_or_else(
+        || Instant::now() + UNANSWERED_TIME_MAX,
+        tokio::time::Instant::into_std,
+    );
     match Request::from_bytes(&message.payload) {
         Ok(Request::Authority(request)) => {
             Reply::Authority(authority.on_request(&request).await.to_vec())

@@ -33,7 +33,13 @@ impl State {
         metrics: Arc<Metrics>,
     ) -> State {
         let stopping = AtomicBool::new(false);
-        State { peer, authority, policies, metrics, stopping }
+        State {
+            peer,
+            authority,
+            policies,
+            metrics,
+            stopping,
+        }
     }
 
     /// The authority's role.
@@ -69,7 +75,9 @@ impl State {
     pub(super) fn refresh_metrics(&self) {
         let epoch = self.peer.map().map_or(0, |map| map.epoch().0);
         self.metrics.epoch.set(epoch);
-        self.metrics.partitions_behind.set(self.peer.partitions_behind());
+        self.metrics
+            .partitions_behind
+            .set(self.peer.partitions_behind());
     }
 }
 

@@ -25,13 +25,17 @@ pub enum NodeFailure {
 /// # Errors
 /// [`NodeFailure`] when it cannot start or go on.
 pub fn run_node(config: Config, shutdown: Shutdown) -> Result<(), NodeFailure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| NodeFailure::Failed(Box::new(error)))?;
-    runtime.block_on(app::run(config, shutdown)).map_err(|error| {
-        if error.is_usage() {
-            NodeFailure::Usage(Box::new(error))
-        } else {
-            NodeFailure::Failed(Box::new(error))
-        }
-    })
+    runtime
+        .block_on(app::run(config, shutdown))
+        .map_err(|error| {
+            if error.is_usage() {
+                NodeFailure::Usage(Box::new(error))
+            } else {
+                NodeFailure::Failed(Box::new(error))
+            }
+        })
 }

@@ -82,7 +82,9 @@ impl Peer {
             return None;
         }
         let routes = self.routes(target).unwrap_or_default();
-        routes.into_iter().find(|node| self.wire.is_reachable(*node))
+        routes
+            .into_iter()
+            .find(|node| self.wire.is_reachable(*node))
     }
 
     fn deadline(&self) -> Result<Instant, OperationError> {

@@ -190,11 +190,7 @@ impl Partitions {
     /// No partition yet, on `records`; the moments are where readers look. When the records are not
     /// `sound`, some may be missing, and what they say of a partition is not believed.
     #[must_use]
-    pub fn new(
-        me: (NodeId, Incarnation),
-        sound: bool,
-        records: View,
-    ) -> (Partitions, Moments) {
+    pub fn new(me: (NodeId, Incarnation), sound: bool, records: View) -> (Partitions, Moments) {
         let moment = Moment {
             records,
             places: BTreeMap::new(),
