@@ -57,7 +57,9 @@ pub(super) async fn run(
         let event = tokio::select! {
             event = events.recv() => event,
             // An error means that the authority's role has ended: this one ends soon, too.
-            Ok(()) = maps.changed() => Some(Event::Expected(others(me, maps.borrow_and_update().as_ref()))),
+            Ok(()) = maps.changed() => {
+                Some(Event::Expected(others(me, maps.borrow_and_update().as_ref())))
+            }
             () = sleep_until(started, due) => Some(Event::Woken),
         };
         let (Some(event), Some(neighbours)) = (event, neighbours.upgrade()) else {
