@@ -121,6 +121,14 @@ impl Layout {
         writer.into_bytes()
     }
 
+    /// Before the first key of the generation.
+    #[must_use]
+    pub fn first(&self) -> Vec<u8> {
+        let mut first = self.clock();
+        first.pop();
+        first
+    }
+
     /// The key of the clock record.
     #[must_use]
     pub fn clock(&self) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! the objects it speaks for. After a call that failed the batch is dropped and the replica opened
 //! again from what is stored.
 
+mod renewal;
 mod repair;
 mod state;
 mod transfer;

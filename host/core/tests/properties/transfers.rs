@@ -257,3 +257,47 @@ fn a_union_with_a_replica_that_knows_less_brings_nothing_back() {
     assert_eq!(next, Ok(None));
     assert!(!is_live(&one, 1), "what was deleted stays deleted");
 }
+
+#[test]
+fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
+    let (mut one, mut other) = (node(1), node(2));
+    for key in 0..4 {
+        let written = write(&mut one, key, DotSet::default(), true);
+        merge(&mut other, key, written);
+    }
+    let old = one.replica.actor();
+    let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
+    one.replica = renewed.expect("memory does not fail");
+    assert_ne!(one.replica.actor(), old, "an actor mints in one life only");
+    assert!(!one.replica.state().standing.is_trusted());
+    assert!(!is_live(&one, 1), "nothing of the old generation is read");
+    let written = write(&mut one, 9, DotSet::default(), true);
+    assert_eq!(written.dot.counter, 1);
+    merge(&mut other, 9, written);
+    transfer(&other, &mut one, TransferKind::Clocked, 100);
+    assert_equal(&one, &other);
+    let open = Replica::open(
+        &one.disk,
+        place(),
+        (NodeId(1), Incarnation(2)),
+        Standing::Trusted,
+    );
+    let open = open.expect("memory does not fail");
+    assert_eq!(open.state(), one.replica.state());
+}
+
+#[test]
+fn what_a_dropped_replica_left_is_removed_a_little_at_a_time() {
+    let mut one = node(1);
+    for key in 0..10 {
+        write(&mut one, key, DotSet::default(), true);
+    }
+    let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
+    let renewed = renewed.expect("memory does not fail");
+    let mut steps = 0;
+    while renewed.sweep(&mut one.disk, 7).expect("memory") {
+        steps += 1;
+    }
+    assert_eq!(steps, 2, "20 records of which at most 7 go at a time");
+    assert_eq!(one.disk.records.len(), 2, "the generation and the clock");
+}
