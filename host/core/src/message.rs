@@ -14,7 +14,6 @@ use crate::operation::{
 use crate::place::{Entry, Place};
 use crate::read::Want;
 use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
-use crate::sum::Sum;
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
@@ -365,7 +364,7 @@ impl Codec for Answer {
                 writer.u8(2);
                 difference.encode(writer);
                 clock.encode(writer);
-                sum.encode(writer);
+                writer.option(sum.as_ref());
             }
             Answer::Chunk(chunk) => {
                 writer.u8(3);
@@ -381,7 +380,7 @@ impl Codec for Answer {
             2 => Answer::Difference {
                 difference: Difference::decode(reader)?,
                 clock: Clock::decode(reader)?,
-                sum: Sum::decode(reader)?,
+                sum: reader.option()?,
             },
             3 => Answer::Chunk(Chunk::decode(reader)?),
             _ => return Err(DecodeError::Invalid("an answer of anti-entropy")),

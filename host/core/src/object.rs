@@ -107,10 +107,14 @@ impl Object {
         self
     }
 
-    /// The object as stored: without what the replica's clock says anyway.
+    /// The object as stored: without what the replica's clock says anyway. That is the part of the
+    /// context, and the tombstones, that lie under its base. (A tombstone beside a value goes, too:
+    /// a replica that had it alone has forgotten it, and merges with it would drop it one by one.)
     #[must_use]
     pub fn strip(mut self, clock: &Clock) -> Object {
         self.context = clock.strip(&self.context);
+        self.versions
+            .retain(|dot, version| version.value.is_some() || !clock.is_under_base(dot));
         self
     }
 
@@ -125,23 +129,18 @@ impl Object {
     /// clock's base has yet to pass. None when there is nothing to wait for.
     #[must_use]
     pub fn blocker(&self, clock: &Clock) -> Option<Dot> {
-        let above = |dot: &&Dot| !clock.is_under_base(dot);
-        self.context.last().or_else(|| {
-            if self.is_live() {
-                None
-            } else {
-                self.versions.keys().rfind(above).copied()
-            }
-        })
+        let above = |(dot, version): &(&Dot, &Version)| {
+            version.value.is_none() && !clock.is_under_base(dot)
+        };
+        let tombstone = || self.versions.iter().rfind(above).map(|(dot, _)| *dot);
+        self.context.last().or_else(tombstone)
     }
 
     /// Whether nothing needs to be stored: an absent key means that all its dots are under the
     /// base. For a stripped object.
     #[must_use]
-    pub fn is_absent(&self, clock: &Clock) -> bool {
-        !self.is_live()
-            && self.context.is_empty()
-            && self.versions.keys().all(|dot| clock.is_under_base(dot))
+    pub fn is_absent(&self) -> bool {
+        self.versions.is_empty() && self.context.is_empty()
     }
 
     /// A hash of the versions' dots.

@@ -396,7 +396,7 @@ impl Replica {
             self.state.unstripped += 1;
         }
         let key = self.layout.object(entry);
-        if after.object.is_absent(&self.state.clock) {
+        if after.object.is_absent() {
             batch.remove(key);
         } else {
             batch.put(key, after.encode());

@@ -45,8 +45,8 @@ pub enum Answer {
         difference: Difference,
         /// Its clock.
         clock: Clock,
-        /// Its sum.
-        sum: Sum,
+        /// Its sum; none while it cannot be compared.
+        sum: Option<Sum>,
     },
     /// A range of its objects.
     Chunk(Chunk),
@@ -214,11 +214,11 @@ impl Sync {
         &mut self,
         difference: Difference,
         clock: &Clock,
-        sum: Sum,
+        sum: Option<Sum>,
         state: &State,
     ) -> Vec<Effect> {
         match difference {
-            Difference::None if *clock == state.clock && sum != state.sum => {
+            Difference::None if *clock == state.clock && is_unequal(sum, comparable_sum(state)) => {
                 let mut effects = vec![Effect::Alarm];
                 effects.extend(self.ask_chunk(TransferKind::Union, None, None));
                 effects
@@ -317,6 +317,18 @@ impl Sync {
         self.phase = Phase::Ended;
         vec![Effect::End(end)]
     }
+}
+
+/// A replica's sum, while it can be compared with another's. While an object waits for the base it
+/// may be ahead of the clock: a range of a transfer that broke off, or what a read repaired, brought
+/// more than the clock says was seen.
+#[must_use]
+pub fn comparable_sum(state: &State) -> Option<Sum> {
+    (state.unstripped == 0).then_some(state.sum)
+}
+
+fn is_unequal(one: Option<Sum>, other: Option<Sum>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 /// What a replica answers to the hash of another's clock and sum.

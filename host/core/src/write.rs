@@ -60,8 +60,8 @@ pub enum Event {
     Stored(Outcome),
     /// It refused or failed to store it.
     StoreFailed(OperationError),
-    /// A replica has the object, durably.
-    Acknowledged(NodeId, Found),
+    /// A replica has the object that was sent with this dot as its last one, durably.
+    Acknowledged(NodeId, Dot, Found),
     /// A replica cannot be asked, or did not take the object.
     Failed(NodeId),
     /// A time of this node's clock after the one asked for by [`Effect::Tick`].
@@ -240,7 +240,7 @@ impl Write {
             Event::Resolved(resolved) => self.on_resolved(resolved),
             Event::Stored(outcome) => self.on_stored(outcome),
             Event::StoreFailed(error) => self.on_store_failed(error),
-            Event::Acknowledged(node, found) => self.on_acknowledged(node, found),
+            Event::Acknowledged(node, minted, found) => self.on_acknowledged(node, minted, found),
             Event::Failed(node) => self.on_failed(node),
             Event::Ticked(time) => self.on_ticked(time),
             Event::Expired => self.on_expired(),
@@ -263,11 +263,13 @@ impl Write {
         looks.into_iter().map(Effect::Look).collect()
     }
 
-    /// How many replicas are read before the dot is minted. Without a resolver a write that does
-    /// not say what it had seen must know whether a quorum holds a live version.
+    /// How many replicas are read before the dot is minted.
     fn looks(&self) -> usize {
-        let asks = !self.with.resolver && self.request.basis == Basis::Unsaid;
-        if asks { self.needed() } else { 1 }
+        if reads_quorum(&self.request, self.with.resolver) {
+            self.needed()
+        } else {
+            1
+        }
     }
 
     fn needed(&self) -> usize {
@@ -368,6 +370,12 @@ impl Write {
         };
         let seen = object.dots();
         let (context, version) = (std::mem::take(context), version.clone());
+        // Read at a quorum, the versions need not lie here: the tombstone covers them by name.
+        if resolved == Resolved::KeepNew && version.value.is_none() {
+            let mut context = context;
+            context.join(&seen);
+            return self.store(context, version, Resolution::Keep);
+        }
         let resolution = match resolved {
             Resolved::KeepAll => Resolution::Keep,
             Resolved::KeepNew => Resolution::Supersede(seen),
@@ -394,10 +402,7 @@ impl Write {
         }
         match outcome {
             Outcome::Written(written) => self.on_written(written),
-            Outcome::Moved(_) => {
-                self.phase = Phase::looking(Vec::new());
-                vec![Effect::Look(self.with.me)]
-            }
+            Outcome::Moved(_) => self.begin(),
             Outcome::TooManySiblings(object) => {
                 let context = object.seen();
                 self.answer(Err(OperationError::TooManySiblings { context }))
@@ -433,17 +438,18 @@ impl Write {
         effects
     }
 
-    fn on_acknowledged(&mut self, node: NodeId, found: Found) -> Vec<Effect> {
+    fn on_acknowledged(&mut self, node: NodeId, minted: Dot, found: Found) -> Vec<Effect> {
         let Phase::Spreading {
+            written,
             acknowledged,
             beside,
-            ..
         } = &mut self.phase
         else {
             return Vec::new();
         };
-        // A repeated acknowledgement is normal: the network may deliver it twice.
-        if !acknowledged.insert(node) {
+        // One for what was minted before says nothing of what was minted again. A repeated one is
+        // normal: the network may deliver it twice.
+        if written.dots.last() != Some(&minted) || !acknowledged.insert(node) {
             return Vec::new();
         }
         *beside = (*beside).max(found.beside);
@@ -597,6 +603,19 @@ impl Write {
             self.minted_again <= MINTED_AGAIN_MAX,
             "a write is minted again a few times only"
         );
+    }
+}
+
+/// Whether a write reads a quorum before its dot is minted. Without a resolver, one that does not
+/// say what it had seen must know whether there is a live version. With a resolver, a delete must:
+/// a replica that has not what it deletes forgets the tombstone as soon as its base has passed it,
+/// and would take what comes late for what nobody has deleted.
+#[must_use]
+pub fn reads_quorum(request: &WriteRequest, resolver: bool) -> bool {
+    if resolver {
+        request.value.is_none()
+    } else {
+        request.basis == Basis::Unsaid
     }
 }
 

@@ -130,7 +130,10 @@ impl Peer {
         let difference = view
             .difference(&clock, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
-        let (own, sum) = (shown.state.clock.clone(), shown.state.sum);
+        let (own, sum) = (
+            shown.state.clock.clone(),
+            sync::comparable_sum(&shown.state),
+        );
         if seen {
             self.remember(from, place, clock);
         }

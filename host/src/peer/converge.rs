@@ -5,7 +5,7 @@ use super::Peer;
 use super::partitions::{Answer, Operation};
 use super::wire::Urgency;
 use futures_util::stream::{self, StreamExt};
-use soros_core::id::NodeId;
+use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Reply, Request};
 use soros_core::place::Place;
 use soros_core::sync::{Effect, End, Event, Sync};
@@ -92,6 +92,7 @@ impl Peer {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
+        let generation = begun.layout.generation();
         let (mut sync, first) = Sync::new(peer, &begun.state);
         let mut effects = VecDeque::from(first);
         while let Some(effect) = effects.pop_front() {
@@ -100,8 +101,8 @@ impl Peer {
                     self.alarm(place, peer);
                     continue;
                 }
-                Effect::End(end) => return self.end(place, peer, end).await,
-                effect => self.carry_out_sync(place, peer, effect).await,
+                Effect::End(end) => return self.end((place, generation), peer, end).await,
+                effect => self.carry_out_sync((place, generation), peer, effect).await,
             };
             let Some(shown) = self.moments.load().shown(&place).cloned() else {
                 return End::Broken;
@@ -111,7 +112,12 @@ impl Peer {
         End::Broken
     }
 
-    async fn carry_out_sync(&self, place: Place, peer: NodeId, effect: Effect) -> Event {
+    async fn carry_out_sync(
+        &self,
+        (place, begun): (Place, Generation),
+        peer: NodeId,
+        effect: Effect,
+    ) -> Event {
         match effect {
             Effect::Compare(digest) => self.asked(peer, Request::Compare { place, digest }).await,
             Effect::AskDifference(clock) => {
@@ -140,8 +146,12 @@ impl Peer {
                 self.committed(merge, reached).await
             }
             Effect::Join(clock) => {
-                self.committed(Operation::Join { place, clock }, |_| Event::Joined)
-                    .await
+                let join = Operation::Join {
+                    place,
+                    begun,
+                    clock,
+                };
+                self.committed(join, |_| Event::Joined).await
             }
             Effect::Alarm | Effect::End(_) => Event::Failed,
         }
@@ -181,19 +191,21 @@ impl Peer {
     }
 
     /// Takes note that all the other held is merged.
-    async fn end(&self, place: Place, peer: NodeId, end: End) -> End {
+    async fn end(&self, (place, begun): (Place, Generation), peer: NodeId, end: End) -> End {
         let (End::Merged { trusted }, Some(quorum)) = (end, self.quorum_of(place)) else {
             return End::Broken;
         };
         if self.is_suspect(place) {
             let stand = Operation::Stand {
                 place,
+                begun,
                 peer,
                 trusted,
                 quorum,
             };
-            if self.committer.commit(stand).await.is_err() {
-                return End::Broken;
+            match self.committer.commit(stand).await {
+                Ok(Answer::Done) => (),
+                Ok(_) | Err(_) => return End::Broken,
             }
         }
         if let Some(shown) = self.moments.load().shown(&place)

@@ -8,11 +8,12 @@ use crate::store::commit::CommitError;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soros_core::clock::Clock;
+use soros_core::dot::Dot;
 use soros_core::id::NodeId;
 use soros_core::message::{Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::{
-    Basis, Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
+    Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use soros_core::read::{self, Read, Want};
 use soros_core::write::{self, Coordination, Resolved, Store, Write};
@@ -128,7 +129,7 @@ impl Peer {
             .ok_or(OperationError::NotServed)?;
         let resolver = bucket.config.resolver.is_some();
         // A suspect's silence must not count where a quorum is asked what there is.
-        if !resolver && request.basis == Basis::Unsaid && !self.is_believed(&request.target) {
+        if write::reads_quorum(request, resolver) && !self.is_believed(&request.target) {
             return Err(OperationError::NotReady);
         }
         let reachable = |node: &NodeId| *node == self.me || self.wire.is_reachable(*node);
@@ -184,7 +185,7 @@ impl Peer {
             }
             write::Effect::Store(store) => self.store(target, store, deadline),
             write::Effect::Send(node, object, dots) => {
-                let target = target.clone();
+                let (target, minted) = (target.clone(), dots.last().copied());
                 let request = Request::Store {
                     target,
                     object,
@@ -193,7 +194,8 @@ impl Peer {
                 let reply = self
                     .wire
                     .call(node, &request, deadline, Urgency::Foreground);
-                reply.map(move |reply| acknowledged(node, &reply)).boxed()
+                let acknowledged = move |reply| acknowledged(node, minted, &reply);
+                reply.map(acknowledged).boxed()
             }
             write::Effect::Tick(after) => {
                 ready(write::Event::Ticked(self.clock.tick(after))).boxed()
@@ -319,10 +321,16 @@ async fn next<E>(pending: &mut Pending<E>, deadline: Instant) -> Option<E> {
         .flatten()
 }
 
-fn acknowledged(node: NodeId, reply: &Result<Reply, WireError>) -> write::Event {
-    match reply {
-        Ok(Reply::Stored(found)) => write::Event::Acknowledged(node, *found),
-        Ok(_) | Err(_) => write::Event::Failed(node),
+fn acknowledged(
+    node: NodeId,
+    minted: Option<Dot>,
+    reply: &Result<Reply, WireError>,
+) -> write::Event {
+    match (reply, minted) {
+        (Ok(Reply::Stored(found)), Some(minted)) => {
+            write::Event::Acknowledged(node, minted, *found)
+        }
+        (Ok(_) | Err(_), _) => write::Event::Failed(node),
     }
 }
 

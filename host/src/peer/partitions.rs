@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, Incarnation, NodeId};
+use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
@@ -69,13 +69,17 @@ pub enum Operation {
     Join {
         /// The partition.
         place: Place,
-        /// What the sender had seen before its first range.
+        /// The generation of its state in which the round began.
+        begun: Generation,
+        /// What was compared.
         clock: Clock,
     },
     /// All that another replica held has been merged: a suspect may stand otherwise now.
     Stand {
         /// The partition.
         place: Place,
+        /// The generation of its state in which the round began.
+        begun: Generation,
         /// The other replica.
         peer: NodeId,
         /// Whether its silence can be believed.
@@ -355,17 +359,30 @@ impl Commits for Partitions {
                     .merge_chunk(batch, from.as_ref(), chunk)
                     .map(Answer::Reached)
             }),
-            Operation::Join { place, clock } => self.change(place, |replica| {
-                replica.join(&clock);
+            Operation::Join {
+                place,
+                begun,
+                clock,
+            } => self.change(place, |replica| {
+                let joined = replica.join(begun, &clock);
                 replica.save(batch);
-                Ok(Answer::Done)
+                Ok(if joined {
+                    Answer::Done
+                } else {
+                    Answer::NotHeld
+                })
             }),
             Operation::Stand {
                 place,
+                begun,
                 peer,
                 trusted,
                 quorum,
             } => self.change(place, |replica| {
+                // What a round merged before the partition was dropped is not there any more.
+                if begun != replica.layout().generation() {
+                    return Ok(Answer::NotHeld);
+                }
                 let standing = replica
                     .state()
                     .standing

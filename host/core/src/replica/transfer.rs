@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
+use crate::id::Generation;
 use crate::limits::ITEMS_PER_ANSWER_MAX;
 use crate::object::Object;
 use crate::place::Entry;
@@ -132,10 +133,16 @@ impl Replica {
 
     /// Ends a full transfer: all of `clock` counts as seen here, too. It is the sender's at its
     /// first range, with the dots repaired since, and covers the sender's at its last range.
-    pub fn join(&mut self, clock: &Clock) {
+    /// Nothing is joined, and false given, when the transfer was not `begun` in the generation in
+    /// use: what it merged was dropped.
+    pub fn join(&mut self, begun: Generation, clock: &Clock) -> bool {
+        if begun != self.layout.generation() {
+            return false;
+        }
         self.state.clock.join(clock);
         self.advanced.extend(clock.seen().actors().copied());
         self.changed = true;
+        true
     }
 
     fn merge_compared(

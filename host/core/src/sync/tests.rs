@@ -36,7 +36,7 @@ fn state(dots: &[Dot], sum: u128) -> State {
 }
 
 fn difference(difference: Difference, other: &State) -> Event {
-    let (clock, sum) = (other.clock.clone(), other.sum);
+    let (clock, sum) = (other.clock.clone(), comparable_sum(other));
     Event::Answered(
         Answer::Difference {
             difference,
@@ -163,6 +163,17 @@ fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
     let range = chunk(union, &[dot(1), dot(2)], None);
     sync.step(Event::Answered(Answer::Chunk(range), true), &own);
     let effects = sync.step(Event::ChunkMerged(None), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn sums_are_not_compared_while_an_object_may_be_ahead_of_its_clock() {
+    let mut own = state(&[dot(1)], 1);
+    own.unstripped = 1;
+    let other = state(&[dot(1)], 2);
+    let effects = asking(&own).step(difference(Difference::None, &other), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+    let effects = asking(&other).step(difference(Difference::None, &own), &other);
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 

@@ -69,6 +69,15 @@ fn written(dots: &[Dot], object: Object, beside: u64) -> Outcome {
 }
 
 fn begin(resolver: bool, basis: Basis, reachable: &[NodeId]) -> (Write, Vec<Effect>) {
+    begin_with(Some(value("new")), resolver, basis, reachable)
+}
+
+fn begin_with(
+    value: Option<Value>,
+    resolver: bool,
+    basis: Basis,
+    reachable: &[NodeId],
+) -> (Write, Vec<Effect>) {
     let with = Coordination {
         me: ME,
         replicas: vec![ME, SECOND, THIRD],
@@ -78,7 +87,7 @@ fn begin(resolver: bool, basis: Basis, reachable: &[NodeId]) -> (Write, Vec<Effe
     };
     let request = WriteRequest {
         target: target(),
-        value: Some(value("new")),
+        value,
         basis,
         consistency: Consistency::Quorum,
     };
@@ -105,7 +114,10 @@ fn spreading() -> Write {
 #[test]
 fn answers_once_a_quorum_has_it_with_exactly_its_own_dot() {
     let mut write = spreading();
-    let effects = step(&mut write, Event::Acknowledged(SECOND, Found::default()));
+    let effects = step(
+        &mut write,
+        Event::Acknowledged(SECOND, dot(ME, 1), Found::default()),
+    );
     let [Effect::Answer(Ok(answer))] = &effects[..] else {
         panic!("{effects:?}");
     };
@@ -127,7 +139,10 @@ fn an_acknowledgement_that_comes_twice_counts_once() {
     step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
     let stored = object(&[(dot(ME, 1), version("new", 10))]);
     step(&mut write, Event::Stored(written(&[dot(ME, 1)], stored, 0)));
-    let own = step(&mut write, Event::Acknowledged(ME, Found::default()));
+    let own = step(
+        &mut write,
+        Event::Acknowledged(ME, dot(ME, 1), Found::default()),
+    );
     assert!(own.is_empty() && !write.is_answered());
 }
 
@@ -172,7 +187,7 @@ fn is_minted_again_above_a_later_version_that_a_replica_holds() {
         live: true,
         beside: Time(50),
     };
-    let effects = step(&mut write, Event::Acknowledged(SECOND, found));
+    let effects = step(&mut write, Event::Acknowledged(SECOND, dot(ME, 1), found));
     assert_eq!(effects, [Effect::Tick(Time(50))]);
     let effects = step(&mut write, Event::Ticked(Time(51)));
     let [Effect::Store(store)] = &effects[..] else {
@@ -186,7 +201,10 @@ fn is_minted_again_above_a_later_version_that_a_replica_holds() {
     );
     let stored = object(&[(dot(ME, 2), version("new", 51))]);
     step(&mut write, Event::Stored(written(&[dot(ME, 2)], stored, 0)));
-    let effects = step(&mut write, Event::Acknowledged(THIRD, found));
+    // What the first mint was acknowledged for says nothing of the second.
+    let late = Event::Acknowledged(SECOND, dot(ME, 1), found);
+    assert_eq!(step(&mut write, late), []);
+    let effects = step(&mut write, Event::Acknowledged(THIRD, dot(ME, 2), found));
     let [Effect::Answer(Ok(answer))] = &effects[..] else {
         panic!("{effects:?}");
     };
@@ -218,7 +236,10 @@ fn puts_what_it_does_not_supersede_to_the_resolver_and_names_only_its_own_dot() 
     let stored = object(&[(dot(ME, 2), merged)]);
     let dots = [dot(ME, 1), dot(ME, 2)];
     step(&mut write, Event::Stored(written(&dots, stored, 0)));
-    let effects = step(&mut write, Event::Acknowledged(SECOND, Found::default()));
+    let effects = step(
+        &mut write,
+        Event::Acknowledged(SECOND, dot(ME, 2), Found::default()),
+    );
     let [Effect::Answer(Ok(answer))] = &effects[..] else {
         panic!("{effects:?}");
     };
@@ -241,6 +262,23 @@ fn asks_the_resolver_again_when_the_versions_have_moved_and_gives_up_after_a_few
         panic!("{effects:?}");
     };
     assert_eq!(store.siblings, Resolution::Keep, "it is kept as a sibling");
+}
+
+#[test]
+fn with_a_resolver_a_delete_covers_what_a_quorum_holds_and_it_wins_over() {
+    let (mut write, effects) = begin_with(None, true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    assert_eq!(effects, [Effect::Look(ME), Effect::Look(SECOND)]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(1)));
+    let there = object(&[(dot(SECOND, 7), version("old", 5))]);
+    let effects = step(&mut write, Event::Looked(SECOND, there, Time(6)));
+    assert!(matches!(effects[..], [Effect::Resolve(..)]));
+    let effects = step(&mut write, Event::Resolved(Resolved::KeepNew));
+    let [Effect::Store(store)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(store.context, DotSet::of(dot(SECOND, 7)));
+    assert_eq!(store.siblings, Resolution::Keep);
+    assert_eq!(store.version.value, None);
 }
 
 #[test]

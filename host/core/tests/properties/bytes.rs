@@ -8,6 +8,7 @@ use soros_core::clock::Clock;
 use soros_core::codec::Codec;
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
+use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::key::Key;
 use soros_core::message::{Refusal, Reply, Request};
@@ -193,11 +194,11 @@ fn answers() -> impl Strategy<Value = Answer> {
         Just(Answer::Same),
         Just(Answer::NotSame),
         chunks().prop_map(Answer::Chunk),
-        (differences(), clocks(), any::<u128>()).prop_map(|(difference, clock, sum)| {
+        (differences(), clocks(), any::<Option<u128>>()).prop_map(|(difference, clock, sum)| {
             Answer::Difference {
                 difference,
                 clock,
-                sum: Sum(sum),
+                sum: sum.map(Sum),
             }
         }),
     ]
@@ -251,6 +252,10 @@ fn requests() -> impl Strategy<Value = Request> {
             kind: TransferKind::Union,
             from,
         }),
+        any::<[u64; 2]>().prop_map(|[bucket, epoch]| Request::Survey {
+            bucket: BucketId(bucket),
+            epoch: Epoch(epoch),
+        }),
         vec(any::<u8>(), 0..9).prop_map(Request::Authority),
         vec(any::<u8>(), 0..9).prop_map(Request::Membership),
     ]
@@ -267,6 +272,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         errors().prop_map(|error| Reply::Written(Err(error))),
         errors().prop_map(|error| Reply::Read(Err(error))),
         (answers(), any::<bool>()).prop_map(|(answer, trusted)| Reply::Sync(answer, trusted)),
+        any::<bool>().prop_map(Reply::Surveyed),
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
         Just(Reply::Refused(Refusal::Suspect)),
         Just(Reply::Refused(Refusal::Unreadable)),

@@ -325,7 +325,8 @@ impl Cluster {
         };
         if transfer.ranged && transfer.seen.covers(&transfer.last) {
             let node = &mut self.nodes[to];
-            node.replica.join(&transfer.seen);
+            let begun = node.replica.layout().generation();
+            assert!(node.replica.join(begun, &transfer.seen));
             node.replica.save(&mut node.disk);
             node.meet_bases(&self.history);
         } else if goes_on {

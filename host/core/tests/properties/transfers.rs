@@ -104,7 +104,8 @@ fn finish(from: &Node, to: &mut Node, mut seen: Clock) {
             }
         }
     }
-    to.replica.join(&seen);
+    let begun = to.replica.layout().generation();
+    assert!(to.replica.join(begun, &seen));
     while to.replica.settle(&mut to.disk).expect("memory") {}
     to.replica.save(&mut to.disk);
 }
@@ -266,11 +267,17 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
         merge(&mut other, key, written);
     }
     let old = one.replica.actor();
+    let begun = one.replica.layout().generation();
     let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
     one.replica = renewed.expect("memory does not fail");
     assert_ne!(one.replica.actor(), old, "an actor mints in one life only");
     assert!(!one.replica.state().standing.is_trusted());
     assert!(!is_live(&one, 1), "nothing of the old generation is read");
+    let clock = other.replica.state().clock.clone();
+    assert!(
+        !one.replica.join(begun, &clock),
+        "what was merged before is gone"
+    );
     let written = write(&mut one, 9, DotSet::default(), true);
     assert_eq!(written.dot.counter, 1);
     merge(&mut other, 9, written);
