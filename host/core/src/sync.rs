@@ -320,8 +320,8 @@ impl Sync {
 }
 
 /// A replica's sum, while it can be compared with another's. While an object waits for the base it
-/// may be ahead of the clock: a range of a transfer that broke off, or what a read repaired, brought
-/// more than the clock says was seen.
+/// may be ahead of the clock: a range of a transfer that broke off, or what a read repaired,
+/// brought more than the clock says was seen.
 #[must_use]
 pub fn comparable_sum(state: &State) -> Option<Sum> {
     (state.unstripped == 0).then_some(state.sum)

@@ -364,13 +364,9 @@ impl Commits for Partitions {
                 begun,
                 clock,
             } => self.change(place, |replica| {
-                let joined = replica.join(begun, &clock);
+                let answer = join(replica, begun, &clock);
                 replica.save(batch);
-                Ok(if joined {
-                    Answer::Done
-                } else {
-                    Answer::NotHeld
-                })
+                Ok(answer)
             }),
             Operation::Stand {
                 place,
@@ -379,17 +375,9 @@ impl Commits for Partitions {
                 trusted,
                 quorum,
             } => self.change(place, |replica| {
-                // What a round merged before the partition was dropped is not there any more.
-                if begun != replica.layout().generation() {
-                    return Ok(Answer::NotHeld);
-                }
-                let standing = replica
-                    .state()
-                    .standing
-                    .after_merging(peer, trusted, quorum);
-                replica.stand(standing);
+                let answer = stand(replica, begun, (peer, trusted), quorum);
                 replica.save(batch);
-                Ok(Answer::Done)
+                Ok(answer)
             }),
             Operation::Remember {
                 place,
@@ -442,5 +430,30 @@ impl Commits for Partitions {
             places,
         }));
         Ok(())
+    }
+}
+
+/// Takes note that all that `peer` held has been merged. What a round merged before the partition
+/// was dropped is not there any more.
+fn stand(
+    replica: &mut Replica,
+    begun: Generation,
+    (peer, trusted): (NodeId, bool),
+    quorum: Quorum,
+) -> Answer {
+    if begun != replica.layout().generation() {
+        return Answer::NotHeld;
+    }
+    let standing = &replica.state().standing;
+    replica.stand(standing.after_merging(peer, trusted, quorum));
+    Answer::Done
+}
+
+/// Ends a full transfer that was begun in a generation.
+fn join(replica: &mut Replica, begun: Generation, clock: &Clock) -> Answer {
+    if replica.join(begun, clock) {
+        Answer::Done
+    } else {
+        Answer::NotHeld
     }
 }

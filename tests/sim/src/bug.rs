@@ -1,0 +1,117 @@
+//! This is the list of bugs that can be planted: rules of the design taken away, one at a time, to
+//! show that the oracle would see it.
+//!
+//! They are planted in the simulated node around the core, at the decision that the rule is about.
+//! Nothing of them is in the core, so no build of Soros can contain them.
+
+/// A rule taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A write is acknowledged before it is synced.
+    AckBeforeSync,
+    /// A process that starts on a directory that lost writes mints under the actor of before.
+    SameActorAfterLoss,
+    /// A dropped partition keeps its generation, and with it its actor.
+    SameActorAfterRefill,
+    /// A restored or emptied directory is believed.
+    RestoredIsTrusted,
+    /// A dropped partition's objects go first, and its clock later.
+    ObjectsDroppedFirst,
+    /// The clock lies in a tree of its own, which a crash may leave ahead of the objects.
+    ClockInItsOwnTree,
+    /// A full transfer joins the sender's clock of its last range.
+    JoinEndClock,
+    /// A full transfer joins the sender's clock of its first range and repairs nothing after it.
+    JoinStartClockAlone,
+    /// A full transfer that began before its partition was dropped is joined after.
+    JoinAfterDrop,
+    /// A full transfer fills its ranges from the clock of its first one.
+    StartClockFill,
+    /// A full transfer passes over the keys that only the receiver has.
+    OneWayTransfer,
+    /// A clock forgets the actors that mint no more.
+    ActorForgotten,
+    /// A stored context is a version vector without isolated dots.
+    VectorContexts,
+    /// The token of a write names all that its coordinator had seen.
+    WideToken,
+    /// A forwarded write of which nothing was heard is sent to another replica.
+    RetryForwarded,
+    /// A suspect takes another suspect's word for a trusted one's.
+    SuspectCountsSuspect,
+    /// A suspect answers quorum reads.
+    SuspectAnswers,
+    /// A merge made of siblings takes the dot of the client's own version.
+    MergeUnderClientsDot,
+    /// A replica collapses siblings where they lie, without a new dot.
+    CollapseInPlace,
+    /// A tombstone is dropped before its dots are under the base.
+    TombstoneDroppedEarly,
+    /// Dots that a cut log no longer names count as seen.
+    ShortLogSkipped,
+    /// A clock is joined before the objects it speaks for are merged.
+    ClockBeforeObjects,
+    /// A write whose outcome is unknown is said to have failed.
+    UnknownToldAsFailed,
+}
+
+const NAMES: [(Bug, &str); 23] = [
+    (Bug::AckBeforeSync, "ack-before-sync"),
+    (Bug::SameActorAfterLoss, "same-actor-after-loss"),
+    (Bug::SameActorAfterRefill, "same-actor-after-refill"),
+    (Bug::RestoredIsTrusted, "restored-is-trusted"),
+    (Bug::ObjectsDroppedFirst, "objects-dropped-first"),
+    (Bug::ClockInItsOwnTree, "clock-in-its-own-tree"),
+    (Bug::JoinEndClock, "join-end-clock"),
+    (Bug::JoinStartClockAlone, "join-start-clock-alone"),
+    (Bug::JoinAfterDrop, "join-after-drop"),
+    (Bug::StartClockFill, "start-clock-fill"),
+    (Bug::OneWayTransfer, "one-way-transfer"),
+    (Bug::ActorForgotten, "actor-forgotten"),
+    (Bug::VectorContexts, "vector-contexts"),
+    (Bug::WideToken, "wide-token"),
+    (Bug::RetryForwarded, "retry-forwarded"),
+    (Bug::SuspectCountsSuspect, "suspect-counts-suspect"),
+    (Bug::SuspectAnswers, "suspect-answers"),
+    (Bug::MergeUnderClientsDot, "merge-under-clients-dot"),
+    (Bug::CollapseInPlace, "collapse-in-place"),
+    (Bug::TombstoneDroppedEarly, "tombstone-dropped-early"),
+    (Bug::ShortLogSkipped, "short-log-skipped"),
+    (Bug::ClockBeforeObjects, "clock-before-objects"),
+    (Bug::UnknownToldAsFailed, "unknown-told-as-failed"),
+];
+
+impl Bug {
+    /// All bugs, in the order of the list.
+    pub fn all() -> impl Iterator<Item = Bug> {
+        NAMES.iter().map(|(bug, _)| *bug)
+    }
+
+    /// The bug called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Bug> {
+        let found = NAMES.iter().find(|(_, other)| *other == name);
+        found.map(|(bug, _)| *bug)
+    }
+
+    /// What the bug is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = NAMES.iter().find(|(bug, _)| *bug == self);
+        found.map_or("?", |(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_bug_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = Bug::all().map(Bug::name).collect();
+        assert_eq!(names.len(), NAMES.len());
+        assert!(Bug::all().all(|bug| Bug::named(bug.name()) == Some(bug)));
+        assert_eq!(Bug::named("none"), None);
+    }
+}

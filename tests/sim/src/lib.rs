@@ -1,0 +1,18 @@
+//! This is the simulator: a whole cluster of core machines in one thread, from one seed, with all
+//! that can go wrong going wrong, and an oracle that trusts values only.
+
+pub mod bug;
+pub mod client;
+pub mod digest;
+pub mod disk;
+pub mod history;
+pub mod moment;
+pub mod network;
+pub mod node;
+pub mod oracle;
+pub mod plan;
+pub mod random;
+pub mod record;
+pub mod report;
+pub mod table;
+pub mod world;

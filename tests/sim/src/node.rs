@@ -1,0 +1,396 @@
+//! This is one life of a node's process: what the host does around the core's machines, with
+//! nothing but memory, a simulated disk and frames. A crash drops it whole.
+
+pub mod answer;
+pub mod commit;
+pub mod converge;
+pub mod coordinate;
+pub mod forward;
+pub mod partitions;
+pub mod resolver;
+
+use crate::bug::Bug;
+use crate::disk::Disk;
+use crate::moment::{Moment, SECOND};
+use crate::random::Random;
+use crate::table::Table;
+use commit::Committer;
+use converge::{Round, Rounds};
+use coordinate::{ReadTask, WriteTask};
+use forward::ForwardTask;
+use partitions::{Operation, Partitions};
+use soros_core::codec::Codec;
+use soros_core::dot::Dot;
+use soros_core::id::{Incarnation, NodeId};
+use soros_core::message::{Reply, Request};
+use soros_core::operation::{OperationError, ReadAnswer, WriteAnswer};
+use soros_core::place::Place;
+use soros_core::time::{HybridClock, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is the same for all nodes of a run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The rule that is taken away.
+    pub bug: Option<Bug>,
+    /// How long a client's operation may take, in microseconds.
+    pub timeout: u64,
+    /// How long after a pass of anti-entropy the next one begins, in microseconds.
+    pub pass_period: u64,
+    /// About how many bytes an answer of repair carries.
+    pub repair_bytes: usize,
+    /// How many versions a key may have.
+    pub versions_max: usize,
+    /// How far a peer's time is followed, in microseconds.
+    pub skew_max: u64,
+}
+
+/// A question of one node to another, in one life of the one that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId {
+    /// The life.
+    pub life: u64,
+    /// Which of its questions.
+    pub number: u64,
+}
+
+/// Bytes on their way from one node to another.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Who sent it.
+    pub from: NodeId,
+    /// Which question it asks or answers.
+    pub call: CallId,
+    /// When it is too late to act on it.
+    pub deadline: Moment,
+    /// Whether it must not arrive twice: a write that is to be coordinated, which the connection
+    /// hands over once or not at all. All else may be repeated without harm.
+    pub once: bool,
+    /// The message.
+    pub body: Body,
+}
+
+/// The message of a frame.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// A question.
+    Request(Vec<u8>),
+    /// Its answer.
+    Reply(Vec<u8>),
+}
+
+/// A client's operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OperationId(pub u64);
+
+/// What a client is told.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// How its write ended.
+    Written(Result<WriteAnswer, OperationError>),
+    /// How its read ended.
+    Read(Result<ReadAnswer, OperationError>),
+}
+
+/// What a process wants to be woken for.
+#[derive(Clone, Copy, Debug)]
+pub enum Alarm {
+    /// The disk has synced.
+    Synced,
+    /// The time of a task is up.
+    Expired(TaskId),
+    /// A replica takes long to answer a read.
+    HedgeDue(TaskId),
+    /// Nothing was heard of a question.
+    CallOver(CallId),
+    /// The next pass of anti-entropy.
+    Pass,
+    /// The second half of a drop that goes in two steps.
+    DropClock(Place),
+}
+
+/// What a process does to the world.
+#[derive(Debug)]
+pub enum Output {
+    /// Sends a frame.
+    Send(NodeId, Frame),
+    /// Wants to be woken at a moment.
+    Wake(Moment, Alarm),
+    /// Writes a batch to the disk, and wants to be woken when it is synced.
+    Sync,
+    /// Tells a client.
+    Tell(OperationId, Told),
+    /// Says that equal clocks had unequal sums.
+    SumAlarm(Place),
+    /// Says that it dropped a damaged partition.
+    Renewed(Place),
+    /// Says that it went through all keys of a partition.
+    Transferred(Place),
+}
+
+/// What a process is given with each event.
+pub struct Turn<'a> {
+    /// Virtual time.
+    pub now: Moment,
+    /// What the node's wall clock says.
+    pub wall: Time,
+    /// The cluster's map.
+    pub table: &'a Table,
+    /// What is the same for all nodes.
+    pub settings: &'a Settings,
+    /// The node's disk.
+    pub disk: &'a mut Disk,
+    /// The node's own stream of chance.
+    pub random: &'a mut Random,
+    /// What the process does.
+    pub outputs: Vec<Output>,
+}
+
+impl Turn<'_> {
+    fn wake(&mut self, after: u64, alarm: Alarm) {
+        self.outputs
+            .push(Output::Wake(self.now.after(after), alarm));
+    }
+
+    fn has(&self, bug: Bug) -> bool {
+        self.settings.bug == Some(bug)
+    }
+}
+
+/// Work under way in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskId(u64);
+
+enum Task {
+    Write(Box<WriteTask>),
+    Read(Box<ReadTask>),
+    Forward(Box<ForwardTask>),
+    Round(Box<Round>),
+}
+
+/// Who waits for the answer of a coordinated operation.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// A node that forwarded it.
+    Peer(NodeId, CallId),
+    /// A task of this node.
+    Task(TaskId),
+}
+
+/// What a question is about.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    task: TaskId,
+    to: NodeId,
+    /// The last dot of the object that was sent.
+    minted: Option<Dot>,
+}
+
+/// How long a node that did not answer is passed over.
+const SHUNNED: u64 = SECOND / 2;
+
+/// One life of a node's process.
+pub struct Process {
+    me: NodeId,
+    life: u64,
+    partitions: Partitions,
+    committer: Committer,
+    clock: HybridClock,
+    tasks: BTreeMap<TaskId, Task>,
+    calls: BTreeMap<CallId, Asked>,
+    numbers: u64,
+    /// Nodes that did not answer, and until when they are passed over.
+    shunned: BTreeMap<NodeId, Moment>,
+    rounds: Rounds,
+    /// Partitions that are being dropped.
+    renewing: BTreeSet<Place>,
+}
+
+impl Process {
+    /// A process that starts on the turn's disk. `sound` says whether what the disk holds can be
+    /// believed, `new` whether the cluster begins with it.
+    pub fn start(
+        turn: &mut Turn<'_>,
+        (me, incarnation): (NodeId, Incarnation),
+        life: u64,
+        (sound, new): (bool, bool),
+    ) -> Process {
+        let mut process = Process {
+            me,
+            life,
+            partitions: Partitions::new(me, incarnation),
+            committer: Committer::default(),
+            clock: HybridClock::default(),
+            tasks: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            numbers: 0,
+            shunned: BTreeMap::new(),
+            rounds: Rounds::default(),
+            renewing: BTreeSet::new(),
+        };
+        let places = turn.table.places_of(me).collect();
+        process.submit_silently(Operation::Open { places, sound, new });
+        process.pump(turn);
+        let first = turn.random.below(turn.settings.pass_period);
+        turn.wake(first, Alarm::Pass);
+        process
+    }
+
+    /// Which life it is.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn partitions(&self) -> &Partitions {
+        &self.partitions
+    }
+
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.committer.is_idle()
+    }
+
+    /// A frame arrives.
+    pub fn on_frame(&mut self, turn: &mut Turn<'_>, frame: Frame) {
+        self.shunned.remove(&frame.from);
+        match frame.body {
+            Body::Request(bytes) => {
+                let reply_to = (frame.from, frame.call);
+                match Request::from_bytes(&bytes) {
+                    Ok(request) => self.on_request(turn, reply_to, request, frame.deadline),
+                    Err(_) => self.reply(turn, reply_to, &answer::UNREADABLE),
+                }
+            }
+            Body::Reply(bytes) => {
+                let Some(asked) = self.calls.remove(&frame.call) else {
+                    return;
+                };
+                let reply = Reply::from_bytes(&bytes).ok();
+                self.on_reply(turn, asked, reply.ok_or(Silence::Unknown));
+            }
+        }
+        self.pump(turn);
+    }
+
+    /// A question was certainly not taken: nobody listens there.
+    pub fn on_not_sent(&mut self, turn: &mut Turn<'_>, call: CallId) {
+        if let Some(asked) = self.calls.remove(&call) {
+            self.shun(turn, asked.to);
+            self.on_reply(turn, asked, Err(Silence::NotSent));
+        }
+        self.pump(turn);
+    }
+
+    /// An alarm rings.
+    pub fn on_alarm(&mut self, turn: &mut Turn<'_>, alarm: Alarm) {
+        match alarm {
+            Alarm::Synced => self.on_synced(turn),
+            Alarm::Expired(task) => self.on_expired(turn, task),
+            Alarm::HedgeDue(task) => self.on_hedge_due(turn, task),
+            Alarm::CallOver(call) => self.on_call_over(turn, call),
+            Alarm::Pass => self.on_pass(turn),
+            Alarm::DropClock(place) => self.submit_silently(Operation::Renew { place }),
+        }
+        self.pump(turn);
+    }
+
+    fn on_reply(&mut self, turn: &mut Turn<'_>, asked: Asked, reply: Result<Reply, Silence>) {
+        match self.tasks.get(&asked.task) {
+            None => (),
+            Some(Task::Write(_)) => self.on_write_reply(turn, asked, reply),
+            Some(Task::Read(_)) => self.on_read_reply(turn, asked, reply),
+            Some(Task::Forward(_)) => self.on_forward_reply(turn, asked.task, reply),
+            Some(Task::Round(_)) => self.on_round_reply(turn, asked.task, reply),
+        }
+    }
+
+    fn on_call_over(&mut self, turn: &mut Turn<'_>, call: CallId) {
+        if let Some(asked) = self.calls.remove(&call) {
+            self.shun(turn, asked.to);
+            self.on_reply(turn, asked, Err(Silence::Unknown));
+        }
+    }
+
+    fn on_expired(&mut self, turn: &mut Turn<'_>, id: TaskId) {
+        let silent = self.calls.values().filter(|asked| asked.task == id);
+        for node in silent.map(|asked| asked.to).collect::<Vec<_>>() {
+            self.shun(turn, node);
+        }
+        match self.tasks.get(&id) {
+            None => (),
+            Some(Task::Write(_)) => self.on_write_expired(turn, id),
+            Some(Task::Read(_)) => self.on_read_expired(turn, id),
+            Some(Task::Forward(_)) => self.on_forward_expired(turn, id),
+            Some(Task::Round(_)) => unreachable!("a round has no time of its own"),
+        }
+    }
+
+    fn shun(&mut self, turn: &Turn<'_>, node: NodeId) {
+        self.shunned.insert(node, turn.now.after(SHUNNED));
+    }
+
+    fn is_reachable(&self, turn: &Turn<'_>, node: NodeId) -> bool {
+        let until = self.shunned.get(&node);
+        until.is_none_or(|until| *until <= turn.now)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn add(&mut self, task: Task) -> TaskId {
+        let id = TaskId(self.number());
+        self.tasks.insert(id, task);
+        id
+    }
+
+    /// Ends a task; what it asked of others is heard no more.
+    fn end(&mut self, id: TaskId) -> Option<Task> {
+        self.calls.retain(|_, asked| asked.task != id);
+        self.tasks.remove(&id)
+    }
+
+    /// Asks another node on behalf of a task, or of nobody.
+    fn ask(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (task, to): (Option<TaskId>, NodeId),
+        request: &Request,
+        deadline: Moment,
+    ) -> CallId {
+        let call = CallId {
+            life: self.life,
+            number: self.number(),
+        };
+        if let Some(task) = task {
+            let minted = match request {
+                Request::Store { dots, .. } => dots.last().copied(),
+                _ => None,
+            };
+            self.calls.insert(call, Asked { task, to, minted });
+        }
+        let frame = Frame {
+            from: self.me,
+            call,
+            deadline,
+            once: matches!(request, Request::Write(_)),
+            body: Body::Request(request.to_bytes()),
+        };
+        turn.outputs.push(Output::Send(to, frame));
+        call
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The other certainly did not take the question.
+    NotSent,
+    /// It may have.
+    Unknown,
+}

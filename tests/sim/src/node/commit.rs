@@ -1,0 +1,147 @@
+//! This is the committer: one batch at a time, synced before anyone is answered.
+
+use super::partitions::{Answer, Operation};
+use super::{Output, Process, TaskId, Turn};
+use crate::bug::Bug;
+use crate::disk::Overlay;
+use crate::node::CallId;
+use soros_core::id::NodeId;
+use soros_core::place::Place;
+use std::collections::VecDeque;
+
+/// How many operations a batch takes.
+const BATCH: usize = 64;
+
+/// Who waits for an operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiter {
+    Nobody,
+    Task(TaskId),
+    Peer(NodeId, CallId),
+}
+
+/// The operations that wait, and the ones whose batch is being synced.
+#[derive(Debug, Default)]
+pub(super) struct Committer {
+    queue: VecDeque<(Operation, Waiter)>,
+    syncing: Option<Vec<(Waiter, Answer)>>,
+}
+
+impl Committer {
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.syncing.is_none()
+    }
+}
+
+impl Process {
+    pub(super) fn submit(&mut self, operation: Operation, waiter: Waiter) {
+        self.committer.queue.push_back((operation, waiter));
+    }
+
+    pub(super) fn submit_silently(&mut self, operation: Operation) {
+        self.submit(operation, Waiter::Nobody);
+    }
+
+    /// Begins the next batch when none is under way.
+    pub(super) fn pump(&mut self, turn: &mut Turn<'_>) {
+        while self.committer.syncing.is_none() && !self.committer.queue.is_empty() {
+            self.begin_batch(turn);
+        }
+    }
+
+    fn begin_batch(&mut self, turn: &mut Turn<'_>) {
+        let many = self.committer.queue.len().min(BATCH);
+        let operations: Vec<_> = self.committer.queue.drain(..many).collect();
+        let mut overlay = Overlay::new(turn.disk, turn.settings.bug);
+        let mut answers = Vec::new();
+        let mut damaged = None;
+        for (operation, waiter) in operations {
+            if damaged.is_some() {
+                answers.push((waiter, Answer::Failed));
+                continue;
+            }
+            let place = operation.place();
+            let applied =
+                self.partitions
+                    .apply(operation, &mut overlay, turn.now, turn.settings.bug);
+            if let Ok(answer) = applied {
+                answers.push((waiter, answer));
+            } else {
+                answers.push((waiter, Answer::Failed));
+                damaged = Some(place);
+            }
+        }
+        let damaged = damaged
+            .flatten()
+            .or_else(|| self.partitions.seal(&mut overlay).err());
+        let changes = overlay.into_changes();
+        let Some(place) = damaged else {
+            turn.disk.write(changes);
+            return self.begin_sync(turn, answers);
+        };
+        // Nothing of the batch is written: all are told so, and the partition begins anew.
+        let mut dropped = std::mem::take(&mut self.renewing);
+        dropped.insert(place);
+        dropped.extend(self.partitions.reload(turn.disk));
+        for place in dropped {
+            self.renew(turn, place);
+        }
+        for (waiter, _) in answers {
+            self.tell_waiter(turn, waiter, Answer::Failed);
+        }
+    }
+
+    /// Drops a partition whose records are damaged before anything else is done.
+    pub(super) fn renew(&mut self, turn: &mut Turn<'_>, place: Place) {
+        if !self.renewing.insert(place) {
+            return;
+        }
+        let operation = if turn.has(Bug::ObjectsDroppedFirst) {
+            turn.wake(super::SECOND / 4, super::Alarm::DropClock(place));
+            Operation::DropObjects { place }
+        } else {
+            Operation::Renew { place }
+        };
+        self.committer.queue.push_front((operation, Waiter::Nobody));
+    }
+
+    fn begin_sync(&mut self, turn: &mut Turn<'_>, answers: Vec<(Waiter, Answer)>) {
+        turn.outputs.push(Output::Sync);
+        if turn.has(Bug::AckBeforeSync) {
+            turn.disk.show();
+            self.publish(turn);
+            for (waiter, answer) in answers {
+                self.tell_waiter(turn, waiter, answer);
+            }
+        } else {
+            self.committer.syncing = Some(answers);
+        }
+    }
+
+    pub(super) fn on_synced(&mut self, turn: &mut Turn<'_>) {
+        turn.disk.sync();
+        let Some(answers) = self.committer.syncing.take() else {
+            return;
+        };
+        self.publish(turn);
+        for (waiter, answer) in answers {
+            self.tell_waiter(turn, waiter, answer);
+        }
+    }
+
+    fn publish(&mut self, turn: &mut Turn<'_>) {
+        self.partitions.publish();
+        for place in self.partitions.take_renewed() {
+            self.renewing.remove(&place);
+            turn.outputs.push(Output::Renewed(place));
+        }
+    }
+
+    fn tell_waiter(&mut self, turn: &mut Turn<'_>, waiter: Waiter, answer: Answer) {
+        match waiter {
+            Waiter::Nobody => (),
+            Waiter::Peer(node, call) => self.on_merged_for(turn, (node, call), &answer),
+            Waiter::Task(id) => self.on_committed(turn, id, answer),
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! This is every partition a node holds, as its committer owns them: operations in, and what
+//! readers see swapped after each sync.
+
+use crate::bug::Bug;
+use crate::disk::{Disk, Overlay};
+use crate::moment::Moment;
+use soros_core::clock::Clock;
+use soros_core::codec::Codec;
+use soros_core::dot::Dot;
+use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::object::Object;
+use soros_core::operation::Target;
+use soros_core::place::{Entry, Layout, Place};
+use soros_core::record::{Batch, RecordError, Records};
+use soros_core::replica::{
+    Chunk, Found, Item, Outcome, Quorum, Replica, Standing, State, TransferKind, View,
+};
+use soros_core::write::Store;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is asked of a node's partitions.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Opens partitions on a disk that can be believed or not, or that is new.
+    Open {
+        /// The partitions.
+        places: Vec<Place>,
+        /// Whether nothing on it was lost.
+        sound: bool,
+        /// Whether nothing can have been lost: the cluster begins.
+        new: bool,
+    },
+    /// A client's write, at its coordinator.
+    Write {
+        /// The key.
+        target: Target,
+        /// What to write.
+        store: Store,
+        /// When it is too late to mint.
+        deadline: Moment,
+    },
+    /// An object from the coordinator of a write, or a repair behind a read.
+    Merge {
+        /// The key.
+        target: Target,
+        /// The object, filled.
+        object: Object,
+        /// The dots that were minted for it.
+        dots: Vec<Dot>,
+    },
+    /// Objects of anti-entropy.
+    MergeItems {
+        /// The partition.
+        place: Place,
+        /// The objects.
+        items: Vec<Item>,
+    },
+    /// A range of a full transfer.
+    MergeChunk {
+        /// The partition.
+        place: Place,
+        /// Where the range starts.
+        from: Option<Entry>,
+        /// The range.
+        chunk: Chunk,
+    },
+    /// The end of a full transfer.
+    Join {
+        /// The partition.
+        place: Place,
+        /// The generation of its state in which the round began.
+        begun: Generation,
+        /// What was compared.
+        clock: Clock,
+    },
+    /// All that another replica held has been merged.
+    Merged {
+        /// The partition.
+        place: Place,
+        /// The generation of its state in which the round began.
+        begun: Generation,
+        /// The other replica.
+        peer: NodeId,
+        /// Whether its silence can be believed.
+        trusted: bool,
+        /// How many replicas there are, and how many a write needs.
+        quorum: Quorum,
+    },
+    /// What another replica has seen, so that the dot log can be cut.
+    Remember {
+        /// The partition.
+        place: Place,
+        /// The other replica.
+        peer: NodeId,
+        /// What it has seen.
+        clock: Clock,
+        /// All other replicas.
+        others: Vec<NodeId>,
+    },
+    /// Drops the state of a partition and begins anew.
+    Renew {
+        /// The partition.
+        place: Place,
+    },
+    /// Removes the objects of a partition and nothing else: a bug.
+    DropObjects {
+        /// The partition.
+        place: Place,
+    },
+    /// Cuts the dot log whoever may need it: it has a bound.
+    CutLog {
+        /// The partition.
+        place: Place,
+    },
+}
+
+/// What a partition answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The node does not hold the partition.
+    NotHeld,
+    /// The time given to it is up; nothing was written.
+    TooLate,
+    /// The disk failed; nothing was written.
+    Failed,
+    /// What became of a client's write.
+    Written(Outcome),
+    /// What was there when an object was merged.
+    Found(Found),
+    /// Where a range of a full transfer came to.
+    Reached(Option<Entry>),
+}
+
+impl Operation {
+    /// The partition that is meant; none when it is all of them.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Operation::Open { .. } => None,
+            Operation::Write { target, .. } | Operation::Merge { target, .. } => Some(target.place),
+            Operation::MergeItems { place, .. }
+            | Operation::MergeChunk { place, .. }
+            | Operation::Join { place, .. }
+            | Operation::Merged { place, .. }
+            | Operation::Remember { place, .. }
+            | Operation::Renew { place }
+            | Operation::DropObjects { place }
+            | Operation::CutLog { place } => Some(*place),
+        }
+    }
+}
+
+/// A partition as readers see it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Where its records lie.
+    pub layout: Layout,
+    /// What it has seen, and how it stands.
+    pub state: State,
+    /// Whether it has compared clocks with another since the process started.
+    pub compared: bool,
+}
+
+/// All partitions of a node.
+#[derive(Debug)]
+pub struct Partitions {
+    me: (NodeId, Incarnation),
+    replicas: BTreeMap<Place, Replica>,
+    compared: BTreeSet<Place>,
+    touched: BTreeSet<Place>,
+    shown: BTreeMap<Place, Shown>,
+    /// Dropped since this was last asked for.
+    renewed: BTreeSet<Place>,
+}
+
+type Applied = Result<Answer, RecordError>;
+
+impl Partitions {
+    pub(super) fn new(me: NodeId, incarnation: Incarnation) -> Partitions {
+        Partitions {
+            me: (me, incarnation),
+            replicas: BTreeMap::new(),
+            compared: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            renewed: BTreeSet::new(),
+        }
+    }
+
+    /// The partition at `place` as readers see it.
+    #[must_use]
+    pub fn shown(&self, place: Place) -> Option<&Shown> {
+        self.shown.get(&place)
+    }
+
+    /// Reads of the partition at `place`.
+    #[must_use]
+    pub fn view<'a>(&'a self, place: Place, disk: &'a Disk) -> Option<View<'a>> {
+        let shown = self.shown.get(&place)?;
+        Some(View::new(shown.layout, &shown.state, disk))
+    }
+
+    /// Applies an operation to the state so far.
+    pub(super) fn apply(
+        &mut self,
+        operation: Operation,
+        batch: &mut Overlay<'_>,
+        now: Moment,
+        bug: Option<Bug>,
+    ) -> Applied {
+        match operation {
+            Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
+            Operation::Write { deadline, .. } if deadline <= now => Ok(Answer::TooLate),
+            Operation::Write { target, store, .. } => self.change(target.place, |replica| {
+                let written = replica.write(batch, &target.entry, store.into());
+                written.map(Answer::Written)
+            }),
+            Operation::Merge {
+                target,
+                object,
+                dots,
+            } => self.change(target.place, |replica| {
+                let object = collapsed(replica, batch, &target.entry, object, bug)?;
+                let found = replica.merge(batch, &target.entry, object, &dots);
+                found.map(Answer::Found)
+            }),
+            Operation::MergeItems { place, items } => self.change(place, |replica| {
+                for item in items {
+                    let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
+                    replica.merge(batch, &item.entry, object, &item.dots)?;
+                }
+                Ok(Answer::Done)
+            }),
+            Operation::MergeChunk { place, from, chunk } => self.change(place, |replica| {
+                if bug == Some(Bug::OneWayTransfer) {
+                    return one_way(replica, batch, chunk);
+                }
+                let reached = replica.merge_chunk(batch, from.as_ref(), chunk);
+                reached.map(Answer::Reached)
+            }),
+            Operation::Join {
+                place,
+                begun,
+                clock,
+            } => self.change(place, |replica| Ok(join(replica, begun, &clock, bug))),
+            Operation::Merged {
+                place,
+                begun,
+                peer,
+                trusted,
+                quorum,
+            } => Ok(self.merged((place, begun), (peer, trusted), quorum, bug)),
+            Operation::Remember {
+                place,
+                peer,
+                clock,
+                others,
+            } => self.change(place, |replica| {
+                remember(replica, batch, (peer, clock), &others)
+            }),
+            Operation::Renew { place } => self.renew(batch, place, bug),
+            Operation::DropObjects { place } => self.change(place, |replica| {
+                replica.stand(Standing::suspect());
+                let (from, to) = replica.layout().objects();
+                remove_range(batch, &from, &to);
+                Ok(Answer::Done)
+            }),
+            Operation::CutLog { place } => self.change(place, |replica| {
+                replica.truncate(batch, &[])?;
+                Ok(Answer::Done)
+            }),
+        }
+    }
+
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Replica) -> Applied) -> Applied {
+        let Some(replica) = self.replicas.get_mut(&place) else {
+            return Ok(Answer::NotHeld);
+        };
+        self.touched.insert(place);
+        change(replica)
+    }
+
+    fn open(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        places: Vec<Place>,
+        (sound, new): (bool, bool),
+        bug: Option<Bug>,
+    ) -> Applied {
+        let trusted = new || bug == Some(Bug::RestoredIsTrusted);
+        for place in places {
+            if bug == Some(Bug::ActorForgotten) {
+                forget_actors(batch, place);
+            }
+            let standing = if trusted {
+                Standing::Trusted
+            } else {
+                Standing::suspect()
+            };
+            let opened = Replica::open(batch, place, self.me, standing);
+            let mut replica = if let Ok(replica) = opened {
+                replica
+            } else {
+                self.renewed.insert(place);
+                Replica::renew(batch, place, self.me)?
+            };
+            if !sound && !trusted {
+                replica.stand(Standing::suspect());
+            }
+            replica.save(batch);
+            self.replicas.insert(place, replica);
+            self.touched.insert(place);
+        }
+        Ok(Answer::Done)
+    }
+
+    fn merged(
+        &mut self,
+        (place, begun): (Place, Generation),
+        (peer, trusted): (NodeId, bool),
+        quorum: Quorum,
+        bug: Option<Bug>,
+    ) -> Answer {
+        let replica = self.replicas.get_mut(&place);
+        let of_round = |replica: &&mut Replica| {
+            begun == replica.layout().generation() || bug == Some(Bug::JoinAfterDrop)
+        };
+        let Some(replica) = replica.filter(of_round) else {
+            return Answer::NotHeld;
+        };
+        let counts = trusted || bug == Some(Bug::SuspectCountsSuspect);
+        let standing = &replica.state().standing;
+        let standing = standing.after_merging(peer, counts, quorum);
+        if trusted || standing.is_trusted() {
+            self.compared.insert(place);
+        }
+        replica.stand(standing);
+        self.touched.insert(place);
+        Answer::Done
+    }
+
+    fn renew(&mut self, batch: &mut Overlay<'_>, place: Place, bug: Option<Bug>) -> Applied {
+        let replica = if bug == Some(Bug::SameActorAfterRefill) {
+            let layout = self.replicas.get(&place).map(Replica::layout);
+            let layout = layout.unwrap_or(Layout::new(place, Generation(1)));
+            let mut end = layout.first();
+            end.push(u8::MAX);
+            remove_range(batch, &layout.first(), &end);
+            Replica::open(batch, place, self.me, Standing::suspect())?
+        } else {
+            Replica::renew(batch, place, self.me)?
+        };
+        self.replicas.insert(place, replica);
+        self.renewed.insert(place);
+        self.compared.remove(&place);
+        self.touched.insert(place);
+        Ok(Answer::Done)
+    }
+
+    /// Ends a batch: what was touched is settled and saved. The place that failed, if one did.
+    pub(super) fn seal(&mut self, batch: &mut Overlay<'_>) -> Result<(), Place> {
+        for place in &self.touched {
+            if let Some(replica) = self.replicas.get_mut(place) {
+                replica.settle(batch).map_err(|_| *place)?;
+                replica.save(batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets readers see what is synced.
+    pub(super) fn publish(&mut self) {
+        for place in std::mem::take(&mut self.touched) {
+            if let Some(replica) = self.replicas.get(&place) {
+                let shown = Shown {
+                    layout: replica.layout(),
+                    state: replica.state().clone(),
+                    compared: self.compared.contains(&place),
+                };
+                self.shown.insert(place, shown);
+            }
+        }
+    }
+
+    /// The partitions that were dropped since this was last asked for.
+    pub(super) fn take_renewed(&mut self) -> BTreeSet<Place> {
+        std::mem::take(&mut self.renewed)
+    }
+
+    /// Opens everything again as it is on the disk: the batch so far came to nothing. The
+    /// partitions that cannot be opened.
+    pub(super) fn reload(&mut self, disk: &Disk) -> Vec<Place> {
+        self.touched.clear();
+        let mut damaged = Vec::new();
+        for (place, replica) in &mut self.replicas {
+            match Replica::open(disk, *place, self.me, Standing::suspect()) {
+                Ok(opened) => *replica = opened,
+                Err(_) => damaged.push(*place),
+            }
+        }
+        damaged
+    }
+}
+
+/// The object as it is merged: with the bug that collapses in place, only the greatest version of
+/// both sides is left, and the others count as met.
+fn collapsed(
+    replica: &Replica,
+    batch: &Overlay<'_>,
+    entry: &Entry,
+    object: Object,
+    bug: Option<Bug>,
+) -> Result<Object, RecordError> {
+    if bug != Some(Bug::CollapseInPlace) || object.versions.is_empty() {
+        return Ok(object);
+    }
+    let own = replica.view(batch).object(entry)?;
+    let mut both = own.sync(object, &replica.state().clock);
+    let greatest = both.versions.keys().next_back().copied();
+    both.versions.retain(|dot, _| Some(*dot) == greatest);
+    Ok(both)
+}
+
+/// A range of a full transfer, key by key, so that keys only the receiver has are passed over.
+fn one_way(replica: &mut Replica, batch: &mut Overlay<'_>, chunk: Chunk) -> Applied {
+    for (entry, object) in chunk.objects {
+        let mut next = entry.key.as_bytes().to_vec();
+        next.push(0);
+        let key = soros_core::key::Key::try_from(next.as_slice());
+        let end = key.ok().map(|key| Entry {
+            bucket: entry.bucket,
+            key,
+        });
+        let one = Chunk {
+            kind: TransferKind::Clocked,
+            clock: chunk.clock.clone(),
+            objects: vec![(entry.clone(), object)],
+            end,
+        };
+        replica.merge_chunk(batch, Some(&entry), one)?;
+    }
+    Ok(Answer::Reached(chunk.end))
+}
+
+fn remove_range(batch: &mut Overlay<'_>, from: &[u8], to: &[u8]) {
+    let found = batch.keys(from, to);
+    for key in found {
+        batch.remove(key);
+    }
+}
+
+/// Rewrites a clock record without the actors of earlier lives.
+fn forget_actors(batch: &mut Overlay<'_>, place: Place) {
+    let generation = Generation(1);
+    let key = Layout::new(place, generation).clock();
+    let Ok(Some(bytes)) = batch.get(&key) else {
+        return;
+    };
+    let Ok(mut state) = State::from_bytes(&bytes) else {
+        return;
+    };
+    let mut clock = Clock::default();
+    let last: BTreeMap<NodeId, Incarnation> = state
+        .clock
+        .seen()
+        .actors()
+        .map(|actor| (actor.node, actor.incarnation))
+        .collect();
+    for (actor, start, end) in state.clock.missing_from(&Clock::default()) {
+        if last.get(&actor.node) == Some(&actor.incarnation) {
+            (start..=end).for_each(|counter| clock.add(actor.dot(counter)));
+        }
+    }
+    state.clock = clock;
+    batch.put(key, state.to_bytes());
+}
+
+/// Ends a full transfer that was begun in a generation.
+fn join(replica: &mut Replica, begun: Generation, clock: &Clock, bug: Option<Bug>) -> Answer {
+    let begun = if bug == Some(Bug::JoinAfterDrop) {
+        replica.layout().generation()
+    } else {
+        begun
+    };
+    if replica.join(begun, clock) {
+        Answer::Done
+    } else {
+        Answer::NotHeld
+    }
+}
+
+/// Takes note of what another replica has seen, and drops what nobody needs any more.
+fn remember(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    (peer, clock): (NodeId, Clock),
+    others: &[NodeId],
+) -> Applied {
+    replica.remember(peer, clock);
+    replica.truncate(batch, others)?;
+    // What an earlier generation left may be damaged: it is needed by nobody.
+    let _ = replica.sweep(batch, 16);
+    Ok(Answer::Done)
+}

@@ -1,0 +1,75 @@
+//! This is the oracle of keys where the last writer wins: at quorum, a write that began after
+//! another was acknowledged wins over it, whatever the clocks say.
+
+use crate::history::{History, Kind, Operation, Outcome};
+use crate::moment::Moment;
+use crate::report::Fault;
+use crate::table::KeyId;
+
+/// Judges a quorum read.
+pub(super) fn judge_read(history: &History, read: u32) -> Vec<Fault> {
+    let Some(operation) = history.get(read) else {
+        return Vec::new();
+    };
+    let winner = operation.found.first().copied();
+    let key = operation.key;
+    judge(history, key, winner, Some(operation.start))
+}
+
+/// Judges what is there in the end.
+pub(super) fn judge_end(history: &History, key: KeyId, winner: Option<u32>) -> Vec<Fault> {
+    judge(history, key, winner, None)
+}
+
+/// Whether some write that was acknowledged before `until` began after all that can explain
+/// `winner` had ended.
+fn judge(history: &History, key: KeyId, winner: Option<u32>, until: Option<Moment>) -> Vec<Fault> {
+    let Some(ended) = explained_until(history, key, winner) else {
+        return Vec::new();
+    };
+    let overtaken = |operation: &Operation| {
+        operation.kind != Kind::Read
+            && operation.is_firm()
+            && until.is_none_or(|until| operation.was_done_before(until))
+            && ended < operation.start
+            // A delete that finds nothing leaves nothing: it is explained by what it found.
+            && !(winner.is_none() && operation.kind == Kind::Delete)
+    };
+    let later = history
+        .of_key(key)
+        .find(|(_, operation)| overtaken(operation));
+    let fault = |(later, _)| Fault::Overtaken {
+        key,
+        winner: winner.unwrap_or(u32::MAX),
+        later,
+    };
+    later.map(fault).into_iter().collect()
+}
+
+/// When the last operation that can have left `winner` had ended; none when one may be under way
+/// still, or is promised nothing.
+fn explained_until(history: &History, key: KeyId, winner: Option<u32>) -> Option<Moment> {
+    match winner {
+        Some(winner) => {
+            let operation = history.get(winner)?;
+            if operation.is_firm() {
+                operation.end
+            } else {
+                None
+            }
+        }
+        None => history
+            .of_key(key)
+            .filter(|(_, operation)| {
+                operation.kind == Kind::Delete && operation.outcome != Outcome::Failed
+            })
+            .map(|(_, operation)| {
+                if operation.is_firm() {
+                    operation.end
+                } else {
+                    None
+                }
+            })
+            .try_fold(Moment::default(), |last, end| Some(last.max(end?))),
+    }
+}

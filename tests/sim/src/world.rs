@@ -1,0 +1,478 @@
+//! This is a run: one seed, a cluster in one thread, clients that use it and chance that harms it;
+//! then heal, quiet, and the oracle's word.
+
+mod ending;
+mod harm;
+
+use crate::bug::Bug;
+use crate::client::{self, Client, Ending};
+use crate::digest::Digest;
+use crate::disk::Disk;
+use crate::history::{History, Kind, Outcome};
+use crate::moment::{MILLI, Moment, SECOND, Schedule};
+use crate::network::Network;
+use crate::node::{Alarm, Body, CallId, Frame, OperationId, Output, Process, Told, Turn};
+use crate::oracle;
+use crate::plan::Plan;
+use crate::random::Random;
+use crate::report::{Fault, Harm, Report};
+use crate::table::Table;
+use harm::Weakness;
+use soros_core::id::{Incarnation, NodeId};
+use soros_core::operation::Basis;
+use soros_core::place::Place;
+use soros_core::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A node: a disk, and a process while one runs.
+struct Node {
+    disk: Disk,
+    process: Option<Process>,
+    /// Whether what the disk holds can be believed.
+    sound: bool,
+    /// How far the wall clock of the next process is ahead.
+    ahead: u64,
+    wall_ahead: u64,
+    random: Random,
+    /// The incarnations so far.
+    incarnations: Vec<Incarnation>,
+}
+
+/// Something that is due.
+enum Event {
+    Arrives(NodeId, Frame),
+    NotSent(NodeId, CallId),
+    Rings(NodeId, u64, Alarm),
+    Starts(NodeId),
+    ClientActs(usize),
+    ClientAsks(usize, u32, NodeId, Box<Basis>),
+    ClientTold(usize, u32, Box<Told>),
+    ClientGivesUp(usize, u32),
+    Harms(Harm, u8),
+    BacksUp,
+    Mends,
+    Calms,
+    Heals,
+    Checks,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Harmed,
+    Healing,
+    /// Since when all replicas have agreed.
+    Resting(Moment),
+    Reading,
+}
+
+/// A run under way.
+pub struct World {
+    seed: u64,
+    plan: Plan,
+    table: Table,
+    now: Moment,
+    schedule: Schedule<Event>,
+    random: Random,
+    network: Network,
+    nodes: BTreeMap<NodeId, Node>,
+    clients: Vec<Client>,
+    /// Which client waits for which operation.
+    waiting: BTreeMap<u32, usize>,
+    history: History,
+    lives: u64,
+    phase: Phase,
+    digest: Digest,
+    events: u64,
+    faults: Vec<Fault>,
+    harms: BTreeMap<Harm, usize>,
+    unfired: usize,
+    renewed: usize,
+    transfers: usize,
+    sum_alarms: usize,
+    weak: BTreeMap<(NodeId, Place), Weakness>,
+    /// When a node's disk lost something.
+    losses: Vec<(NodeId, Moment)>,
+    /// The lives whose dots may have died with a disk.
+    died: BTreeSet<(NodeId, Incarnation)>,
+}
+
+/// Runs a seed, with a bug planted or none.
+#[must_use]
+pub fn run(seed: u64, bug: Option<Bug>) -> Report {
+    let mut random = Random::new(seed);
+    let plan = Plan::new(&mut random, bug);
+    run_plan(seed, plan, random)
+}
+
+/// Runs a plan.
+#[must_use]
+pub fn run_plan(seed: u64, plan: Plan, random: Random) -> Report {
+    let mut world = World::new(seed, plan, random);
+    world.begin();
+    while let Some((when, event)) = world.schedule.pop() {
+        world.now = when;
+        world.events += 1;
+        world.on_event(event);
+        if !world.faults.is_empty() || world.is_over() {
+            break;
+        }
+    }
+    world.report()
+}
+
+impl World {
+    fn new(seed: u64, plan: Plan, mut random: Random) -> World {
+        let table = Table::new(plan.size, &plan.buckets);
+        let node = |random: &mut Random| Node {
+            disk: Disk::default(),
+            process: None,
+            sound: true,
+            ahead: random.below(SECOND),
+            wall_ahead: 0,
+            random: random.fork(),
+            incarnations: Vec::new(),
+        };
+        let nodes = table.nodes().iter().map(|id| (*id, node(&mut random)));
+        let nodes = nodes.collect();
+        let clients = (0..plan.clients)
+            .map(|_| Client::new(&mut random))
+            .collect();
+        World {
+            seed,
+            network: Network::new(plan.weather),
+            table,
+            now: Moment::default(),
+            schedule: Schedule::default(),
+            random,
+            nodes,
+            clients,
+            waiting: BTreeMap::new(),
+            history: History::default(),
+            lives: 0,
+            phase: Phase::Harmed,
+            digest: Digest::default(),
+            events: 0,
+            faults: Vec::new(),
+            harms: BTreeMap::new(),
+            unfired: 0,
+            renewed: 0,
+            transfers: 0,
+            sum_alarms: 0,
+            weak: BTreeMap::new(),
+            losses: Vec::new(),
+            died: BTreeSet::new(),
+            plan,
+        }
+    }
+
+    fn begin(&mut self) {
+        let nodes: Vec<NodeId> = self.table.nodes().to_vec();
+        for node in nodes {
+            self.schedule.add(self.now, Event::Starts(node));
+        }
+        for client in 0..self.clients.len() {
+            let first = SECOND + self.random.below(SECOND);
+            self.schedule.add(Moment(first), Event::ClientActs(client));
+        }
+        for (when, harm) in std::mem::take(&mut self.plan.harms) {
+            self.schedule.add(when, Event::Harms(harm, 0));
+        }
+        for when in std::mem::take(&mut self.plan.backups) {
+            self.schedule.add(when, Event::BacksUp);
+        }
+        self.schedule.add(self.plan.heal, Event::Heals);
+    }
+
+    fn on_event(&mut self, event: Event) {
+        self.digest.number(self.now.0);
+        match event {
+            Event::Arrives(to, frame) => self.on_arrives(to, frame),
+            Event::NotSent(node, call) => {
+                self.digest.number(call.number);
+                self.turn(node, |process, turn| process.on_not_sent(turn, call));
+            }
+            Event::Rings(node, life, alarm) => self.on_rings(node, life, alarm),
+            Event::Starts(node) => self.on_starts(node),
+            Event::ClientActs(client) => self.on_client_acts(client),
+            Event::ClientAsks(client, id, node, basis) => {
+                self.on_client_asks(client, id, node, *basis);
+            }
+            Event::ClientTold(client, id, told) => self.on_client_told(client, id, &told),
+            Event::ClientGivesUp(client, id) => self.on_client_gives_up(client, id),
+            Event::Harms(harm, tries) => self.on_harms(harm, tries),
+            Event::BacksUp => self.on_backs_up(),
+            Event::Mends => self.network.mend(),
+            Event::Calms => self.network.set_weather(self.plan.weather),
+            Event::Heals => self.on_heals(),
+            Event::Checks => self.on_checks(),
+        }
+    }
+
+    /// Gives a node's process, if one runs, a turn, and does to the world what it does.
+    fn turn(&mut self, id: NodeId, act: impl FnOnce(&mut Process, &mut Turn<'_>)) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let Some(mut process) = node.process.take() else {
+            return;
+        };
+        let life = process.life();
+        let mut turn = Turn {
+            now: self.now,
+            wall: Time::at_micros(WALL_START + self.now.0 + node.wall_ahead),
+            table: &self.table,
+            settings: &self.plan.settings,
+            disk: &mut node.disk,
+            random: &mut node.random,
+            outputs: Vec::new(),
+        };
+        act(&mut process, &mut turn);
+        let outputs = turn.outputs;
+        node.process = Some(process);
+        for output in outputs {
+            self.on_output(id, life, output);
+        }
+    }
+
+    fn on_output(&mut self, node: NodeId, life: u64, output: Output) {
+        match output {
+            Output::Send(to, frame) => self.on_send(node, to, &frame),
+            Output::Wake(when, alarm) => {
+                self.schedule.add(when, Event::Rings(node, life, alarm));
+            }
+            Output::Sync => {
+                let when = self.now.after(50 + self.random.tailed(self.plan.sync));
+                let alarm = Alarm::Synced;
+                self.schedule.add(when, Event::Rings(node, life, alarm));
+            }
+            Output::Tell(OperationId(id), told) => self.on_tell(id, told),
+            Output::SumAlarm(place) => {
+                self.sum_alarms += 1;
+                self.on_sum_alarm(place);
+            }
+            Output::Renewed(place) => self.on_renewed(node, place),
+            Output::Transferred(_) => self.transfers += 1,
+        }
+    }
+
+    fn on_send(&mut self, from: NodeId, to: NodeId, frame: &Frame) {
+        let (Body::Request(bytes) | Body::Reply(bytes)) = &frame.body;
+        self.digest.number(to.0);
+        self.digest.bytes(bytes);
+        let listens = self
+            .nodes
+            .get(&to)
+            .is_some_and(|node| node.process.is_some());
+        if !listens && matches!(frame.body, Body::Request(_)) && self.random.chance(700) {
+            let when = self.now.after(MILLI);
+            return self.schedule.add(when, Event::NotSent(from, frame.call));
+        }
+        let mut deliveries = self.network.deliveries(from, to, &mut self.random);
+        deliveries.truncate(if frame.once { 1 } else { usize::MAX });
+        for delay in deliveries {
+            let when = self.now.after(delay);
+            self.schedule.add(when, Event::Arrives(to, frame.clone()));
+        }
+    }
+
+    fn on_arrives(&mut self, to: NodeId, frame: Frame) {
+        self.digest.number(frame.call.number);
+        self.turn(to, |process, turn| process.on_frame(turn, frame));
+    }
+
+    fn on_rings(&mut self, id: NodeId, life: u64, alarm: Alarm) {
+        let process = self.nodes.get(&id).and_then(|node| node.process.as_ref());
+        if process.is_some_and(|process| process.life() == life) {
+            self.turn(id, |process, turn| process.on_alarm(turn, alarm));
+            if matches!(alarm, Alarm::Synced) && self.events.is_multiple_of(8) {
+                self.judge_counts(id);
+            }
+        }
+    }
+
+    fn on_starts(&mut self, id: NodeId) {
+        self.lives += 1;
+        let life = self.lives;
+        let new = self.now == Moment::default();
+        let keeps = self.plan.settings.bug == Some(Bug::SameActorAfterLoss);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node.process.is_some() {
+            return;
+        }
+        let fresh = Incarnation(u128::from(node.random.word()) << 64 | u128::from(life));
+        let last = node.incarnations.last().copied();
+        let incarnation = last.filter(|_| keeps && !node.sound).unwrap_or(fresh);
+        node.incarnations.push(incarnation);
+        node.wall_ahead = node.ahead;
+        let mut turn = Turn {
+            now: self.now,
+            wall: Time::at_micros(WALL_START + self.now.0 + node.wall_ahead),
+            table: &self.table,
+            settings: &self.plan.settings,
+            disk: &mut node.disk,
+            random: &mut node.random,
+            outputs: Vec::new(),
+        };
+        let process = Process::start(&mut turn, (id, incarnation), life, (node.sound, new));
+        let outputs = turn.outputs;
+        node.process = Some(process);
+        node.sound = true;
+        for output in outputs {
+            self.on_output(id, life, output);
+        }
+    }
+
+    fn on_client_acts(&mut self, client: usize) {
+        if self.phase != Phase::Harmed {
+            return;
+        }
+        let (operation, basis) = self.clients[client].next(&self.table, self.now);
+        let id = self.history.begin(operation);
+        let node = *self.random.pick(self.table.nodes());
+        self.send_ask(client, id, node, basis);
+    }
+
+    fn send_ask(&mut self, client: usize, id: u32, node: NodeId, basis: Basis) {
+        self.waiting.insert(id, client);
+        let arrives = self.now.after(MILLI / 10 + self.random.tailed(MILLI));
+        let basis = Box::new(basis);
+        self.schedule
+            .add(arrives, Event::ClientAsks(client, id, node, basis));
+        let patience = self.plan.settings.timeout + SECOND / 4;
+        let gives_up = self.now.after(patience);
+        self.schedule
+            .add(gives_up, Event::ClientGivesUp(client, id));
+    }
+
+    fn on_client_asks(&mut self, client: usize, id: u32, node: NodeId, basis: Basis) {
+        let Some(operation) = self.history.get(id) else {
+            return;
+        };
+        let listens = self
+            .nodes
+            .get(&node)
+            .is_some_and(|node| node.process.is_some());
+        if !listens {
+            return self.end_operation(client, id, &Ending::of(Outcome::Failed));
+        }
+        let ask = client::ask(&self.table, id, operation, basis);
+        self.turn(node, |process, turn| {
+            process.on_client(turn, OperationId(u64::from(id)), ask);
+        });
+    }
+
+    fn on_tell(&mut self, id: u64, told: Told) {
+        let Ok(id) = u32::try_from(id) else {
+            return;
+        };
+        let Some(client) = self.waiting.get(&id).copied() else {
+            return;
+        };
+        // Now and then an answer is lost on its way: the client learns nothing.
+        if self.phase == Phase::Harmed && self.random.chance(10) {
+            return;
+        }
+        let when = self.now.after(MILLI / 10 + self.random.tailed(MILLI));
+        self.schedule
+            .add(when, Event::ClientTold(client, id, Box::new(told)));
+    }
+
+    fn on_client_told(&mut self, client: usize, id: u32, told: &Told) {
+        let Some(operation) = self
+            .history
+            .get(id)
+            .filter(|_| self.waiting.contains_key(&id))
+        else {
+            return;
+        };
+        let key = operation.key;
+        let ending = self.clients[client].on_told(&self.table, id, key, told);
+        self.end_operation(client, id, &ending);
+    }
+
+    fn on_client_gives_up(&mut self, client: usize, id: u32) {
+        if self.waiting.contains_key(&id) {
+            let is_read = self.history.get(id).is_some_and(|op| op.kind == Kind::Read);
+            let outcome = if is_read {
+                Outcome::Failed
+            } else {
+                Outcome::Unknown
+            };
+            self.end_operation(client, id, &Ending::of(outcome));
+        }
+    }
+
+    fn end_operation(&mut self, client: usize, id: u32, ending: &Ending) {
+        self.waiting.remove(&id);
+        self.digest
+            .number(u64::from(id) << 8 | ending.outcome as u64);
+        if let Some(operation) = self.history.get_mut(id) {
+            operation.outcome = ending.outcome;
+            operation.end = Some(self.now);
+            operation.found.clone_from(&ending.found);
+            operation.served_by = ending.served_by;
+            if operation.kind == Kind::Read {
+                let faults = oracle::judge_read(&self.table, &self.history, id);
+                self.faults.extend(faults);
+            }
+        }
+        self.judge_served(id, ending.outcome);
+        let pause = self.now.after(self.random.tailed(self.plan.pause));
+        self.schedule.add(pause, Event::ClientActs(client));
+    }
+
+    fn on_backs_up(&mut self) {
+        let nodes: Vec<NodeId> = self.table.nodes().to_vec();
+        let node = *self.random.pick(&nodes);
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.disk.back_up();
+        }
+    }
+
+    fn process(&self, node: NodeId) -> Option<&Process> {
+        self.nodes.get(&node).and_then(|node| node.process.as_ref())
+    }
+
+    fn judge_counts(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let Some(process) = &node.process else {
+            return;
+        };
+        for place in self.table.places_of(id) {
+            if let Some(shown) = process.partitions().shown(place) {
+                let fault = oracle::replicas::judge_counts(id, place, shown, &node.disk);
+                self.faults.extend(fault);
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        let count = |outcome: Outcome| {
+            let ended = self.history.all().filter(|op| op.outcome == outcome);
+            ended.count()
+        };
+        Report {
+            seed: self.seed,
+            digest: self.digest,
+            faults: self.faults.clone(),
+            done: count(Outcome::Done),
+            unknown: count(Outcome::Unknown),
+            failed: count(Outcome::Failed),
+            harms: self.harms.clone(),
+            unfired: self.unfired,
+            renewed: self.renewed,
+            transfers: self.transfers,
+            sum_alarms: self.sum_alarms,
+            events: self.events,
+            history: self.history.clone(),
+        }
+    }
+}
+
+/// What the wall clocks say when a run begins, in microseconds since 1970.
+const WALL_START: u64 = 1_700_000_000_000_000;

@@ -1,0 +1,176 @@
+//! This is the end of a run: heal, quiet, and what must hold then.
+
+use super::{Event, Phase, World};
+use crate::client;
+use crate::history::{Kind, Operation, Outcome};
+use crate::moment::SECOND;
+use crate::network::Weather;
+use crate::node::partitions::Partitions;
+use crate::oracle::{self, leftovers, replicas, siblings};
+use crate::report::Fault;
+use crate::table::KeyId;
+use soros_core::dot::Actor;
+use soros_core::id::NodeId;
+use soros_core::object::Object;
+use soros_core::operation::{Basis, Consistency};
+use soros_core::place::Place;
+use std::collections::BTreeSet;
+
+/// How long after heal a cluster may take to come to rest.
+const REST_WITHIN: u64 = 60 * SECOND;
+/// For how many passes of anti-entropy all must have been the same before it is judged, and how
+/// long beside: a question asked before heal may wait for its answer as long as that.
+const QUIET_PASSES: u64 = 10;
+const QUIET: u64 = 3 * SECOND;
+
+impl World {
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Reading && self.waiting.is_empty()
+    }
+
+    /// Faults end: the network is whole, and all processes run.
+    pub(super) fn on_heals(&mut self) {
+        self.phase = Phase::Healing;
+        self.network.mend();
+        self.network.set_weather(Weather::CLEAR);
+        self.plan.weather = Weather::CLEAR;
+        let nodes: Vec<NodeId> = self.table.nodes().to_vec();
+        for node in nodes {
+            self.schedule.add(self.now, Event::Starts(node));
+        }
+        self.schedule.add(self.now.after(SECOND), Event::Checks);
+    }
+
+    pub(super) fn on_checks(&mut self) {
+        let period = self.plan.settings.pass_period;
+        self.schedule.add(self.now.after(period), Event::Checks);
+        match self.phase {
+            Phase::Healing if self.is_at_rest() => self.phase = Phase::Resting(self.now),
+            Phase::Healing if self.plan.heal.after(REST_WITHIN) < self.now => {
+                self.faults.push(Fault::Restless { at: self.now });
+            }
+            Phase::Resting(_) if !self.is_at_rest() => self.phase = Phase::Healing,
+            Phase::Resting(since) if since.after(QUIET + QUIET_PASSES * period) <= self.now => {
+                self.on_quiet();
+            }
+            Phase::Harmed | Phase::Reading | Phase::Healing | Phase::Resting(_) => (),
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.waiting.is_empty()
+            && self
+                .table
+                .places()
+                .all(|place| self.is_place_at_rest(place))
+    }
+
+    fn is_place_at_rest(&self, place: Place) -> bool {
+        let nodes = self.table.replicas_of(place).iter();
+        let held: Option<Vec<&Partitions>> = nodes
+            .map(|node| self.process(*node).map(crate::node::Process::partitions))
+            .collect();
+        held.is_some_and(|held| replicas::is_at_rest(place, &held))
+    }
+
+    /// All is quiet: the oracle looks at the disks, and clients read every key once more.
+    fn on_quiet(&mut self) {
+        self.phase = Phase::Reading;
+        let nodes: Vec<NodeId> = self.table.nodes().to_vec();
+        for node in nodes {
+            self.judge_counts(node);
+            self.judge_leftovers(node);
+        }
+        let keys: Vec<KeyId> = self.table.keys().collect();
+        for key in keys {
+            self.judge_key(key);
+            self.read_once_more(key);
+        }
+    }
+
+    fn judge_leftovers(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let Some(process) = &node.process else {
+            return;
+        };
+        let died = |actor: &Actor| self.died.contains(&(actor.node, actor.incarnation));
+        for place in self.table.places_of(id) {
+            if let Some(shown) = process.partitions().shown(place) {
+                let faults = leftovers::judge(id, shown, &node.disk, &died);
+                self.faults.extend(faults);
+            }
+        }
+    }
+
+    /// What each replica of a key holds.
+    fn objects_of(&self, key: KeyId) -> Vec<Object> {
+        let target = self.table.target(key);
+        let replicas = self.table.replicas_of(target.place).iter();
+        let object = |id: &NodeId| {
+            let node = self.nodes.get(id)?;
+            let view = node
+                .process
+                .as_ref()?
+                .partitions()
+                .view(target.place, &node.disk)?;
+            // A damaged record that nobody read yet says nothing.
+            view.object(&target.entry).ok()
+        };
+        replicas.filter_map(object).collect()
+    }
+
+    fn judge_key(&mut self, key: KeyId) {
+        let bucket = self.table.bucket(key);
+        let live = client::all_found;
+        let objects = self.objects_of(key);
+        let Some(first) = objects.first() else {
+            return;
+        };
+        if objects.iter().any(|object| live(object) != live(first)) {
+            let place = self.table.target(key).place;
+            self.faults.push(Fault::Diverged { place });
+        }
+        let found = live(first);
+        let winner = client::found(bucket, first).first().copied();
+        let durable = |operation: &Operation| {
+            operation.is_firm() || self.is_durable(operation.start, operation.served_by)
+        };
+        let end = siblings::End {
+            found: &found,
+            winner,
+            durable: &durable,
+        };
+        let faults = oracle::judge_end(&self.table, &self.history, key, &end);
+        self.faults.extend(faults);
+    }
+
+    fn read_once_more(&mut self, key: KeyId) {
+        let operation = Operation {
+            kind: Kind::Read,
+            key,
+            consistency: Consistency::Quorum,
+            seen: BTreeSet::new(),
+            start: self.now,
+            end: None,
+            outcome: Outcome::Pending,
+            found: BTreeSet::new(),
+            served_by: None,
+        };
+        let id = self.history.begin(operation);
+        let node = *self.random.pick(self.table.nodes());
+        self.send_ask(0, id, node, Basis::Unsaid);
+    }
+
+    /// A client of a cluster that is whole again was not served.
+    pub(super) fn judge_served(&mut self, id: u32, outcome: Outcome) {
+        if self.phase == Phase::Reading
+            && outcome != Outcome::Done
+            && let Some(operation) = self.history.get(id)
+        {
+            let key = operation.key;
+            self.faults.push(Fault::Unserved { key });
+        }
+    }
+}

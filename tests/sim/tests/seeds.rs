@@ -1,0 +1,55 @@
+//! These are the seeds that every change is held to: sound ones that must stay sound, and planted
+//! bugs that must be found.
+
+use soros_sim::bug::Bug;
+use soros_sim::world;
+
+/// How many sound seeds are run.
+const SEEDS: u64 = 1_000;
+/// Within how many seeds a planted bug must be found.
+const SEEDS_TO_FIND: u64 = 1_000;
+/// Planted bugs that take more seeds than are run here; each needs harms of its own to be found.
+const RARE: [Bug; 4] = [
+    Bug::JoinStartClockAlone,
+    Bug::JoinAfterDrop,
+    Bug::StartClockFill,
+    Bug::SuspectCountsSuspect,
+];
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    let (mut done, mut eventful) = (0, 0);
+    for seed in 0..SEEDS {
+        let report = world::run(seed, None);
+        assert!(report.is_sound(), "seed {seed}: {:?}", report.faults);
+        done += report.done;
+        eventful += u64::from(report.is_eventful());
+    }
+    println!("{SEEDS} seeds, {eventful} eventful, {done} operations acknowledged");
+    // Passing because nothing happened would prove nothing.
+    assert!(
+        SEEDS * 3 / 4 < eventful,
+        "{eventful} of {SEEDS} seeds were eventful"
+    );
+    assert!(
+        30 * SEEDS < done as u64,
+        "{done} operations were acknowledged"
+    );
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in Bug::all().filter(|bug| !RARE.contains(bug)) {
+        let found = (0..SEEDS_TO_FIND).find(|seed| !world::run(*seed, Some(bug)).is_sound());
+        let found = found.unwrap_or_else(|| panic!("{} was not found", bug.name()));
+        println!("{}: found by seed {found}", bug.name());
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    for seed in 0..20 {
+        let (first, second) = (world::run(seed, None), world::run(seed, None));
+        assert_eq!(first.digest, second.digest, "seed {seed}");
+    }
+}
