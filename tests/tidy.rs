@@ -146,6 +146,20 @@ fn what_the_readme_says_is_what_the_ci_tests() {
     );
 }
 
+#[test]
+fn the_policy_of_the_readme_is_one_that_compiles() {
+    let tree = Tree::read();
+    let compiled = pages::head_documentation(tree.text("sdk/src/lib.rs"));
+    let blocks = pages::rust_blocks(tree.text("README.md"));
+    assert!(!blocks.is_empty(), "the README shows no policy");
+    for block in blocks {
+        assert!(
+            compiled.contains(block),
+            "sdk/src/lib.rs does not document:\n{block}"
+        );
+    }
+}
+
 /// The API as machines read it.
 fn document(tree: &Tree) -> serde_json::Value {
     serde_json::from_str(tree.text("docs/openapi.json")).expect("docs/openapi.json is JSON")

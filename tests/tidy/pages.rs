@@ -121,6 +121,22 @@ pub(crate) fn test_commands(readme: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The Rust of a page, block by block.
+pub(crate) fn rust_blocks(page: &str) -> Vec<&str> {
+    let begins = page.split("\n```rust\n").skip(1);
+    begins
+        .filter_map(|rest| Some(rest.split_once("\n```")?.0))
+        .collect()
+}
+
+/// The code in the documentation at the head of a source file, which the test command compiles.
+pub(crate) fn head_documentation(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    lines
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +182,18 @@ mod tests {
                 "a.md:1: `gone.md` leads nowhere",
                 "a.md:1: `README.md` has no heading `#gone`"
             ]
+        );
+    }
+
+    #[test]
+    fn reads_rust_from_pages_and_documentation() {
+        assert_eq!(
+            rust_blocks("a\n```rust\nb\nc\n```\n```sh\nd\n```\n"),
+            ["b\nc"]
+        );
+        assert_eq!(
+            head_documentation("//! a\n//!\n//! b\nuse c;\n//! d\n"),
+            "a\n\nb\n"
         );
     }
 
