@@ -10,6 +10,7 @@ mod abi;
 mod compile;
 mod engine;
 mod error;
+mod guest;
 mod instance;
 pub mod limits;
 mod log;
@@ -27,18 +28,18 @@ pub use resolver::Resolver;
 pub use shipped::{Shipped, shipped};
 pub use validator::Validator;
 
-use compile::Outline;
+use compile::Compiled;
 use engine::Host;
 use error::Fault;
-use instance::{Guest, Source};
+use instance::Source;
 use limits::CONFIG_BYTES_MAX;
 use log::Journal;
 use soros_core::map::json::Json;
-use soros_core::map::plugin::{PluginDigest, PluginKind, PluginName};
+use soros_core::map::plugin::{PluginDigest, PluginKind};
 use soros_core::policy::About;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use wasmtime::component::InstancePre;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// The name of the ABI that this host speaks.
 pub const ABI: &str = abi::NAME;
@@ -47,7 +48,33 @@ pub const ABI: &str = abi::NAME;
 pub struct Runtime {
     requests: Arc<Host>,
     planning: Arc<Host>,
-    loaded: Mutex<HashMap<PolicyId, Weak<Policy>>>,
+    compiled: Known<PluginDigest, Compiled>,
+    loaded: Known<PolicyId, Policy>,
+}
+
+/// What is in use somewhere in the process, so that it is made once.
+struct Known<K, V>(Mutex<HashMap<K, Weak<V>>>);
+
+impl<K: Eq + Hash, V> Known<K, V> {
+    fn find(&self, key: &K) -> Option<Arc<V>> {
+        self.lock().get(key).and_then(Weak::upgrade)
+    }
+
+    /// Keeps what was made, or what somebody else made meanwhile.
+    fn keep(&self, key: K, value: V) -> Arc<V> {
+        let mut known = self.lock();
+        known.retain(|_, value| 0 < value.strong_count());
+        if let Some(value) = known.get(&key).and_then(Weak::upgrade) {
+            return value;
+        }
+        let value = Arc::new(value);
+        known.insert(key, Arc::downgrade(&value));
+        value
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Weak<V>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a policy is: its component, its config and its interface, and nothing else. Policies of one
@@ -174,7 +201,8 @@ impl Runtime {
         Ok(Runtime {
             requests: Arc::new(Host::for_requests()?),
             planning: Arc::new(Host::for_planning()?),
-            loaded: Mutex::default(),
+            compiled: Known(Mutex::default()),
+            loaded: Known(Mutex::default()),
         })
     }
 
@@ -190,24 +218,40 @@ impl Runtime {
         }
         let digest = PluginDigest(*blake3::hash(component).as_bytes());
         let id = PolicyId::of(&digest, &config);
-        if let Some(policy) = self.lock().get(&id).and_then(Weak::upgrade) {
+        if let Some(policy) = self.loaded.find(&id) {
             return Ok(policy);
         }
-        let Outline { kind, interface } = compile::outline(component)?;
-        let host = self.host(kind);
-        let pre = compile::compile(host, component)?;
-        let (about, source) = introduce(host, pre, interface, config)?;
-        let role = Role::new(kind, source).map_err(Fault::into_admission_error)?;
-        let policy = Arc::new(Policy {
+        let compiled = self.compile(digest, component)?;
+        let about = compiled.about.clone();
+        let journal = Arc::new(Journal::new(format!("{}@{}", about.name, about.version)));
+        let source = Source {
+            host: Arc::clone(self.host(compiled.kind)),
+            compiled,
+            config,
+            journal,
+        };
+        let role = Role::new(source).map_err(Fault::into_admission_error)?;
+        let policy = Policy {
             about,
             digest,
             id,
             role,
-        });
-        let mut loaded = self.lock();
-        loaded.retain(|_, policy| 0 < policy.strong_count());
-        loaded.insert(id, Arc::downgrade(&policy));
-        Ok(policy)
+        };
+        Ok(self.loaded.keep(id, policy))
+    }
+
+    fn compile(
+        &self,
+        digest: PluginDigest,
+        component: &[u8],
+    ) -> Result<Arc<Compiled>, AdmissionError> {
+        if let Some(compiled) = self.compiled.find(&digest) {
+            return Ok(compiled);
+        }
+        let outline = compile::outline(component)?;
+        let host = self.host(outline.kind);
+        let compiled = compile::compile(host, component, outline)?;
+        Ok(self.compiled.keep(digest, compiled))
     }
 
     fn host(&self, kind: PluginKind) -> &Arc<Host> {
@@ -216,57 +260,16 @@ impl Runtime {
             PluginKind::Resolution | PluginKind::Validation => &self.requests,
         }
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PolicyId, Weak<Policy>>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Role {
-    fn new(kind: PluginKind, source: Source) -> Result<Role, Fault> {
-        Ok(match kind {
+    fn new(source: Source) -> Result<Role, Fault> {
+        Ok(match source.compiled.kind {
             PluginKind::Placement => Role::Placer(Placer::new(source)?),
             PluginKind::Resolution => Role::Resolver(Resolver::new(source)?),
             PluginKind::Validation => Role::Validator(Validator::new(source)?),
         })
     }
-}
-
-/// Asks a component what it is, in an instance of its own.
-fn introduce(
-    host: &Arc<Host>,
-    pre: InstancePre<Guest>,
-    interface: String,
-    config: String,
-) -> Result<(About, Source), AdmissionError> {
-    let journal = Arc::new(Journal::new(String::new()));
-    let mut source = Source {
-        host: Arc::clone(host),
-        pre,
-        interface,
-        config,
-        journal,
-    };
-    let mut store = source.store();
-    let about = source.bounded(&mut store, |store| {
-        let instance = source.pre.instantiate(&mut *store)?;
-        abi::describe(&instance, store, &source.interface)
-    });
-    let about = about.map_err(|error| Fault::Policy(error).into_admission_error())?;
-    check_about(&about)?;
-    source.journal = Arc::new(Journal::new(format!("{}@{}", about.name, about.version)));
-    Ok((about, source))
-}
-
-fn check_about(about: &About) -> Result<(), AdmissionError> {
-    let bad = |reason: String| AdmissionError::BadAbout(log::shortened(&reason));
-    PluginName::try_from(about.name.clone())
-        .map_err(|_| bad(format!("`{}` is not a plugin's name", about.name)))?;
-    semver::Version::parse(&about.version)
-        .map_err(|error| bad(format!("`{}` is not a version: {error}", about.version)))?;
-    serde_json::from_str::<serde_json::Value>(&about.config_schema)
-        .map_err(|error| bad(format!("its config's schema is not JSON: {error}")))?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 pub(super) mod v1;
 
-use crate::plugin::instance::Guest;
+use crate::plugin::guest::Guest;
 use soros_core::map::plugin::PluginKind;
 use soros_core::map::problem::ConfigProblem;
 use wasmtime::Store;

@@ -3,11 +3,13 @@
 
 use crate::plugin::abi;
 use crate::plugin::engine::Host;
-use crate::plugin::error::AdmissionError;
-use crate::plugin::instance::Guest;
+use crate::plugin::error::{AdmissionError, Fault};
+use crate::plugin::guest::{Guest, bounded, store};
 use crate::plugin::limits::COMPONENT_BYTES_MAX;
-use crate::plugin::log::shortened;
-use soros_core::map::plugin::PluginKind;
+use crate::plugin::log::{Journal, shortened};
+use soros_core::map::plugin::{PluginKind, PluginName};
+use soros_core::policy::About;
+use std::sync::Arc;
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, InstancePre};
 
@@ -18,6 +20,14 @@ pub(super) struct Outline {
     pub(super) kind: PluginKind,
     /// The interface that it exports, with its version.
     pub(super) interface: String,
+}
+
+/// A component that is ready to be made instances of.
+pub(super) struct Compiled {
+    pub(super) kind: PluginKind,
+    pub(super) interface: String,
+    pub(super) pre: InstancePre<Guest>,
+    pub(super) about: About,
 }
 
 /// Looks at a component's imports and exports without compiling it.
@@ -99,11 +109,39 @@ fn names(bytes: &[u8]) -> Result<Names, AdmissionError> {
     Ok(names)
 }
 
-/// Compiles a component and links it: what does not fit here will never run.
-pub(super) fn compile(host: &Host, bytes: &[u8]) -> Result<InstancePre<Guest>, AdmissionError> {
+/// Compiles a component, links it, and asks it what it is, in an instance of its own.
+pub(super) fn compile(
+    host: &Arc<Host>,
+    bytes: &[u8],
+    outline: Outline,
+) -> Result<Compiled, AdmissionError> {
+    let Outline { kind, interface } = outline;
     let component = Component::from_binary(&host.engine, bytes)
         .map_err(|error| AdmissionError::Invalid(shortened(&format!("{error:#}"))))?;
-    host.linker
-        .instantiate_pre(&component)
-        .map_err(|error| AdmissionError::Misfit(shortened(&format!("{error:#}"))))
+    let pre = host.linker.instantiate_pre(&component);
+    let pre = pre.map_err(|error| AdmissionError::Misfit(shortened(&format!("{error:#}"))))?;
+    let mut store = store(host, &Arc::new(Journal::new(interface.clone())));
+    let about = bounded(&mut store, |store| {
+        let instance = pre.instantiate(&mut *store)?;
+        abi::describe(&instance, store, &interface)
+    });
+    let about = about.map_err(|error| Fault::Policy(error).into_admission_error())?;
+    check(&about)?;
+    Ok(Compiled {
+        kind,
+        interface,
+        pre,
+        about,
+    })
+}
+
+fn check(about: &About) -> Result<(), AdmissionError> {
+    let bad = |reason: String| AdmissionError::BadAbout(shortened(&reason));
+    PluginName::try_from(about.name.clone())
+        .map_err(|_| bad(format!("`{}` is not a plugin's name", about.name)))?;
+    semver::Version::parse(&about.version)
+        .map_err(|error| bad(format!("`{}` is not a version: {error}", about.version)))?;
+    serde_json::from_str::<serde_json::Value>(&about.config_schema)
+        .map_err(|error| bad(format!("its config's schema is not JSON: {error}")))?;
+    Ok(())
 }

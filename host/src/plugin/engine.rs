@@ -5,7 +5,7 @@
 //! than there is room for. Placement, which is asked rarely and may need much, has one that
 //! allocates as it goes.
 
-use crate::plugin::instance::Guest;
+use crate::plugin::guest::Guest;
 use crate::plugin::limits::{
     CORE_INSTANCES, INSTANCES, Limits, PLANNING, PLANNING_TICK, REQUEST, REQUEST_TICK, SLOT_BYTES,
     STACK_BYTES, TABLE_ENTRIES, TABLES,

@@ -1,6 +1,6 @@
 //! This is how components fail: why one is refused, and what an engine's error says of a call.
 
-use crate::plugin::instance::{Guest, Overrun};
+use crate::plugin::guest::{Guest, Overrun};
 use crate::plugin::limits::{COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, Limits};
 use crate::plugin::log::shortened;
 use soros_core::map::problem::ConfigProblem;
@@ -17,13 +17,12 @@ pub enum AdmissionError {
     #[error("{0} bytes are more than the {CONFIG_BYTES_MAX} a config may have")]
     ConfigTooLarge(usize),
     /// A core module, for example, which no encoder has made a component.
-    #[error("not a WebAssembly component: {0}. `soros plugin build` makes one")]
+    #[error("not a WebAssembly component: {0}")]
     NotAComponent(String),
     /// It needs what no policy has: a clock, randomness, files, a network.
     #[error(
         "it imports {}, and a policy may import nothing but `soros:policy/log@1`. Build it for \
-         wasm32-unknown-unknown (`soros plugin build` does), not for a target with WASI; in other \
-         languages, stub WASI out",
+         wasm32-unknown-unknown, not for a target with WASI; in other languages, stub WASI out",
         .0.join(", ")
     )]
     ForeignImports(Vec<String>),

@@ -1,104 +1,28 @@
-//! This is one call of a component: an instance with its store, what it may use, and the small set
-//! of instances that wait to be asked again.
+//! This is the instances of a policy: the small set that waits to be asked again.
 //!
 //! An instance is used by one thread at a time and in place, because a policy that chooses between
 //! two small values takes half a microsecond, less than a hand-over between threads. After any
 //! error it is dropped with its store.
 
 use crate::plugin::abi::Exports;
+use crate::plugin::compile::Compiled;
 use crate::plugin::engine::Host;
-use crate::plugin::error::{Fault, fault};
-use crate::plugin::limits::{CALLS_AN_INSTANCE, CORE_INSTANCES, Limits, TABLE_ENTRIES, TABLES};
+use crate::plugin::error::Fault;
+use crate::plugin::guest::{Guest, bounded, store};
+use crate::plugin::limits::{CALLS_AN_INSTANCE, Limits};
 use crate::plugin::log::Journal;
 use soros_core::policy::PolicyError;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use wasmtime::component::InstancePre;
-use wasmtime::{ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::Store;
 
-/// What the host keeps beside an instance.
-pub(super) struct Guest {
-    host: Arc<Host>,
+/// What instances are made of.
+pub(super) struct Source {
+    pub(super) host: Arc<Host>,
+    pub(super) compiled: Arc<Compiled>,
+    /// The config, in canonical JSON.
+    pub(super) config: String,
     pub(super) journal: Arc<Journal>,
-    /// The last line that it wrote about a fault: a panic's message and place.
-    pub(super) last_error: String,
-    log_bytes_left: usize,
-    ticks_seen: u32,
-    /// Whether it was refused memory or table entries.
-    pub(super) was_refused: bool,
-}
-
-/// It held its thread for too long.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the deadline has passed")]
-pub(super) struct Overrun;
-
-/// It asked for more memory or table entries than it may have.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("more memory than is allowed")]
-struct Refused;
-
-impl Guest {
-    /// Whether the log takes `bytes` more of this call, and one line more of this policy.
-    pub(super) fn take_log_share(&mut self, bytes: usize) -> bool {
-        let Some(left) = self.log_bytes_left.checked_sub(bytes) else {
-            if 0 < self.log_bytes_left {
-                self.log_bytes_left = 0;
-                tracing::warn!("a policy's call wrote more than its share of the log");
-            }
-            return false;
-        };
-        self.log_bytes_left = left;
-        self.journal.take_line()
-    }
-
-    /// The engine's clock moved on while this call ran. The ticks that it did not run for count as
-    /// one, so a call is not blamed for the other threads of a busy machine.
-    fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.host.ticker.touch();
-        self.ticks_seen += 1;
-        if self.host.ticks_max() < self.ticks_seen {
-            return Err(Overrun.into());
-        }
-        Ok(UpdateDeadline::Continue(1))
-    }
-
-    fn allow(&mut self, fits: bool) -> wasmtime::Result<bool> {
-        self.was_refused |= !fits;
-        if fits { Ok(true) } else { Err(Refused.into()) }
-    }
-}
-
-impl ResourceLimiter for Guest {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.allow(desired <= self.host.limits.memory_bytes)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.allow(desired <= TABLE_ENTRIES)
-    }
-
-    fn instances(&self) -> usize {
-        CORE_INSTANCES as usize
-    }
-
-    fn tables(&self) -> usize {
-        TABLES as usize
-    }
-
-    fn memories(&self) -> usize {
-        1
-    }
 }
 
 /// An instance that can be asked.
@@ -111,75 +35,24 @@ struct Instance<E> {
 impl<E: Exports> Instance<E> {
     /// Makes an instance and gives it its config.
     fn new(source: &Source) -> Result<(Instance<E>, E::Wants), Fault> {
-        let mut store = source.store();
-        let exports = source
-            .bounded(&mut store, |store| {
-                let instance = source.pre.instantiate(&mut *store)?;
-                E::bind(&instance, &mut *store, &source.interface)
-            })
-            .map_err(Fault::Policy)?;
-        let answer = source
-            .bounded(&mut store, |store| exports.configure(store, &source.config))
-            .map_err(Fault::Policy)?;
-        let wants = answer.map_err(Fault::Config)?;
+        let Compiled { pre, interface, .. } = source.compiled.as_ref();
+        let mut store = store(&source.host, &source.journal);
+        let exports = bounded(&mut store, |store| {
+            let instance = pre.instantiate(&mut *store)?;
+            E::bind(&instance, &mut *store, interface)
+        });
+        let exports = exports.map_err(Fault::Policy)?;
+        let answer = bounded(&mut store, |store| exports.configure(store, &source.config));
+        let wants = answer.map_err(Fault::Policy)?.map_err(Fault::Config)?;
+        let calls = 0;
         Ok((
             Instance {
                 store,
                 exports,
-                calls: 0,
+                calls,
             },
             wants,
         ))
-    }
-}
-
-/// What instances are made of.
-pub(super) struct Source {
-    pub(super) host: Arc<Host>,
-    pub(super) pre: InstancePre<Guest>,
-    /// The interface that the component exports, with its version.
-    pub(super) interface: String,
-    /// The config, in canonical JSON.
-    pub(super) config: String,
-    pub(super) journal: Arc<Journal>,
-}
-
-impl Source {
-    /// A store for one instance.
-    pub(super) fn store(&self) -> Store<Guest> {
-        let guest = Guest {
-            host: Arc::clone(&self.host),
-            journal: Arc::clone(&self.journal),
-            last_error: String::new(),
-            log_bytes_left: 0,
-            ticks_seen: 0,
-            was_refused: false,
-        };
-        let mut store = Store::new(&self.host.engine, guest);
-        store.limiter(|guest| guest);
-        store.set_hostcall_fuel(self.host.limits.output_bytes);
-        store.epoch_deadline_callback(|mut store: StoreContextMut<'_, Guest>| {
-            store.data_mut().on_tick()
-        });
-        store
-    }
-
-    /// Runs something in the store with what one call may use.
-    pub(super) fn bounded<R>(
-        &self,
-        store: &mut Store<Guest>,
-        run: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<R>,
-    ) -> Result<R, PolicyError> {
-        let limits = &self.host.limits;
-        self.host.ticker.touch();
-        store.set_epoch_deadline(1);
-        let guest = store.data_mut();
-        guest.ticks_seen = 0;
-        guest.log_bytes_left = limits.log_bytes;
-        store
-            .set_fuel(limits.fuel)
-            .and_then(|()| run(store))
-            .map_err(|error| fault(&error, store.data(), limits))
     }
 }
 
@@ -275,7 +148,7 @@ impl<E: Exports> Pool<E> {
             }
         };
         let Instance { store, exports, .. } = &mut instance;
-        let answer = self.source.bounded(store, |store| question(store, exports));
+        let answer = bounded(store, |store| question(store, exports));
         let answer = answer.and_then(judge);
         let left = store.get_fuel().unwrap_or(0);
         let used = self.limits().fuel.saturating_sub(left);

@@ -59,7 +59,7 @@ pub const STACK_BYTES: usize = 256 << 10;
 /// How much memory the engine for requests sets aside for an instance.
 pub const SLOT_BYTES: usize = 64 << 20;
 /// How many instances the engine for requests has room for.
-pub const INSTANCES: u32 = 256;
+pub const INSTANCES: u32 = 1024;
 /// How many core instances a component may be made of.
 pub const CORE_INSTANCES: u32 = 64;
 /// How many tables a component may have.

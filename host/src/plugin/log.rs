@@ -1,7 +1,7 @@
 //! This is the one thing that a component may import: lines for the operator, of which each call
 //! and each policy has a bounded share.
 
-use crate::plugin::instance::Guest;
+use crate::plugin::guest::Guest;
 use crate::plugin::limits::{LOG_LINES_A_SECOND, TEXT_BYTES_MAX};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

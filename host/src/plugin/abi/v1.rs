@@ -2,7 +2,7 @@
 //! and writes: what the host shows is borrowed, what a policy answers is owned.
 
 use crate::plugin::abi::Exports;
-use crate::plugin::instance::Guest;
+use crate::plugin::guest::Guest;
 use soros_core::map::problem::ConfigProblem;
 use soros_core::map::table::Table;
 use soros_core::policy::{self, topology};

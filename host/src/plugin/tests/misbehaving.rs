@@ -113,7 +113,7 @@ fn answers_of_every_form_arrive() {
 
 #[test]
 fn repetition_and_order_are_hidden_from_it() {
-    let policy = load(RESOLUTION, "merge").expect("it behaves");
+    let policy = load(RESOLUTION, "merge, in any order").expect("it behaves");
     let resolver = policy.resolver().expect("a resolver");
     let (one, two) = (sibling(1, b"one"), sibling(2, b"two"));
     let left = resolver.resolve(
@@ -125,7 +125,7 @@ fn repetition_and_order_are_hidden_from_it() {
 
 #[test]
 fn more_than_a_call_may_show_is_not_shown() {
-    let policy = load(RESOLUTION, "merge").expect("it behaves");
+    let policy = load(RESOLUTION, "merge, too much").expect("it behaves");
     let resolver = policy.resolver().expect("a resolver");
     let large = vec![b'a'; REQUEST.input_bytes];
     let answer = resolver.resolve(b"key", &[sibling(1, &large), sibling(2, b"two")]);

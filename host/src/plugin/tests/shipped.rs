@@ -44,6 +44,13 @@ fn is_what_it_says_it_is() {
         assert_eq!(policy.kind(), plugin.kind);
         assert_eq!(policy.digest(), plugin.digest);
         assert_eq!(policy.abi(), "soros:policy@1.0.0");
+        let here = env!("CARGO_MANIFEST_DIR").as_bytes();
+        let names_this_place = plugin.bytes.windows(here.len()).any(|bytes| bytes == here);
+        assert!(
+            !names_this_place,
+            "{} depends on where it is built",
+            plugin.name
+        );
         println!(
             "{}: {} bytes, {}",
             plugin.name,

@@ -55,7 +55,8 @@ impl Resolution for Misbehaving {
         if key == b"behave" {
             return Ok(Resolved::Keep(0));
         }
-        match self.manner.as_str() {
+        // What follows a comma only makes it a policy of its own.
+        match self.manner.split(',').next().unwrap_or_default() {
             "loop" => run_for_ever(),
             "panic" => panic!("on purpose, at {} siblings", siblings.len()),
             "grow" => grow(),
