@@ -147,6 +147,20 @@ fn what_the_readme_says_is_what_the_ci_tests() {
 }
 
 #[test]
+fn every_planted_bug_is_explained() {
+    let tree = Tree::read();
+    let page = tree.text("docs/design/causality.md");
+    let bugs = pages::planted_bugs(tree.text("tests/sim/src/bug.rs"));
+    assert!(!bugs.is_empty(), "no planted bug was found");
+    for bug in bugs {
+        assert!(
+            page.contains(&format!("`{bug}`")),
+            "docs/design/causality.md is silent on {bug}"
+        );
+    }
+}
+
+#[test]
 fn the_policy_of_the_readme_is_one_that_compiles() {
     let tree = Tree::read();
     let compiled = pages::head_documentation(tree.text("sdk/src/lib.rs"));

@@ -121,6 +121,15 @@ pub(crate) fn test_commands(readme: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The names of the bugs that the simulator can plant: the strings of its `NAMES`.
+pub(crate) fn planted_bugs(source: &str) -> Vec<&str> {
+    let list = source
+        .split_once("const NAMES:")
+        .map_or("", |(_, rest)| rest);
+    let list = list.split_once("\n];").map_or("", |(list, _)| list);
+    list.split('"').skip(1).step_by(2).collect()
+}
+
 /// The Rust of a page, block by block.
 pub(crate) fn rust_blocks(page: &str) -> Vec<&str> {
     let begins = page.split("\n```rust\n").skip(1);
@@ -132,9 +141,8 @@ pub(crate) fn rust_blocks(page: &str) -> Vec<&str> {
 /// The code in the documentation at the head of a source file, which the test command compiles.
 pub(crate) fn head_documentation(source: &str) -> String {
     let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
-    lines
-        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
-        .collect()
+    let lines = lines.map(|line| line.strip_prefix(' ').unwrap_or(line));
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 #[cfg(test)]
@@ -195,6 +203,12 @@ mod tests {
             head_documentation("//! a\n//!\n//! b\nuse c;\n//! d\n"),
             "a\n\nb\n"
         );
+    }
+
+    #[test]
+    fn reads_the_list_of_planted_bugs() {
+        let source = "\"x\"\nconst NAMES: [(Bug, &str); 1] = [\n    (B::A, \"a-b\"),\n];\n\"y\"";
+        assert_eq!(planted_bugs(source), ["a-b"]);
     }
 
     #[test]
