@@ -402,6 +402,10 @@ impl Write {
         }
         match outcome {
             Outcome::Written(written) => self.on_written(written),
+            // The first mint stands, and was sent: nobody may be told that nothing was stored.
+            Outcome::Moved(_) | Outcome::TooManySiblings(_) if !self.own.is_empty() => {
+                self.unknown()
+            }
             Outcome::Moved(_) => self.begin(),
             Outcome::TooManySiblings(object) => {
                 let context = object.seen();

@@ -213,6 +213,24 @@ fn is_minted_again_above_a_later_version_that_a_replica_holds() {
 }
 
 #[test]
+fn is_unknown_when_it_is_stored_and_has_no_room_to_be_minted_again() {
+    let mut write = spreading();
+    let found = Found {
+        live: true,
+        beside: Time(50),
+    };
+    step(&mut write, Event::Acknowledged(SECOND, dot(ME, 1), found));
+    step(&mut write, Event::Ticked(Time(51)));
+    let there = object(&[(dot(THIRD, 7), version("other", 5))]);
+    let effects = step(&mut write, Event::Stored(Outcome::TooManySiblings(there)));
+    let unknown = OperationError::OutcomeUnknown {
+        reached: 0,
+        needed: 2,
+    };
+    assert_eq!(effects, [Effect::Answer(Err(unknown))]);
+}
+
+#[test]
 fn puts_what_it_does_not_supersede_to_the_resolver_and_names_only_its_own_dot() {
     let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
     let there = object(&[(dot(SECOND, 7), version("old", 5))]);
