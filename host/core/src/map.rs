@@ -21,6 +21,7 @@ mod tests;
 
 use crate::epoch::Epoch;
 use crate::id::{BucketId, BucketName, ClusterId, NodeId, PlacementId, PlacementName};
+use crate::token::TokenKey;
 use bucket::Bucket;
 use node::Node;
 use placement::Placement;
@@ -50,17 +51,6 @@ struct Parts {
     plugins: BTreeMap<PluginName, Plugin>,
     settings: Settings,
     token_key: TokenKey,
-}
-
-/// The secret by which all nodes authenticate the tokens they give to clients. Never shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TokenKey(pub [u8; 32]);
-
-impl std::fmt::Debug for TokenKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("TokenKey(secret)")
-    }
 }
 
 /// Why something read is not a map.

@@ -5,10 +5,13 @@ use crate::codec::{Codec, Reader, Writer};
 use crate::dot_set::DotSet;
 use crate::limits::TOKEN_BYTES_MAX;
 use crate::place::Entry;
+use serde::{Deserialize, Serialize};
 
-/// The secret under which a cluster's nodes authenticate tokens.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TokenKey([u8; 32]);
+/// The secret by which all nodes of a cluster authenticate the tokens they give to clients. Never
+/// shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenKey(pub [u8; 32]);
 
 /// Why bytes are not a token of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,18 +28,6 @@ const FORMAT: u8 = 1;
 const MAC_BYTES: usize = 16;
 
 impl TokenKey {
-    /// The key of these 32 random bytes.
-    #[must_use]
-    pub fn new(bytes: [u8; 32]) -> TokenKey {
-        TokenKey(bytes)
-    }
-
-    /// The bytes of the key, to be stored; never to be shown.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// The token of what a client has seen of `entry`: format 1, context, and 16 bytes of a keyed
     /// blake3 hash over both, the bucket's incarnation and the key.
     #[must_use]
@@ -90,7 +81,7 @@ impl TokenKey {
 
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("TokenKey(..)")
+        formatter.write_str("TokenKey(secret)")
     }
 }
 
@@ -121,18 +112,18 @@ mod tests {
 
     #[test]
     fn opens_for_the_key_it_was_made_for_and_no_other() {
-        let key = TokenKey::new([7; 32]);
+        let key = TokenKey([7; 32]);
         let token = key.seal(&entry(1, "k"), &context());
         assert_eq!(key.open(&entry(1, "k"), &token), Ok(context()));
         assert_eq!(key.open(&entry(2, "k"), &token), Err(TokenError::Foreign));
         assert_eq!(key.open(&entry(1, "l"), &token), Err(TokenError::Foreign));
-        let other = TokenKey::new([8; 32]);
+        let other = TokenKey([8; 32]);
         assert_eq!(other.open(&entry(1, "k"), &token), Err(TokenError::Foreign));
     }
 
     #[test]
     fn refuses_every_changed_or_cut_token() {
-        let key = TokenKey::new([7; 32]);
+        let key = TokenKey([7; 32]);
         let token = key.seal(&entry(1, "k"), &context());
         for byte in 0..token.len() {
             let mut changed = token.clone();

@@ -163,12 +163,13 @@ mod tests {
     use super::*;
     use soros_core::id::{ClusterId, Incarnation, NodeName};
     use soros_core::key::PartitionCount;
+    use soros_core::map::Map;
     use soros_core::map::founding::Founding;
     use soros_core::map::node::{Identity, RaftId, Role};
     use soros_core::map::placement::PlacementConfig;
     use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, PluginVersion, Release};
     use soros_core::map::settings::Settings;
-    use soros_core::map::{Map, TokenKey};
+    use soros_core::token::TokenKey;
 
     fn identity(name: &str) -> Identity {
         let name: NodeName = name.parse().expect("a name");

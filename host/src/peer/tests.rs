@@ -9,6 +9,7 @@ use crate::store::{Space, Store};
 use futures_util::future::{BoxFuture, FutureExt};
 use soros_core::id::{BucketId, ClusterId, Incarnation, NodeId, NodeName};
 use soros_core::key::{Key, Partition, PartitionCount};
+use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::Change;
 use soros_core::map::founding::Founding;
@@ -17,13 +18,13 @@ use soros_core::map::placement::PlacementConfig;
 use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, Release};
 use soros_core::map::settings::Settings;
 use soros_core::map::table::Table;
-use soros_core::map::{Map, TokenKey};
 use soros_core::message::{Reply, Request};
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{
     Basis, Consistency, OperationError, ReadRequest, Target, WriteRequest,
 };
 use soros_core::place::{Entry, Place};
+use soros_core::token::TokenKey;
 use soros_core::write::Resolved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -8,10 +8,11 @@ use super::plan::check_table;
 use super::plugin::{Plugin, PluginName};
 use super::settings::Settings;
 use super::table::Table;
-use super::{Map, Parts, TokenKey};
+use super::{Map, Parts};
 use crate::epoch::Epoch;
 use crate::id::{BucketId, ClusterId, NodeId, PlacementId};
 use crate::limits::{NAME_BYTES_MAX, NODES_MAX};
+use crate::token::TokenKey;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -19,7 +19,6 @@ use soros_core::map::bucket::{Bucket, BucketState, Consistency};
 use soros_core::object::Value;
 use soros_core::operation::{Basis, OperationError, ReadRequest, Target, WriteRequest};
 use soros_core::place::{Entry, Place};
-use soros_core::token::TokenKey;
 use std::sync::Arc;
 
 /// The key-value API of a node.
@@ -271,8 +270,7 @@ impl<'a> Found<'a> {
     }
 
     fn context(&self, token: Option<&[u8]>) -> Result<Option<DotSet>, Refusal> {
-        let key = TokenKey::new(self.map.token_key().0);
-        let open = |token| key.open(&self.target.entry, token);
+        let open = |token| self.map.token_key().open(&self.target.entry, token);
         Ok(token.map(open).transpose()?)
     }
 

@@ -24,7 +24,6 @@ use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{Achieved, ReadAnswer, WriteAnswer};
 use soros_core::place::Entry;
 use soros_core::policy::Merged;
-use soros_core::token::TokenKey;
 
 /// The epoch of the map that the answer was given under.
 pub const SOROS_EPOCH: HeaderName = HeaderName::from_static("soros-epoch");
@@ -75,8 +74,8 @@ impl About<'_> {
     /// Never: base64url is a header's value.
     #[must_use]
     pub fn token(&self, context: &DotSet) -> HeaderValue {
-        let key = TokenKey::new(self.map.token_key().0);
-        let token = URL_SAFE_NO_PAD.encode(key.seal(self.entry, context));
+        let token = self.map.token_key().seal(self.entry, context);
+        let token = URL_SAFE_NO_PAD.encode(token);
         HeaderValue::try_from(token).expect("base64url is a header's value")
     }
 

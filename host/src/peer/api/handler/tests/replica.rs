@@ -12,6 +12,7 @@ use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketName, ClusterId, Generation, Incarnation, NodeId, NodeName};
 use soros_core::key::{Key, Partition, PartitionCount};
+use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::Change;
 use soros_core::map::founding::Founding;
@@ -20,7 +21,6 @@ use soros_core::map::placement::PlacementConfig;
 use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, PluginName, Release};
 use soros_core::map::settings::Settings;
 use soros_core::map::table::Table;
-use soros_core::map::{Map, TokenKey};
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{
     Achieved, Basis, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
@@ -28,6 +28,7 @@ use soros_core::operation::{
 use soros_core::place::Entry;
 use soros_core::policy::Merged;
 use soros_core::time::Time;
+use soros_core::token::TokenKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -181,8 +182,7 @@ impl Replica {
     pub(super) fn opened(&self, name: &str, key: &str, token: &str) -> DotSet {
         let map = self.map();
         let token = URL_SAFE_NO_PAD.decode(token).expect("base64url");
-        let opener = soros_core::token::TokenKey::new(map.token_key().0);
-        opener
+        map.token_key()
             .open(&entry(&map, name, key), &token)
             .expect("a token of the key")
     }
