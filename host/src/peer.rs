@@ -31,8 +31,9 @@ use soros_core::operation::{OperationError, Target};
 use soros_core::place::Place;
 use soros_core::replica::{Quorum, Standing};
 use soros_core::write::Resolved;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tokio::sync::Notify;
 use wire::Wire;
 
@@ -98,6 +99,9 @@ pub struct Peer {
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
     sum_alarms: AtomicU64,
+    started: Instant,
+    /// Full transfers that broke and go on in a later round.
+    broken: Mutex<converge::Broken>,
 }
 
 impl Peer {
@@ -124,6 +128,8 @@ impl Peer {
             wake: Notify::new(),
             behind: AtomicU64::new(u64::MAX),
             sum_alarms: AtomicU64::new(0),
+            started: Instant::now(),
+            broken: Mutex::default(),
         })
     }
 

@@ -4,6 +4,8 @@
 //! The host answers from its storage engine with the batch so far laid over it, the simulator from
 //! an ordered map, so that both run the same bytes through the same rules.
 
+use std::ops::ControlFlow;
+
 /// Why a record could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -18,6 +20,9 @@ pub enum RecordError {
 /// A key and what is stored under it.
 pub type Record = (Vec<u8>, Vec<u8>);
 
+/// Takes a key and what is stored under it, and says whether it wants the next.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Reads of one consistent state of sorted records.
 pub trait Records {
     /// The record under `key`.
@@ -26,11 +31,32 @@ pub trait Records {
     /// [`RecordError`] when the engine fails or the record is damaged.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RecordError>;
 
-    /// At most `limit` records from `from` (included) to `to` (excluded), in byte order.
+    /// Shows `each` the records from `from` (included) to `to` (excluded), in byte order, until it
+    /// has enough. It must not read records itself.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the engine fails or a record that was come to is damaged.
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError>;
+
+    /// At most `limit` records from `from` (included) to `to` (excluded), in byte order. For small
+    /// records only: those that hold values are [visited](Records::visit), within a bound of bytes.
     ///
     /// # Errors
     /// [`RecordError`] when the engine fails or a record is damaged.
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError>;
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
+        let mut found = Vec::new();
+        if 0 < limit {
+            self.visit(from, to, &mut |key, value| {
+                found.push((key.to_vec(), value.to_vec()));
+                if found.len() < limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+        }
+        Ok(found)
+    }
 }
 
 /// The writes of one commit: all of them become durable, or none. Reads see the writes so far.
@@ -40,4 +66,43 @@ pub trait Batch: Records {
 
     /// Removes what is under `key`.
     fn remove(&mut self, key: Vec<u8>);
+}
+
+/// Shows `each` the records of `base` from `from` (included) to `to` (excluded) as they are under
+/// `pending`, the writes to that range in order; a write of none removes.
+///
+/// # Errors
+/// [`RecordError`] when the engine fails or a record that was come to is damaged.
+pub fn visit_merged<'p>(
+    base: &dyn Records,
+    (from, to): (&[u8], &[u8]),
+    pending: impl Iterator<Item = (&'p Vec<u8>, &'p Option<Vec<u8>>)>,
+    each: &mut Visitor<'_>,
+) -> Result<(), RecordError> {
+    let mut pending = pending.peekable();
+    let mut flow = ControlFlow::Continue(());
+    base.visit(from, to, &mut |key, value| {
+        while flow.is_continue()
+            && let Some((key, value)) = pending.next_if(|(written, _)| &written[..] < key)
+        {
+            flow = show(key, value.as_deref(), each);
+        }
+        if flow.is_continue() {
+            flow = match pending.next_if(|(written, _)| &written[..] == key) {
+                Some((_, value)) => show(key, value.as_deref(), each),
+                None => each(key, value),
+            };
+        }
+        flow
+    })?;
+    while flow.is_continue()
+        && let Some((key, value)) = pending.next()
+    {
+        flow = show(key, value.as_deref(), each);
+    }
+    Ok(())
+}
+
+fn show(key: &[u8], value: Option<&[u8]>, each: &mut Visitor<'_>) -> ControlFlow<()> {
+    value.map_or(ControlFlow::Continue(()), |value| each(key, value))
 }

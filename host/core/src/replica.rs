@@ -5,12 +5,14 @@
 //! the objects it speaks for. After a call that failed the batch is dropped and the replica opened
 //! again from what is stored.
 
+mod log;
 mod renewal;
 mod repair;
 mod state;
 mod transfer;
 mod view;
 
+pub use log::{LOG_ENTRIES_CUT_PER_COMMIT, LogBounds};
 pub use repair::{Difference, Item};
 pub use state::{Quorum, Standing, State};
 pub use transfer::{Chunk, TransferKind};
@@ -25,13 +27,12 @@ use crate::object::{Object, Version};
 use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
 use crate::time::Time;
+use log::Milestone;
 use state::Stored;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How many objects a commit makes smaller once their dots are under the base.
 pub const SETTLED_PER_COMMIT: usize = 64;
-/// How many dot log entries a commit drops once every replica has seen them.
-pub const TRUNCATED_PER_COMMIT: usize = 256;
 
 /// One node's copy of a partition.
 #[derive(Clone, Debug)]
@@ -45,6 +46,7 @@ pub struct Replica {
     advanced: BTreeSet<Actor>,
     /// Up to where the log of each actor is known to be dropped.
     truncated: BTreeMap<Actor, u64>,
+    milestones: VecDeque<Milestone>,
     changed: bool,
 }
 
@@ -143,14 +145,14 @@ impl Replica {
             generation: layout.generation(),
         };
         let advanced = state.clock.seen().actors().copied().collect();
-        let (remembered, truncated) = (BTreeMap::new(), BTreeMap::new());
         Ok(Replica {
             layout,
             actor,
             state,
-            remembered,
+            remembered: BTreeMap::new(),
             advanced,
-            truncated,
+            truncated: BTreeMap::new(),
+            milestones: VecDeque::new(),
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
         })
@@ -300,42 +302,6 @@ impl Replica {
         self.remembered.insert(node, clock);
     }
 
-    /// Drops a bounded number of log entries that this replica and all `others` have seen. True
-    /// when there may be more.
-    ///
-    /// # Errors
-    /// [`RecordError`] when the log cannot be read.
-    pub fn truncate(
-        &mut self,
-        batch: &mut dyn Batch,
-        others: &[NodeId],
-    ) -> Result<bool, RecordError> {
-        let clocks = others.iter().map(|node| self.remembered.get(node));
-        let Some(clocks) = clocks.collect::<Option<Vec<_>>>() else {
-            return Ok(false);
-        };
-        let mut room = TRUNCATED_PER_COMMIT;
-        for actor in self.state.clock.seen().actors() {
-            let bases = clocks.iter().map(|clock| clock.seen().base(actor));
-            let base = bases.fold(self.state.clock.seen().base(actor), u64::min);
-            let from = self.truncated.get(actor).copied().unwrap_or(0);
-            if base <= from {
-                continue;
-            }
-            let (first, behind) = (self.layout.log(&actor.dot(from)), actor.dot(base + 1));
-            let found = batch.scan(&first, &self.layout.log(&behind), room)?;
-            room -= found.len();
-            for (key, _) in found {
-                batch.remove(key);
-            }
-            if room == 0 {
-                return Ok(true);
-            }
-            self.truncated.insert(*actor, base);
-        }
-        Ok(false)
-    }
-
     /// Changes how the replica stands.
     pub fn stand(&mut self, standing: Standing) {
         self.changed |= self.state.standing != standing;
@@ -381,7 +347,7 @@ impl Replica {
     ) {
         for dot in answered {
             if !self.state.clock.has(dot) {
-                batch.put(self.layout.log(dot), Layout::entry_bytes(entry));
+                self.log(batch, dot, entry);
                 self.see(*dot);
             }
         }

@@ -121,12 +121,12 @@ enum Phase {
     AskingChunk {
         kind: TransferKind,
         from: Option<Entry>,
-        start: Option<Clock>,
+        /// None before the first range.
+        compared: Option<Compared>,
     },
     MergingChunk {
         kind: TransferKind,
-        start: Clock,
-        last: Clock,
+        compared: Compared,
     },
     /// All ranges are merged; what the other has seen since its first range is awaited.
     AskingRest(Compared),
@@ -135,15 +135,29 @@ enum Phase {
     Ended,
 }
 
-/// How far a full transfer has come once all ranges are merged.
-#[derive(Debug)]
+/// What a full transfer has compared.
+#[derive(Clone, Debug)]
 struct Compared {
-    /// What the other had seen at its first range, and the dots it has answered since.
+    /// What the other had seen at its first range, and the dots it has answered since the last.
     seen: Clock,
-    /// What it had seen at its last range. Until `seen` covers this it cannot be joined: the other
-    /// may have forgotten a key during the transfer, because all its dots had come under its base,
-    /// and an absent key says nothing of dots that are above the base here.
+    /// What it had seen at any of its ranges. Until `seen` covers this it cannot be joined: the
+    /// other may have forgotten a key during the transfer, because all its dots had come under its
+    /// base, and an absent key says nothing of dots that are above the base here.
     last: Clock,
+}
+
+impl Compared {
+    /// What was compared when a range comes that was filled from `clock`. None when the other lost
+    /// since its first range what it had seen then: its objects do not speak for that any more.
+    fn with(before: Option<Compared>, clock: &Clock) -> Option<Compared> {
+        let seen_first = || Compared {
+            seen: clock.clone(),
+            last: Clock::default(),
+        };
+        let mut compared = before.unwrap_or_else(seen_first);
+        compared.last.join(clock);
+        clock.covers(&compared.seen).then_some(compared)
+    }
 }
 
 impl Sync {
@@ -165,6 +179,28 @@ impl Sync {
         self.peer
     }
 
+    /// Whether a round that broke can go on where it was, with [`Sync::resume`].
+    #[must_use]
+    pub fn is_resumable(&self) -> bool {
+        matches!(
+            &self.phase,
+            Phase::AskingChunk {
+                compared: Some(_),
+                ..
+            } | Phase::AskingRest(_)
+        )
+    }
+
+    /// Asks again for what a full transfer that broke was waiting for; what it had merged is not
+    /// compared again. For the generation that it was begun in.
+    pub fn resume(&mut self) -> Vec<Effect> {
+        match &self.phase {
+            Phase::AskingChunk { kind, from, .. } => vec![Effect::AskChunk(*kind, from.clone())],
+            Phase::AskingRest(compared) => vec![Effect::AskRest(compared.seen.clone())],
+            _ => self.end(End::Broken),
+        }
+    }
+
     /// Takes an event and gives what follows. `state` is the own replica's, durable.
     pub fn step(&mut self, event: Event, state: &State) -> Vec<Effect> {
         match event {
@@ -175,6 +211,7 @@ impl Sync {
             Event::Merged => self.on_merged(state),
             Event::ChunkMerged(next) => self.on_chunk_merged(next),
             Event::Joined => self.end_merged(),
+            Event::Failed if self.is_resumable() => vec![Effect::End(End::Broken)],
             Event::Failed => self.end(End::Broken),
         }
     }
@@ -194,10 +231,18 @@ impl Sync {
             (Answer::Difference { difference, .. }, Phase::AskingRest(compared)) => {
                 self.on_rest(difference, compared)
             }
-            (Answer::Chunk(chunk), Phase::AskingChunk { kind, from, start }) => {
-                let last = chunk.clock.clone();
-                let start = start.unwrap_or_else(|| last.clone());
-                self.phase = Phase::MergingChunk { kind, start, last };
+            (
+                Answer::Chunk(chunk),
+                Phase::AskingChunk {
+                    kind,
+                    from,
+                    compared,
+                },
+            ) => {
+                let Some(compared) = Compared::with(compared, &chunk.clock) else {
+                    return self.end(End::Broken);
+                };
+                self.phase = Phase::MergingChunk { kind, compared };
                 vec![Effect::MergeChunk(from, chunk)]
             }
             // An answer to a question this round did not ask.
@@ -236,9 +281,10 @@ impl Sync {
     /// Takes what the other has seen since its first range, or since the answer before.
     fn on_rest(&mut self, difference: Difference, mut compared: Compared) -> Vec<Effect> {
         match difference {
-            Difference::None => self.join(compared.seen),
-            // The next round goes through all keys again.
-            Difference::LogTooShort => self.end(End::Broken),
+            Difference::None if compared.seen.covers(&compared.last) => self.join(compared.seen),
+            // The other has lost some of it, or cut its log: the next round goes through all keys
+            // again.
+            Difference::None | Difference::LogTooShort => self.end(End::Broken),
             Difference::Items { items, .. } => {
                 self.answers += 1;
                 for dot in items.iter().flat_map(|item| &item.dots) {
@@ -279,30 +325,27 @@ impl Sync {
         &mut self,
         kind: TransferKind,
         from: Option<Entry>,
-        start: Option<Clock>,
+        compared: Option<Compared>,
     ) -> Vec<Effect> {
         self.phase = Phase::AskingChunk {
             kind,
             from: from.clone(),
-            start,
+            compared,
         };
         vec![Effect::AskChunk(kind, from)]
     }
 
     fn on_chunk_merged(&mut self, next: Option<Entry>) -> Vec<Effect> {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::MergingChunk { kind, start, .. } if next.is_some() => {
-                self.ask_chunk(kind, next, Some(start))
+            Phase::MergingChunk { kind, compared } if next.is_some() => {
+                self.ask_chunk(kind, next, Some(compared))
             }
             // The clocks were equal; what either has seen since has its own repair.
             Phase::MergingChunk {
                 kind: TransferKind::Union,
                 ..
             } => self.end_merged(),
-            Phase::MergingChunk { start, last, .. } => {
-                let seen = start;
-                self.finish(Compared { seen, last })
-            }
+            Phase::MergingChunk { compared, .. } => self.finish(compared),
             _ => self.end(End::Broken),
         }
     }

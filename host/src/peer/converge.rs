@@ -8,9 +8,11 @@ use futures_util::stream::{self, StreamExt};
 use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Reply, Request};
 use soros_core::place::Place;
+use soros_core::replica::LogBounds;
 use soros_core::sync::{Effect, End, Event, Sync};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long after one pass over all partitions the next begins.
@@ -21,6 +23,9 @@ const RETRY_PERIOD: Duration = Duration::from_millis(500);
 const ROUNDS_AT_A_TIME: usize = 16;
 /// How long another replica may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rounds that broke in the middle of a full transfer, and the generation each began in.
+pub(super) type Broken = BTreeMap<(Place, NodeId), (Sync, Generation)>;
 
 impl Peer {
     /// Compares all partitions with all their other replicas, over and over. Ends never; whoever
@@ -77,6 +82,7 @@ impl Peer {
     /// Compares a partition with its other replicas; whether it is behind one that is reachable, or
     /// is not to be believed yet.
     async fn converge_place(&self, place: Place) -> bool {
+        self.bound_log(place);
         let mut behind = false;
         for peer in self.others_of(place) {
             if self.wire.is_reachable(peer) {
@@ -88,12 +94,39 @@ impl Peer {
         behind || !shown.is_some_and(|shown| self.is_shown_believed(place, shown))
     }
 
+    /// Lets the dot log keep to its bounds, however long a replica has been away.
+    fn bound_log(&self, place: Place) {
+        let moment = self.moments.load();
+        let logs = moment
+            .shown(&place)
+            .is_some_and(|shown| 0 < shown.state.log_bytes);
+        let Some(map) = self.map().filter(|_| logs) else {
+            return;
+        };
+        let settings = map.settings();
+        let bounds = LogBounds {
+            bytes: settings.dot_log_bytes,
+            age: Duration::from_hours(settings.dot_log_hours),
+        };
+        let now = self.started.elapsed();
+        // What is refused now is done in the next pass.
+        let _ = self
+            .committer
+            .submit(Operation::BoundLog { place, bounds, now });
+    }
+
     async fn round(&self, place: Place, peer: NodeId) -> End {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
         let generation = begun.layout.generation();
-        let (mut sync, first) = Sync::new(peer, &begun.state);
+        let (mut sync, first) = match self.broken().remove(&(place, peer)) {
+            Some((mut sync, begun)) if begun == generation => {
+                let effects = sync.resume();
+                (sync, effects)
+            }
+            _ => Sync::new(peer, &begun.state),
+        };
         let mut effects = VecDeque::from(first);
         while let Some(effect) = effects.pop_front() {
             let event = match effect {
@@ -101,7 +134,12 @@ impl Peer {
                     self.alarm(place, peer);
                     continue;
                 }
-                Effect::End(end) => return self.end((place, generation), peer, end).await,
+                Effect::End(end) => {
+                    if sync.is_resumable() {
+                        self.broken().insert((place, peer), (sync, generation));
+                    }
+                    return self.end((place, generation), peer, end).await;
+                }
                 effect => self.carry_out_sync((place, generation), peer, effect).await,
             };
             let Some(shown) = self.moments.load().shown(&place).cloned() else {
@@ -214,6 +252,11 @@ impl Peer {
             shown.compared.store(true, Ordering::Relaxed);
         }
         end
+    }
+
+    /// The full transfers that broke and can go on.
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_suspect(&self, place: Place) -> bool {

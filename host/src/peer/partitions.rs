@@ -13,12 +13,14 @@ use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{RecordError, Records};
-use soros_core::replica::{self, Chunk, Found, Item, Outcome, Quorum, Replica, Standing, State};
+use soros_core::replica::{
+    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State,
+};
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is asked of a node's partitions.
 #[derive(Debug)]
@@ -86,6 +88,15 @@ pub enum Operation {
         trusted: bool,
         /// How many replicas there are, and how many a write needs.
         quorum: Quorum,
+    },
+    /// Drops what of the dot log is past its bounds.
+    BoundLog {
+        /// The partition.
+        place: Place,
+        /// The bounds.
+        bounds: LogBounds,
+        /// The time since the process started.
+        now: Duration,
     },
     /// What another replica has seen, so that the dot log can be cut.
     Remember {
@@ -318,6 +329,7 @@ impl Commits for Partitions {
                 Operation::Adopt { .. }
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
+                | Operation::BoundLog { .. }
                 | Operation::Remember { .. } => 0,
             }
     }
@@ -378,6 +390,10 @@ impl Commits for Partitions {
                 let answer = stand(replica, begun, (peer, trusted), quorum);
                 replica.save(batch);
                 Ok(answer)
+            }),
+            Operation::BoundLog { place, bounds, now } => self.change_many(place, |replica| {
+                replica.bound_log(batch, bounds, now)?;
+                Ok(Answer::Done)
             }),
             Operation::Remember {
                 place,

@@ -6,7 +6,7 @@
 
 use crate::store::checked::{frame, unframe};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
-use soros_core::record::{Record, RecordError, Records};
+use soros_core::record::{RecordError, Records, Visitor};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -390,18 +390,19 @@ impl Records for View {
         history.map_or(Ok(None), |history| self.value(key, history))
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
         let disk = self.disk()?;
         if to <= from {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let range = (Bound::Included(from), Bound::Excluded(to));
-        let records = disk.spaces[self.space.index()].range::<[u8], _>(range);
-        let present = records.filter_map(|(key, history)| {
-            let value = self.value(key, history).transpose()?;
-            Some(value.map(|value| (key.clone(), value)))
-        });
-        present.take(limit).collect()
+        for (key, history) in disk.spaces[self.space.index()].range::<[u8], _>(range) {
+            let value = self.value(key, history)?;
+            if value.is_some_and(|value| each(key, &value).is_break()) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,7 @@
 //! were stored, and taken back to a savepoint when an operation cannot finish.
 
 use crate::store::{Space, Write};
-use soros_core::record::{Batch, Record, RecordError, Records};
-use std::cmp::Ordering;
+use soros_core::record::{Batch, RecordError, Records, Visitor, visit_merged};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -85,16 +84,13 @@ impl Records for Overlay<'_> {
         }
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
         if to <= from {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let range = (Bound::Included(from), Bound::Excluded(to));
         let pending = self.pending.range::<[u8], _>(range);
-        // Each removal hides at most one stored record, so this many are enough to fill the limit.
-        let removed = pending.clone().filter(|(_, value)| value.is_none()).count();
-        let stored = self.base.scan(from, to, limit.saturating_add(removed))?;
-        Ok(merged(stored, pending, limit))
+        visit_merged(self.base, (from, to), pending, each)
     }
 }
 
@@ -108,36 +104,6 @@ impl Batch for Overlay<'_> {
     }
 }
 
-/// The first `limit` records of `stored` under `pending`, both in key order.
-fn merged<'p>(
-    stored: Vec<Record>,
-    pending: impl Iterator<Item = (&'p Vec<u8>, &'p Option<Vec<u8>>)>,
-    limit: usize,
-) -> Vec<Record> {
-    let mut stored = stored.into_iter().peekable();
-    let mut pending = pending.peekable();
-    let mut records = Vec::new();
-    while records.len() < limit {
-        let order = match (stored.peek(), pending.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((stored, _)), Some((pending, _))) => stored.cmp(pending),
-        };
-        if order == Ordering::Less {
-            records.extend(stored.next());
-            continue;
-        }
-        if order == Ordering::Equal {
-            stored.next();
-        }
-        if let Some((key, Some(value))) = pending.next() {
-            records.push((key.clone(), value.clone()));
-        }
-    }
-    records
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +111,7 @@ mod tests {
     use crate::store::{Durability, Store};
     use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
     use proptest::{collection, option};
+    use soros_core::record::Record;
 
     type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -4,7 +4,7 @@
 use crate::bug::Bug;
 use crate::random::Random;
 use crate::record;
-use soros_core::record::{Batch, Record, RecordError, Records};
+use soros_core::record::{Batch, RecordError, Records, Visitor, visit_merged};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Sorted = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -130,14 +130,17 @@ impl Records for Disk {
         Ok(self.visible.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
         if to <= from {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let range = self.visible.range(from.to_vec()..to.to_vec()).take(limit);
-        range
-            .map(|(key, value)| self.check(key).map(|()| (key.clone(), value.clone())))
-            .collect()
+        for (key, value) in self.visible.range(from.to_vec()..to.to_vec()) {
+            self.check(key)?;
+            if each(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -194,23 +197,12 @@ impl Records for Overlay<'_> {
         }
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
         if to <= from {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let range = || self.changes.range(from.to_vec()..to.to_vec());
-        // As many more as the batch may have removed.
-        let below = self
-            .disk
-            .scan(from, to, limit.saturating_add(range().count()))?;
-        let mut found: Sorted = below.into_iter().collect();
-        for (key, value) in range() {
-            match value {
-                Some(value) => found.insert(key.clone(), value.clone()),
-                None => found.remove(key),
-            };
-        }
-        Ok(found.into_iter().take(limit).collect())
+        let changes = self.changes.range(from.to_vec()..to.to_vec());
+        visit_merged(self.disk, (from, to), changes, each)
     }
 }
 

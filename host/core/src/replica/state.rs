@@ -38,6 +38,8 @@ pub struct State {
     pub live_keys: u64,
     /// How many objects wait to be made smaller.
     pub unstripped: u64,
+    /// How many bytes the dot log takes, about.
+    pub log_bytes: u64,
 }
 
 impl Standing {
@@ -97,15 +99,16 @@ impl State {
             standing,
             live_keys: 0,
             unstripped: 0,
+            log_bytes: 0,
         }
     }
 }
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const TRUSTED: u8 = 0;
 const SUSPECT: u8 = 1;
 
-/// Format 1, sum 16, live keys 8, unstripped 8, standing 1 (0 trusted; 1 suspect, then the nodes
+/// Format 2, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0 trusted; 1 suspect, then the nodes
 /// merged: count 4, each 8 and 1 if it was trusted), clock.
 impl Codec for State {
     fn encode(&self, writer: &mut Writer) {
@@ -113,6 +116,7 @@ impl Codec for State {
         self.sum.encode(writer);
         writer.u64(self.live_keys);
         writer.u64(self.unstripped);
+        writer.u64(self.log_bytes);
         match &self.standing {
             Standing::Trusted => writer.u8(TRUSTED),
             Standing::Suspect { trusted, merged } => {
@@ -132,7 +136,7 @@ impl Codec for State {
             return Err(DecodeError::Invalid("a clock record's format"));
         }
         let sum = Sum::decode(reader)?;
-        let (live_keys, unstripped) = (reader.u64()?, reader.u64()?);
+        let (live_keys, unstripped, log_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let standing = match reader.u8()? {
             TRUSTED => Standing::Trusted,
             SUSPECT => decode_suspect(reader)?,
@@ -144,6 +148,7 @@ impl Codec for State {
             standing,
             live_keys,
             unstripped,
+            log_bytes,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
 use crate::id::Generation;
-use crate::limits::ITEMS_PER_ANSWER_MAX;
+use crate::limits::{ITEMS_PER_ANSWER_MAX, REPAIR_BYTES};
 use crate::object::Object;
 use crate::place::Entry;
 use crate::record::{Batch, RecordError};
@@ -54,19 +54,7 @@ impl View<'_> {
     ) -> Result<Chunk, RecordError> {
         let (first, behind) = self.layout.objects();
         let from = from.map_or(first, |entry| self.layout.object(entry));
-        let mut found = self.stored_range(&from, &behind, ITEMS_PER_ANSWER_MAX + 1)?;
-        let mut bytes = 0;
-        let fits = found
-            .iter()
-            .take(ITEMS_PER_ANSWER_MAX)
-            .take_while(|(_, object)| {
-                let room = bytes < bytes_max;
-                bytes += object.size();
-                room
-            });
-        let count = fits.count();
-        let end = found.get(count).map(|(entry, _)| entry.clone());
-        found.truncate(count);
+        let (mut found, end) = self.stored_range(&from, &behind, bytes_max)?;
         if kind == TransferKind::Clocked {
             for (_, object) in &mut found {
                 *object = std::mem::take(object).fill(&self.state.clock);
@@ -104,14 +92,10 @@ impl Replica {
             .end
             .as_ref()
             .map_or(behind, |entry| self.layout.object(entry));
-        let mut own = self
-            .view(batch)
-            .stored_range(&first, &behind, ITEMS_PER_ANSWER_MAX + 1)?;
         // More own keys than one commit should carry: the range is cut where they end.
-        let cut = own
-            .get(ITEMS_PER_ANSWER_MAX)
-            .map(|(entry, _)| entry.clone());
-        own.truncate(ITEMS_PER_ANSWER_MAX);
+        let (own, cut) = self
+            .view(batch)
+            .stored_range(&first, &behind, REPAIR_BYTES)?;
         let within = |entry: &Entry| cut.as_ref().is_none_or(|cut| entry < cut);
         let mut lacking = own;
         lacking.retain(|(entry, _)| {
@@ -161,10 +145,10 @@ impl Replica {
         let unseen = |dot: &&Dot| !self.state.clock.has(dot);
         let unseen: Vec<Dot> = merged.versions.keys().filter(unseen).copied().collect();
         for dot in unseen {
-            batch.put(
-                self.layout.log(&dot),
-                crate::place::Layout::entry_bytes(entry),
-            );
+            // A transfer that began anew finds what it wrote before.
+            if batch.get(&self.layout.log(&dot))?.is_none() {
+                self.log(batch, &dot, entry);
+            }
         }
         self.store(batch, entry, &stored, merged, &[]);
         Ok(())

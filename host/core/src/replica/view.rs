@@ -1,9 +1,11 @@
 //! This is what can be read of a replica: its objects, filled from the clock of the same moment.
 
 use super::state::{State, Stored};
+use crate::limits::{ITEMS_PER_ANSWER_MAX, REPAIR_BYTES};
 use crate::object::Object;
 use crate::place::{Entry, Layout};
 use crate::record::{RecordError, Records};
+use std::ops::ControlFlow;
 
 /// Reads of a replica at one moment.
 #[derive(Clone, Copy)]
@@ -41,24 +43,33 @@ impl<'a> View<'a> {
         Ok(stored.map(|stored| stored.object).unwrap_or_default())
     }
 
-    /// At most `limit` stored objects from the key `from` (included) to `to` (excluded).
+    /// The stored objects from the key `from` (included) to `to` (excluded), in about `bytes_max`
+    /// bytes, and the entry that the rest begins with.
     pub(super) fn stored_range(
         &self,
         from: &[u8],
         to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Entry, Object)>, RecordError> {
+        bytes_max: usize,
+    ) -> Result<(Vec<(Entry, Object)>, Option<Entry>), RecordError> {
+        let (mut found, mut rest, mut bytes) = (Vec::new(), None, 0);
+        self.records.visit(from, to, &mut |key, value| {
+            if bytes_max <= bytes || found.len() == ITEMS_PER_ANSWER_MAX {
+                rest = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            bytes += key.len() + value.len();
+            found.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
         let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
             Ok((
                 Layout::entry_of_object(&key)?,
                 Stored::decode(&value)?.object,
             ))
         };
-        self.records
-            .scan(from, to, limit)?
-            .into_iter()
-            .map(decode)
-            .collect()
+        let objects = found.into_iter().map(decode).collect::<Result<_, _>>()?;
+        let rest = rest.map(|key| Layout::entry_of_object(&key)).transpose()?;
+        Ok((objects, rest))
     }
 
     /// Whether the bucket has a key with a live version here.
@@ -66,19 +77,15 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`RecordError`] when an object cannot be read.
     pub fn has_live_key(&self, bucket: crate::id::BucketId) -> Result<bool, RecordError> {
-        const STEP: usize = 256;
         let (mut from, to) = self.layout.objects_of(bucket);
         loop {
-            let found = self.stored_range(&from, &to, STEP)?;
+            let (found, rest) = self.stored_range(&from, &to, REPAIR_BYTES)?;
             if found.iter().any(|(_, object)| object.is_live()) {
                 return Ok(true);
             }
-            match found.last() {
-                Some((entry, _)) if found.len() == STEP => {
-                    from = self.layout.object(entry);
-                    from.push(0);
-                }
-                _ => return Ok(false),
+            match rest {
+                Some(rest) => from = self.layout.object(&rest),
+                None => return Ok(false),
             }
         }
     }

@@ -204,3 +204,63 @@ fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
     let effects = sync.step(Event::Answered(Answer::Same, true), &own);
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }
+
+/// A round that has merged one range of a sender that had seen `first`.
+fn half_way(own: &State, first: &[Dot]) -> Sync {
+    let mut sync = asking(own);
+    let start = state(first, 9);
+    sync.step(difference(Difference::LogTooShort, &start), own);
+    let range = chunk(TransferKind::Clocked, first, Some(entry("m")));
+    sync.step(Event::Answered(Answer::Chunk(range), true), own);
+    sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    sync
+}
+
+#[test]
+fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
+    let own = state(&[], 0);
+    let mut sync = half_way(&own, &[dot(1)]);
+    assert_eq!(sync.step(Event::Failed, &own), [Effect::End(End::Broken)]);
+    assert!(sync.is_resumable());
+    let again = Effect::AskChunk(TransferKind::Clocked, Some(entry("m")));
+    assert_eq!(sync.resume(), [again]);
+    let range = chunk(TransferKind::Clocked, &[dot(1), dot(2)], None);
+    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    let rest = Effect::AskRest(state(&[dot(1)], 0).clock);
+    assert_eq!(
+        sync.step(Event::ChunkMerged(None), &own),
+        std::slice::from_ref(&rest)
+    );
+    sync.step(Event::Failed, &own);
+    assert_eq!(sync.resume(), [rest]);
+}
+
+#[test]
+fn before_its_first_range_a_round_begins_anew() {
+    let own = state(&[], 0);
+    let mut sync = asking(&own);
+    sync.step(difference(Difference::LogTooShort, &own), &own);
+    sync.step(Event::Failed, &own);
+    assert!(!sync.is_resumable());
+    assert_eq!(sync.resume(), [Effect::End(End::Broken)]);
+}
+
+#[test]
+fn a_sender_that_lost_what_it_had_seen_at_first_is_not_believed() {
+    let own = state(&[], 0);
+    let mut sync = half_way(&own, &[dot(1), dot(2)]);
+    let range = chunk(TransferKind::Clocked, &[dot(1)], None);
+    let effects = sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+    assert!(!sync.is_resumable());
+}
+
+#[test]
+fn a_sender_that_lost_what_it_had_seen_meanwhile_is_not_believed() {
+    let own = state(&[], 0);
+    let (mut sync, effects) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
+    assert_eq!(effects, [Effect::AskRest(state(&[dot(2)], 0).clock)]);
+    let other = state(&[dot(2)], 0);
+    let effects = sync.step(difference(Difference::None, &other), &own);
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+}

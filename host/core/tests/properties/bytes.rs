@@ -149,13 +149,14 @@ fn states() -> impl Strategy<Value = State> {
             merged: merged.keys().map(|id| NodeId(*id)).collect(),
         },
     });
-    (clocks(), any::<[u128; 1]>(), standing, any::<[u64; 2]>()).prop_map(
-        |(clock, [sum], standing, [live_keys, unstripped])| State {
+    (clocks(), any::<[u128; 1]>(), standing, any::<[u64; 3]>()).prop_map(
+        |(clock, [sum], standing, [live_keys, unstripped, log_bytes])| State {
             clock,
             sum: Sum(sum),
             standing,
             live_keys,
             unstripped,
+            log_bytes,
         },
     )
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod cluster;
 mod history;
 mod interleavings;
+mod log;
 mod memory;
 mod model;
 mod objects;

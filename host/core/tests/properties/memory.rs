@@ -1,6 +1,6 @@
 //! This is a disk that forgets nothing: sorted records in memory.
 
-use soros_core::record::{Batch, Record, RecordError, Records};
+use soros_core::record::{Batch, RecordError, Records, Visitor};
 use std::collections::BTreeMap;
 
 /// The records of one node.
@@ -14,13 +14,12 @@ impl Records for Memory {
         Ok(self.records.get(key).cloned())
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
-        if to <= from {
-            return Ok(Vec::new());
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+        if from < to {
+            let mut range = self.records.range(from.to_vec()..to.to_vec());
+            let _ = range.try_for_each(|(key, value)| each(key, value));
         }
-        let range = self.records.range(from.to_vec()..to.to_vec());
-        let pairs = range.map(|(key, value)| (key.clone(), value.clone()));
-        Ok(pairs.take(limit).collect())
+        Ok(())
     }
 }
 

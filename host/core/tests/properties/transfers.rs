@@ -15,12 +15,12 @@ use soros_core::replica::{
 };
 use soros_core::time::Time;
 
-struct Node {
-    disk: Memory,
-    replica: Replica,
+pub(crate) struct Node {
+    pub(crate) disk: Memory,
+    pub(crate) replica: Replica,
 }
 
-fn node(id: u64) -> Node {
+pub(crate) fn node(id: u64) -> Node {
     let disk = Memory::default();
     let life = (NodeId(id), Incarnation(1));
     let replica = Replica::open(&disk, place(), life, Standing::Trusted);
@@ -38,7 +38,7 @@ fn entry(number: usize) -> Entry {
     }
 }
 
-fn write(node: &mut Node, key: usize, context: DotSet, is_live: bool) -> Written {
+pub(crate) fn write(node: &mut Node, key: usize, context: DotSet, is_live: bool) -> Written {
     let version = Version {
         time: Time::default(),
         value: is_live.then(|| value(key as u64)),

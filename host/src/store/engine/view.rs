@@ -5,7 +5,7 @@ use crate::store::engine::fault::unreadable;
 use crate::store::engine::{Shared, is_reserved};
 use crate::store::{RESERVED_PREFIX, Space};
 use fjall::{Keyspace, Readable};
-use soros_core::record::{Record, RecordError, Records};
+use soros_core::record::{RecordError, Records, Visitor};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -35,12 +35,6 @@ impl View {
             )),
         }
     }
-
-    fn record(&self, guard: fjall::Guard) -> Result<Record, RecordError> {
-        let (key, stored) = guard.into_inner().map_err(|error| unreadable(&error))?;
-        let value = unframe(self.space, &key, &stored)?.to_vec();
-        Ok((key.to_vec(), value))
-    }
 }
 
 impl Records for View {
@@ -58,14 +52,19 @@ impl Records for View {
         })
     }
 
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Record>, RecordError> {
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
         let from = from.max(&[RESERVED_PREFIX + 1]);
         if to <= from {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.read(|snapshot, keyspace| {
-            let range = snapshot.range(keyspace, from..to);
-            range.take(limit).map(|guard| self.record(guard)).collect()
+            for guard in snapshot.range(keyspace, from..to) {
+                let (key, stored) = guard.into_inner().map_err(|error| unreadable(&error))?;
+                if each(&key, unframe(self.space, &key, &stored)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
         })
     }
 }

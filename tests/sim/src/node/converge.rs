@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 const ANSWER_TIMEOUT: u64 = SECOND;
 
 /// A round under way.
+#[derive(Debug)]
 pub(super) struct Round {
     machine: Sync,
     place: Place,
@@ -34,6 +35,8 @@ pub(super) struct Rounds {
     left: BTreeMap<Place, VecDeque<NodeId>>,
     /// Partitions with a round under way.
     running: BTreeMap<Place, TaskId>,
+    /// Full transfers that broke and can go on.
+    broken: BTreeMap<(Place, NodeId), Box<Round>>,
     /// The clock at the first range that was sent to a replica, for the bug that fills from it.
     starts: BTreeMap<(NodeId, Place), Clock>,
 }
@@ -100,15 +103,24 @@ impl Process {
             return;
         };
         let begun = shown.layout.generation();
-        let (machine, effects) = Sync::new(peer, &shown.state);
-        let round = Round {
-            machine,
-            place,
-            begun,
-            last: Clock::default(),
-            joins: false,
+        let (round, effects) = match self.rounds.broken.remove(&(place, peer)) {
+            Some(mut round) if round.begun == begun => {
+                let effects = round.machine.resume();
+                (round, effects)
+            }
+            _ => {
+                let (machine, effects) = Sync::new(peer, &shown.state);
+                let round = Round {
+                    machine,
+                    place,
+                    begun,
+                    last: Clock::default(),
+                    joins: false,
+                };
+                (Box::new(round), effects)
+            }
         };
-        let id = self.add(Task::Round(Box::new(round)));
+        let id = self.add(Task::Round(round));
         self.rounds.running.insert(place, id);
         self.carry_out_round(turn, id, effects);
     }
@@ -275,6 +287,9 @@ impl Process {
                 trusted,
                 quorum,
             });
+        }
+        if end == End::Broken && round.machine.is_resumable() {
+            self.rounds.broken.insert((place, peer), round);
         }
         self.begin_round(turn, place);
     }

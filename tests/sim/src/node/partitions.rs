@@ -13,10 +13,11 @@ use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{Batch, RecordError, Records};
 use soros_core::replica::{
-    Chunk, Found, Item, Outcome, Quorum, Replica, Standing, State, TransferKind, View,
+    Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, TransferKind, View,
 };
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// What is asked of a node's partitions.
 #[derive(Clone, Debug)]
@@ -268,7 +269,12 @@ impl Partitions {
                 Ok(Answer::Done)
             }),
             Operation::CutLog { place } => self.change(place, |replica| {
-                replica.truncate(batch, &[])?;
+                let (bytes, age) = (0, Duration::ZERO);
+                replica.bound_log(
+                    batch,
+                    LogBounds { bytes, age },
+                    Duration::from_micros(now.0),
+                )?;
                 Ok(Answer::Done)
             }),
         }
