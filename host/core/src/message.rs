@@ -14,6 +14,7 @@ use crate::operation::{
 use crate::place::{Entry, Place};
 use crate::read::Want;
 use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
+use crate::sum::Sum;
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
@@ -335,17 +336,19 @@ impl Codec for Refusal {
     }
 }
 
-/// Live 1, time 8.
+/// Live 1, time 8, suspect 1.
 impl Codec for Found {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(u8::from(self.live));
         writer.u64(self.beside.0);
+        writer.u8(u8::from(self.suspect));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Found, DecodeError> {
         Ok(Found {
             live: reader.u8()? != 0,
             beside: crate::time::Time(reader.u64()?),
+            suspect: reader.u8()? != 0,
         })
     }
 }
@@ -360,11 +363,13 @@ impl Codec for Answer {
                 difference,
                 clock,
                 sum,
+                settled,
             } => {
                 writer.u8(2);
                 difference.encode(writer);
                 clock.encode(writer);
-                writer.option(sum.as_ref());
+                sum.encode(writer);
+                writer.u8(u8::from(*settled));
             }
             Answer::Chunk(chunk) => {
                 writer.u8(3);
@@ -380,7 +385,8 @@ impl Codec for Answer {
             2 => Answer::Difference {
                 difference: Difference::decode(reader)?,
                 clock: Clock::decode(reader)?,
-                sum: reader.option()?,
+                sum: Sum::decode(reader)?,
+                settled: reader.u8()? != 0,
             },
             3 => Answer::Chunk(Chunk::decode(reader)?),
             _ => return Err(DecodeError::Invalid("an answer of anti-entropy")),

@@ -30,6 +30,7 @@ use crate::time::Time;
 use log::Milestone;
 use state::Stored;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use transfer::Transfer;
 
 /// How many objects a commit makes smaller once their dots are under the base.
 pub const SETTLED_PER_COMMIT: usize = 64;
@@ -47,6 +48,8 @@ pub struct Replica {
     /// Up to where the log of each actor is known to be dropped.
     truncated: BTreeMap<Actor, u64>,
     milestones: VecDeque<Milestone>,
+    /// The full transfers from each replica that are under way, or broke off.
+    transfers: BTreeMap<NodeId, Transfer>,
     changed: bool,
 }
 
@@ -117,6 +120,8 @@ pub struct Found {
     /// The latest time among the versions that stand beside the written ones; the earliest moment
     /// when there is none.
     pub beside: Time,
+    /// Whether the replica was a suspect: it may have held more than it knows.
+    pub suspect: bool,
 }
 
 impl Replica {
@@ -153,6 +158,7 @@ impl Replica {
             advanced,
             truncated: BTreeMap::new(),
             milestones: VecDeque::new(),
+            transfers: BTreeMap::new(),
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
         })
@@ -224,6 +230,7 @@ impl Replica {
         let found = Found {
             live,
             beside: beside(&object, &dots),
+            suspect: !self.state.standing.is_trusted(),
         };
         self.store(batch, entry, &stored, object.clone(), &dots);
         Ok(Outcome::Written(Written {
@@ -248,12 +255,13 @@ impl Replica {
     ) -> Result<Found, RecordError> {
         let stored = self.load(batch, entry)?;
         let answered: Vec<Dot> = dots.iter().chain(object.versions.keys()).copied().collect();
-        let mine = stored.object.clone().fill(&self.state.clock);
+        let mine = self.met(entry, stored.object.clone());
         let live = mine.is_live();
         let merged = mine.sync(object, &self.state.clock);
         let found = Found {
             live,
             beside: beside(&merged, &answered),
+            suspect: !self.state.standing.is_trusted(),
         };
         self.store(batch, entry, &stored, merged, &answered);
         Ok(found)
@@ -315,6 +323,15 @@ impl Replica {
             batch.put(Layout::life(self.layout.place()), generation);
             batch.put(self.layout.clock(), self.state.to_bytes());
         }
+    }
+
+    /// A stored object with all that was met of its key.
+    fn met(&self, entry: &Entry, stored: Object) -> Object {
+        let mut object = stored.fill(&self.state.clock);
+        for seen in self.compared(entry) {
+            object.context.join(seen.seen());
+        }
+        object
     }
 
     /// The `ahead`-th dot that this actor has yet to mint. It counts as seen once it is stored.

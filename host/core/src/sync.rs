@@ -45,8 +45,10 @@ pub enum Answer {
         difference: Difference,
         /// Its clock.
         clock: Clock,
-        /// Its sum; none while it cannot be compared.
-        sum: Option<Sum>,
+        /// Its sum.
+        sum: Sum,
+        /// Whether none of its objects waits for the base.
+        settled: bool,
     },
     /// A range of its objects.
     Chunk(Chunk),
@@ -225,9 +227,14 @@ impl Sync {
                     difference,
                     clock,
                     sum,
+                    settled,
                 },
                 Phase::AskingDifference,
-            ) => self.on_difference(difference, &clock, sum, state),
+            ) => {
+                let differs = clock == state.clock && sum != state.sum;
+                let settled = settled && is_settled(state);
+                self.on_difference(difference, differs.then_some(settled))
+            }
             (Answer::Difference { difference, .. }, Phase::AskingRest(compared)) => {
                 self.on_rest(difference, compared)
             }
@@ -255,22 +262,18 @@ impl Sync {
         vec![Effect::AskDifference(state.clock.clone())]
     }
 
-    fn on_difference(
-        &mut self,
-        difference: Difference,
-        clock: &Clock,
-        sum: Option<Sum>,
-        state: &State,
-    ) -> Vec<Effect> {
-        match difference {
-            Difference::None if *clock == state.clock && is_unequal(sum, comparable_sum(state)) => {
-                let mut effects = vec![Effect::Alarm];
+    /// `unequal` says that equal clocks have unequal sums, and whether both replicas are settled.
+    fn on_difference(&mut self, difference: Difference, unequal: Option<bool>) -> Vec<Effect> {
+        match (difference, unequal) {
+            (Difference::None, Some(settled)) => {
+                let mut effects = Vec::new();
+                effects.extend(settled.then_some(Effect::Alarm));
                 effects.extend(self.ask_chunk(TransferKind::Union, None, None));
                 effects
             }
-            Difference::None => self.end_merged(),
-            Difference::LogTooShort => self.ask_chunk(TransferKind::Clocked, None, None),
-            Difference::Items { items, more } => {
+            (Difference::None, None) => self.end_merged(),
+            (Difference::LogTooShort, _) => self.ask_chunk(TransferKind::Clocked, None, None),
+            (Difference::Items { items, more }, _) => {
                 self.answers += 1;
                 self.phase = Phase::Merging { more };
                 vec![Effect::Merge(items)]
@@ -362,16 +365,22 @@ impl Sync {
     }
 }
 
-/// A replica's sum, while it can be compared with another's. While an object waits for the base it
-/// may be ahead of the clock: a range of a transfer that broke off, or what a read repaired,
-/// brought more than the clock says was seen.
-#[must_use]
-pub fn comparable_sum(state: &State) -> Option<Sum> {
-    (state.unstripped == 0).then_some(state.sum)
+/// Whether no object waits for the base. One that does may have met more than the clock says was
+/// seen, after a transfer that broke off: it may lack what that made obsolete, and nothing was
+/// lost.
+fn is_settled(state: &State) -> bool {
+    state.unstripped == 0
 }
 
-fn is_unequal(one: Option<Sum>, other: Option<Sum>) -> bool {
-    one.zip(other).is_some_and(|(one, other)| one != other)
+/// What a replica that has this state answers to one that lacks `difference`.
+#[must_use]
+pub fn answer(difference: Difference, state: &State) -> Answer {
+    Answer::Difference {
+        difference,
+        clock: state.clock.clone(),
+        sum: state.sum,
+        settled: is_settled(state),
+    }
 }
 
 /// What a replica answers to the hash of another's clock and sum.

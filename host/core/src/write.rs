@@ -171,6 +171,8 @@ enum Phase {
     Spreading {
         written: Written,
         acknowledged: BTreeSet<NodeId>,
+        /// Those of them that were suspects.
+        suspects: BTreeSet<NodeId>,
         beside: Time,
     },
     /// A later time is awaited, to mint the version again.
@@ -336,6 +338,10 @@ impl Write {
         let mut rest = object.clone();
         rest.discard(&context);
         let resolves = self.with.resolver && self.resolutions < RESOLUTIONS_MAX;
+        let deletes = self.with.resolver && version.value.is_none();
+        if deletes && rest.versions.is_empty() {
+            return self.store(covering(context, &object), version, Resolution::Keep);
+        }
         if resolves && !rest.versions.is_empty() {
             self.resolutions += 1;
             self.phase = Phase::Resolving {
@@ -368,14 +374,12 @@ impl Write {
         else {
             return Vec::new();
         };
-        let seen = object.dots();
         let (context, version) = (std::mem::take(context), version.clone());
-        // Read at a quorum, the versions need not lie here: the tombstone covers them by name.
         if resolved == Resolved::KeepNew && version.value.is_none() {
-            let mut context = context;
-            context.join(&seen);
+            let context = covering(context, object);
             return self.store(context, version, Resolution::Keep);
         }
+        let seen = object.dots();
         let resolution = match resolved {
             Resolved::KeepAll => Resolution::Keep,
             Resolved::KeepNew => Resolution::Supersede(seen),
@@ -429,6 +433,8 @@ impl Write {
         let mut effects: Vec<Effect> = reachable.map(send).collect();
         let beside = written.found.beside;
         let acknowledged = BTreeSet::from([self.with.me]);
+        let suspects = acknowledged.iter().copied();
+        let suspects = suspects.filter(|_| written.found.suspect).collect();
         self.failed = self
             .others()
             .filter(|node| !self.with.reachable.contains(node))
@@ -436,6 +442,7 @@ impl Write {
         self.phase = Phase::Spreading {
             written,
             acknowledged,
+            suspects,
             beside,
         };
         effects.extend(self.conclude());
@@ -446,6 +453,7 @@ impl Write {
         let Phase::Spreading {
             written,
             acknowledged,
+            suspects,
             beside,
         } = &mut self.phase
         else {
@@ -457,25 +465,52 @@ impl Write {
             return Vec::new();
         }
         *beside = (*beside).max(found.beside);
+        suspects.extend(found.suspect.then_some(node));
         // What a replica holds of a write minted again is the write itself.
         self.existed |= found.live && self.minted_again == 0;
         self.conclude()
     }
 
+    /// Whether the write must stand above every version that was acknowledged before it began.
+    fn is_ordered(&self) -> bool {
+        self.with.resolver && self.request.consistency != Consistency::One
+    }
+
+    /// How many acknowledgements count. That of a suspect says nothing of what was there before it
+    /// lost something, and counts only once all replicas have spoken.
+    fn counted(&self) -> usize {
+        match &self.phase {
+            Phase::Spreading {
+                acknowledged,
+                suspects,
+                ..
+            } if self.is_ordered() && acknowledged.len() < self.with.replicas.len() => {
+                acknowledged.len() - suspects.len()
+            }
+            Phase::Spreading { acknowledged, .. } => acknowledged.len(),
+            _ => 0,
+        }
+    }
+
     /// Answers once enough replicas have the write, or too few are left.
     fn conclude(&mut self) -> Vec<Effect> {
-        let needed = self.needed();
+        let (needed, counted) = (self.needed(), self.counted());
         let Phase::Spreading {
             written,
             acknowledged,
             beside,
+            ..
         } = &self.phase
         else {
             return Vec::new();
         };
-        if acknowledged.len() < needed {
-            let left = self.with.replicas.len() - self.failed.difference(acknowledged).count();
-            return if left < needed {
+        if counted < needed {
+            let (all, silent) = (
+                self.with.replicas.len(),
+                self.failed.difference(acknowledged).count(),
+            );
+            let awaited = all - silent - acknowledged.len();
+            return if 0 < silent && counted + awaited < needed {
                 self.unknown()
             } else {
                 Vec::new()
@@ -486,8 +521,7 @@ impl Write {
             .last()
             .and_then(|dot| written.object.versions.get(dot));
         let is_late = minted.is_some_and(|version| version.time <= *beside);
-        let repeats = self.with.resolver && self.request.consistency != Consistency::One;
-        if repeats && is_late && self.minted_again < MINTED_AGAIN_MAX {
+        if self.is_ordered() && is_late && self.minted_again < MINTED_AGAIN_MAX {
             let (beside, written) = (*beside, written.clone());
             self.phase = Phase::Ticking { written };
             return vec![Effect::Tick(beside)];
@@ -570,11 +604,7 @@ impl Write {
     }
 
     fn unknown(&mut self) -> Vec<Effect> {
-        let reached = match &self.phase {
-            Phase::Spreading { acknowledged, .. } => acknowledged.len(),
-            _ => 0,
-        };
-        let (reached, needed) = (count(reached), count(self.needed()));
+        let (reached, needed) = (count(self.counted()), count(self.needed()));
         self.answer(Err(OperationError::OutcomeUnknown { reached, needed }))
     }
 
@@ -591,14 +621,9 @@ impl Write {
     }
 
     fn assert_invariants(&self) {
-        if let Phase::Spreading {
-            acknowledged,
-            written,
-            ..
-        } = &self.phase
-        {
+        if let Phase::Spreading { written, .. } = &self.phase {
             assert!(
-                acknowledged.len() < self.needed(),
+                self.counted() < self.needed(),
                 "enough acknowledgements are an answer"
             );
             assert!(!written.dots.is_empty(), "what is spread was minted");
@@ -621,6 +646,14 @@ pub fn reads_quorum(request: &WriteRequest, resolver: bool) -> bool {
     } else {
         request.basis == Basis::Unsaid
     }
+}
+
+/// What the tombstone of a delete covers that a resolver lets win: all that a quorum has met of the
+/// key, by name. What it deletes need not lie at the coordinator, and may lie at one that has yet
+/// to hear that it is obsolete.
+fn covering(mut context: DotSet, object: &Object) -> DotSet {
+    context.join(&object.seen());
+    context
 }
 
 fn unavailable(reached: usize, needed: usize) -> OperationError {

@@ -130,18 +130,10 @@ impl Peer {
         let difference = view
             .difference(&clock, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
-        let (own, sum) = (
-            shown.state.clock.clone(),
-            sync::comparable_sum(&shown.state),
-        );
         if seen {
             self.remember(from, place, clock);
         }
-        let answer = sync::Answer::Difference {
-            difference,
-            clock: own,
-            sum,
-        };
+        let answer = sync::answer(difference, &shown.state);
         Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
     }
 

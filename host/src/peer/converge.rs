@@ -176,7 +176,12 @@ impl Peer {
                 self.committed(merge, |_| Event::Merged).await
             }
             Effect::MergeChunk(from, chunk) => {
-                let merge = Operation::MergeChunk { place, from, chunk };
+                let merge = Operation::MergeChunk {
+                    place,
+                    peer,
+                    from,
+                    chunk,
+                };
                 let reached = |answer| match answer {
                     Answer::Reached(next) => Event::ChunkMerged(next),
                     _ => Event::Failed,
@@ -184,11 +189,7 @@ impl Peer {
                 self.committed(merge, reached).await
             }
             Effect::Join(clock) => {
-                let join = Operation::Join {
-                    place,
-                    begun,
-                    clock,
-                };
+                let join = Operation::Join { place, peer, clock };
                 self.committed(join, |_| Event::Joined).await
             }
             Effect::Alarm | Effect::End(_) => Event::Failed,

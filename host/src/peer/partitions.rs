@@ -62,6 +62,8 @@ pub enum Operation {
     MergeChunk {
         /// The partition.
         place: Place,
+        /// Whose range it is.
+        peer: NodeId,
         /// Where the range starts; none is the first key.
         from: Option<Entry>,
         /// The range.
@@ -71,8 +73,8 @@ pub enum Operation {
     Join {
         /// The partition.
         place: Place,
-        /// The generation of its state in which the round began.
-        begun: Generation,
+        /// Whose ranges were compared.
+        peer: NodeId,
         /// What was compared.
         clock: Clock,
     },
@@ -366,20 +368,19 @@ impl Commits for Partitions {
                     .map(Answer::Found)
             }),
             Operation::MergeItems { place, items } => self.merge_items(batch, place, items),
-            Operation::MergeChunk { place, from, chunk } => self.change_many(place, |replica| {
+            Operation::MergeChunk {
+                place,
+                peer,
+                from,
+                chunk,
+            } => self.change_many(place, |replica| {
                 replica
-                    .merge_chunk(batch, from.as_ref(), chunk)
+                    .merge_chunk(batch, peer, from.as_ref(), chunk)
                     .map(Answer::Reached)
             }),
-            Operation::Join {
-                place,
-                begun,
-                clock,
-            } => self.change(place, |replica| {
-                let answer = join(replica, begun, &clock);
-                replica.save(batch);
-                Ok(answer)
-            }),
+            Operation::Join { place, peer, clock } => {
+                self.change(place, |replica| Ok(join(replica, batch, peer, &clock)))
+            }
             Operation::Stand {
                 place,
                 begun,
@@ -387,13 +388,11 @@ impl Commits for Partitions {
                 trusted,
                 quorum,
             } => self.change(place, |replica| {
-                let answer = stand(replica, begun, (peer, trusted), quorum);
-                replica.save(batch);
-                Ok(answer)
+                Ok(stand(replica, batch, begun, (peer, trusted), quorum))
             }),
             Operation::BoundLog { place, bounds, now } => self.change_many(place, |replica| {
-                replica.bound_log(batch, bounds, now)?;
-                Ok(Answer::Done)
+                let more = replica.bound_log(batch, bounds, now);
+                more.map(|_| Answer::Done)
             }),
             Operation::Remember {
                 place,
@@ -453,6 +452,7 @@ impl Commits for Partitions {
 /// was dropped is not there any more.
 fn stand(
     replica: &mut Replica,
+    batch: &mut Overlay<'_>,
     begun: Generation,
     (peer, trusted): (NodeId, bool),
     quorum: Quorum,
@@ -462,12 +462,15 @@ fn stand(
     }
     let standing = &replica.state().standing;
     replica.stand(standing.after_merging(peer, trusted, quorum));
+    replica.save(batch);
     Answer::Done
 }
 
-/// Ends a full transfer that was begun in a generation.
-fn join(replica: &mut Replica, begun: Generation, clock: &Clock) -> Answer {
-    if replica.join(begun, clock) {
+/// Ends a full transfer.
+fn join(replica: &mut Replica, batch: &mut Overlay<'_>, sender: NodeId, clock: &Clock) -> Answer {
+    let joined = replica.join(sender, clock);
+    replica.save(batch);
+    if joined {
         Answer::Done
     } else {
         Answer::NotHeld

@@ -5,6 +5,7 @@ use crate::history::{Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::node::forward::Ask;
 use crate::node::{Told, resolver};
+use crate::plan::Habits;
 use crate::random::Random;
 use crate::table::{Bucket, KeyId, Table};
 use soros_core::dot_set::DotSet;
@@ -28,26 +29,34 @@ pub struct Client {
     said: BTreeSet<u32>,
     /// How many of a thousand operations are reads.
     reads: u64,
+    habits: Habits,
+    /// The key of its last operation.
+    last: Option<KeyId>,
 }
 
 impl Client {
     /// A client with a stream of chance of its own.
-    pub fn new(random: &mut Random) -> Client {
+    pub fn new(random: &mut Random, habits: Habits) -> Client {
         Client {
             random: random.fork(),
             memory: BTreeMap::new(),
             said: BTreeSet::new(),
             reads: random.between(200, 500),
+            habits,
+            last: None,
         }
     }
 
     /// The next operation, as the history will know it.
     pub fn next(&mut self, table: &Table, now: Moment) -> (Operation, Basis) {
         let keys: Vec<KeyId> = table.keys().collect();
-        let key = *self.random.pick(&keys);
+        let faithful = self.random.chance(self.habits.faithful);
+        let last = self.last.filter(|_| faithful);
+        let key = last.unwrap_or_else(|| *self.random.pick(&keys));
+        self.last = Some(key);
         let kind = match () {
             () if self.random.chance(self.reads) => Kind::Read,
-            () if self.random.chance(300) => Kind::Delete,
+            () if self.random.chance(self.habits.deletes) => Kind::Delete,
             () => Kind::Write,
         };
         let (basis, seen) = match kind {
@@ -58,7 +67,7 @@ impl Client {
         let operation = Operation {
             kind,
             key,
-            consistency: self.consistency(),
+            consistency: self.consistency(kind, table.bucket(key)),
             seen,
             start: now,
             end: None,
@@ -69,11 +78,17 @@ impl Client {
         (operation, basis)
     }
 
-    fn consistency(&mut self) -> Consistency {
-        match self.random.below(10) {
-            0 => Consistency::One,
-            1 => Consistency::All,
-            _ => Consistency::Quorum,
+    /// A delete at one replica excuses much where the last writer wins: those who do not work alone
+    /// most of the time do without.
+    fn consistency(&mut self, kind: Kind, bucket: Bucket) -> Consistency {
+        let shared = self.habits.alone < 500;
+        match () {
+            () if shared && kind == Kind::Delete && bucket == Bucket::LastWriter => {
+                Consistency::Quorum
+            }
+            () if self.random.chance(self.habits.alone) => Consistency::One,
+            () if self.random.chance(100) => Consistency::All,
+            () => Consistency::Quorum,
         }
     }
 

@@ -15,4 +15,5 @@ pub mod random;
 pub mod record;
 pub mod report;
 pub mod table;
+pub mod temper;
 pub mod world;

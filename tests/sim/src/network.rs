@@ -31,14 +31,20 @@ impl Weather {
 pub struct Network {
     weather: Weather,
     cuts: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes that hear and are heard by each other only.
+    island: BTreeSet<NodeId>,
 }
 
 impl Network {
     /// A network without cuts.
     #[must_use]
     pub fn new(weather: Weather) -> Network {
-        let cuts = BTreeSet::new();
-        Network { weather, cuts }
+        let (cuts, island) = (BTreeSet::new(), BTreeSet::new());
+        Network {
+            weather,
+            cuts,
+            island,
+        }
     }
 
     /// Changes the weather.
@@ -51,14 +57,21 @@ impl Network {
         self.cuts.insert((from, to));
     }
 
-    /// Ends all cuts.
+    /// Cuts `nodes` off from all others, beside other cuts, and ends the last such part; none ends
+    /// it.
+    pub fn part(&mut self, nodes: &[NodeId]) {
+        self.island = nodes.iter().copied().collect();
+    }
+
+    /// Ends all cuts of one node from another.
     pub fn mend(&mut self) {
         self.cuts.clear();
     }
 
     /// After how many microseconds a frame arrives, each time that it does.
     pub fn deliveries(&self, from: NodeId, to: NodeId, random: &mut Random) -> Vec<u64> {
-        if self.cuts.contains(&(from, to)) {
+        let parted = self.island.contains(&from) != self.island.contains(&to);
+        if parted || self.cuts.contains(&(from, to)) {
             return Vec::new();
         }
         let copies = match () {

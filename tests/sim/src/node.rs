@@ -63,11 +63,21 @@ pub struct Frame {
     pub call: CallId,
     /// When it is too late to act on it.
     pub deadline: Moment,
-    /// Whether it must not arrive twice: a write that is to be coordinated, which the connection
-    /// hands over once or not at all. All else may be repeated without harm.
-    pub once: bool,
+    /// How the network may treat it.
+    pub lane: Lane,
     /// The message.
     pub body: Body,
+}
+
+/// How the network may treat a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// A write that is to be coordinated: the connection hands it over once or not at all.
+    Once,
+    /// An object for another replica, of which the sender drops some when its queue is full.
+    Spread,
+    /// All else. It may be repeated without harm.
+    Other,
 }
 
 /// The message of a frame.
@@ -124,6 +134,8 @@ pub enum Output {
     SumAlarm(Place),
     /// Says that it dropped a damaged partition.
     Renewed(Place),
+    /// Says that it is in the middle of a full transfer from another node.
+    HalfWay(NodeId),
     /// Says that it went through all keys of a partition.
     Transferred(Place),
 }
@@ -378,7 +390,11 @@ impl Process {
             from: self.me,
             call,
             deadline,
-            once: matches!(request, Request::Write(_)),
+            lane: match request {
+                Request::Write(_) => Lane::Once,
+                Request::Store { .. } => Lane::Spread,
+                _ => Lane::Other,
+            },
             body: Body::Request(request.to_bytes()),
         };
         turn.outputs.push(Output::Send(to, frame));

@@ -8,6 +8,7 @@ use crate::node::Settings;
 use crate::random::Random;
 use crate::report::Harm;
 use crate::table::{Bucket, Size, buckets};
+use crate::temper::{Habit, Temper};
 use std::collections::BTreeSet;
 
 /// What a seed means.
@@ -23,6 +24,8 @@ pub struct Plan {
     pub weather: Weather,
     /// How many clients there are.
     pub clients: usize,
+    /// What the clients like to do.
+    pub habits: Habits,
     /// How long a client waits between operations, usually, in microseconds.
     pub pause: u64,
     /// How long a sync takes, usually, in microseconds.
@@ -33,6 +36,25 @@ pub struct Plan {
     pub harms: Vec<(Moment, Harm)>,
     /// When disks are backed up.
     pub backups: Vec<Moment>,
+    /// How many of a thousand objects for another replica are dropped before they are sent.
+    pub shed: u64,
+    /// How often some nodes' dot logs are cut, in microseconds; never when none.
+    pub log_cuts: Option<u64>,
+    /// How often other nodes are cut off from each other, in microseconds; never when none.
+    pub rifts: Option<u64>,
+    /// How many of a thousand steps of a full transfer draw a harm to one of its two ends.
+    pub strikes: u64,
+}
+
+/// What clients like to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// How many of a thousand writes are deletes.
+    pub deletes: u64,
+    /// How many of a thousand operations ask for one replica only.
+    pub alone: u64,
+    /// How many of a thousand operations are about the same key as the client's last one.
+    pub faithful: u64,
 }
 
 const HARMS: [Harm; 8] = [
@@ -46,29 +68,70 @@ const HARMS: [Harm; 8] = [
     Harm::LogCut,
 ];
 
+/// How long a node stays alone with the last writes, at most.
+pub const ORPHAN_LASTS: u64 = 8 * SECOND;
+
 impl Plan {
     /// The plan of a seed's stream of chance.
     pub fn new(random: &mut Random, bug: Option<Bug>) -> Plan {
+        let temper = Temper::new(random);
         let heal = Moment(random.between(8, 16) * SECOND);
-        let keys = random.between(1, 5);
+        let keys = if temper.has(Habit::ManyKeys) {
+            random.between(6, 16)
+        } else {
+            random.between(1, 5)
+        };
         let keys = usize::try_from(keys).unwrap_or(1);
         Plan {
-            size: size(random),
+            size: size(random, &temper),
             buckets: buckets(random, keys),
-            settings: settings(random, bug),
+            settings: settings(random, &temper, bug),
             weather: weather(random),
-            clients: random.index(5) + 2,
-            pause: random.between(40, 200) * MILLI,
-            sync: *random.pick(&[100, MILLI, 5 * MILLI, 40 * MILLI]),
+            clients: if temper.has(Habit::Busy) {
+                random.index(5) + 6
+            } else {
+                random.index(5) + 2
+            },
+            habits: habits(&temper),
+            pause: if temper.has(Habit::Busy) {
+                random.between(5, 40) * MILLI
+            } else {
+                random.between(40, 200) * MILLI
+            },
+            sync: if temper.has(Habit::LongTransfers) {
+                *random.pick(&[5 * MILLI, 20 * MILLI, 40 * MILLI])
+            } else {
+                *random.pick(&[100, MILLI, 5 * MILLI, 40 * MILLI])
+            },
             heal,
-            harms: harms(random, heal),
+            harms: harms(random, &temper, heal),
             backups: (0..6).map(|_| Moment(random.below(heal.0))).collect(),
+            log_cuts: temper
+                .has(Habit::ShortLogs)
+                .then(|| *random.pick(&[100, 300, 1_000, 3_000]) * MILLI),
+            shed: if temper.has(Habit::Sheds) {
+                random.between(200, 500)
+            } else {
+                0
+            },
+            rifts: temper
+                .has(Habit::Rifts)
+                .then(|| *random.pick(&[300, 1_000, 2_000]) * MILLI),
+            strikes: if temper.has(Habit::Strikes) {
+                random.between(20, 200)
+            } else {
+                0
+            },
         }
     }
 }
 
-fn size(random: &mut Random) -> Size {
-    let (nodes, replicas) = *random.pick(&[(3, 3), (3, 3), (4, 3), (5, 5), (5, 3), (5, 5)]);
+fn size(random: &mut Random, temper: &Temper) -> Size {
+    let (nodes, replicas) = if temper.has(Habit::Orphans) {
+        *random.pick(&[(3, 3), (5, 5), (5, 5)])
+    } else {
+        *random.pick(&[(3, 3), (3, 3), (4, 3), (5, 5), (5, 3), (5, 5)])
+    };
     Size {
         nodes,
         replicas,
@@ -76,12 +139,17 @@ fn size(random: &mut Random) -> Size {
     }
 }
 
-fn settings(random: &mut Random, bug: Option<Bug>) -> Settings {
+fn settings(random: &mut Random, temper: &Temper, bug: Option<Bug>) -> Settings {
+    let long = temper.has(Habit::LongTransfers);
     Settings {
         bug,
         timeout: random.between(500, 2_000) * MILLI,
         pass_period: random.between(100, 1_200) * MILLI,
-        repair_bytes: *random.pick(&[1, 200, 1_000, 1 << 20]),
+        repair_bytes: if long {
+            1
+        } else {
+            *random.pick(&[1, 200, 1_000, 1 << 20])
+        },
         versions_max: *random.pick(&[4, 16, 128]),
         skew_max: SECOND / 2,
     }
@@ -95,8 +163,16 @@ fn weather(random: &mut Random) -> Weather {
     }
 }
 
+fn habits(temper: &Temper) -> Habits {
+    Habits {
+        deletes: if temper.has(Habit::Deletes) { 600 } else { 300 },
+        alone: if temper.has(Habit::Alone) { 600 } else { 100 },
+        faithful: if temper.has(Habit::Faithful) { 700 } else { 0 },
+    }
+}
+
 /// Some kinds of harm, again and again: a run with all kinds hides what one alone would show.
-fn harms(random: &mut Random, heal: Moment) -> Vec<(Moment, Harm)> {
+fn harms(random: &mut Random, temper: &Temper, heal: Moment) -> Vec<(Moment, Harm)> {
     let kinds: BTreeSet<Harm> = (0..random.between(1, 4))
         .map(|_| *random.pick(&HARMS))
         .collect();
@@ -107,6 +183,13 @@ fn harms(random: &mut Random, heal: Moment) -> Vec<(Moment, Harm)> {
             (when, *random.pick(&kinds))
         })
         .collect();
+    if temper.has(Habit::Orphans) {
+        let mut when = Moment(random.between(SECOND, 3 * SECOND));
+        while when < heal {
+            harms.push((when, Harm::Orphan));
+            when = when.after(ORPHAN_LASTS);
+        }
+    }
     harms.sort();
     harms
 }

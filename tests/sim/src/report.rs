@@ -129,6 +129,9 @@ pub enum Harm {
     ClockJump,
     /// The dot log was cut before all had seen what it names.
     LogCut,
+    /// Of the nodes that alone had the last writes, all but one lost their disks, and that one was
+    /// cut off.
+    Orphan,
 }
 
 /// A run's report.

@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::history::{History, Kind, Outcome};
 use crate::moment::{MILLI, Moment, SECOND, Schedule};
 use crate::network::Network;
-use crate::node::{Alarm, Body, CallId, Frame, OperationId, Output, Process, Told, Turn};
+use crate::node::{Alarm, Body, CallId, Frame, Lane, OperationId, Output, Process, Told, Turn};
 use crate::oracle;
 use crate::plan::Plan;
 use crate::random::Random;
@@ -49,6 +49,12 @@ enum Event {
     ClientTold(usize, u32, Box<Told>),
     ClientGivesUp(usize, u32),
     Harms(Harm, u8),
+    Strikes(NodeId),
+    Scrubs(NodeId),
+    CutsLogs(u64),
+    Rifts(u64),
+    Bereaves(Vec<NodeId>),
+    Rejoins,
     BacksUp,
     Mends,
     Calms,
@@ -136,7 +142,7 @@ impl World {
         let nodes = table.nodes().iter().map(|id| (*id, node(&mut random)));
         let nodes = nodes.collect();
         let clients = (0..plan.clients)
-            .map(|_| Client::new(&mut random))
+            .map(|_| Client::new(&mut random, plan.habits))
             .collect();
         World {
             seed,
@@ -181,6 +187,12 @@ impl World {
         for when in std::mem::take(&mut self.plan.backups) {
             self.schedule.add(when, Event::BacksUp);
         }
+        if let Some(period) = self.plan.log_cuts {
+            self.schedule.add(self.now, Event::CutsLogs(period));
+        }
+        if let Some(period) = self.plan.rifts {
+            self.schedule.add(self.now, Event::Rifts(period));
+        }
         self.schedule.add(self.plan.heal, Event::Heals);
     }
 
@@ -201,6 +213,12 @@ impl World {
             Event::ClientTold(client, id, told) => self.on_client_told(client, id, &told),
             Event::ClientGivesUp(client, id) => self.on_client_gives_up(client, id),
             Event::Harms(harm, tries) => self.on_harms(harm, tries),
+            Event::CutsLogs(period) => self.on_cuts_logs(period),
+            Event::Rifts(period) => self.on_rifts(period),
+            Event::Scrubs(node) => self.turn(node, Process::scrub),
+            Event::Strikes(node) => self.on_strikes(node),
+            Event::Bereaves(holders) => self.on_bereaves(&holders),
+            Event::Rejoins => self.network.part(&[]),
             Event::BacksUp => self.on_backs_up(),
             Event::Mends => self.network.mend(),
             Event::Calms => self.network.set_weather(self.plan.weather),
@@ -252,6 +270,7 @@ impl World {
                 self.on_sum_alarm(place);
             }
             Output::Renewed(place) => self.on_renewed(node, place),
+            Output::HalfWay(peer) => self.on_half_way(node, peer),
             Output::Transferred(_) => self.transfers += 1,
         }
     }
@@ -268,10 +287,22 @@ impl World {
             let when = self.now.after(MILLI);
             return self.schedule.add(when, Event::NotSent(from, frame.call));
         }
+        let mut held = 0;
+        if frame.lane == Lane::Spread && self.random.chance(self.plan.shed) {
+            if self.random.chance(500) {
+                return;
+            }
+            held = self.random.below(self.plan.settings.timeout);
+        }
         let mut deliveries = self.network.deliveries(from, to, &mut self.random);
-        deliveries.truncate(if frame.once { 1 } else { usize::MAX });
+        let most = if frame.lane == Lane::Once {
+            1
+        } else {
+            usize::MAX
+        };
+        deliveries.truncate(most);
         for delay in deliveries {
-            let when = self.now.after(delay);
+            let when = self.now.after(held + delay);
             self.schedule.add(when, Event::Arrives(to, frame.clone()));
         }
     }

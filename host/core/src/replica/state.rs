@@ -108,8 +108,8 @@ const FORMAT: u8 = 2;
 const TRUSTED: u8 = 0;
 const SUSPECT: u8 = 1;
 
-/// Format 2, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0 trusted; 1 suspect, then the nodes
-/// merged: count 4, each 8 and 1 if it was trusted), clock.
+/// Format 2, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0 trusted; 1 suspect, then
+/// the nodes merged: count 4, each 8 and 1 if it was trusted), clock.
 impl Codec for State {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(FORMAT);

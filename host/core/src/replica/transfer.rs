@@ -6,13 +6,16 @@
 //! at the end is the one the sender had at its first range, for only of that can it be said that
 //! every object was compared, and the dots repaired since; both together must cover the sender's
 //! clock at its last range, for what it had forgotten by then it had under its base.
+//!
+//! Until the join the receiver remembers how far it came: of every key before that it has met what
+//! the sender had seen at its first range, also of a key that neither of them stores.
 
 use super::{Replica, view::View};
 use crate::clock::Clock;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
-use crate::id::Generation;
+use crate::id::NodeId;
 use crate::limits::{ITEMS_PER_ANSWER_MAX, REPAIR_BYTES};
 use crate::object::Object;
 use crate::place::Entry;
@@ -39,6 +42,15 @@ pub struct Chunk {
     pub objects: Vec<(Entry, Object)>,
     /// Where the range ends: this entry is the first behind it. None is the end of all keys.
     pub end: Option<Entry>,
+}
+
+/// How far the receiver of a full transfer has come.
+#[derive(Clone, Debug)]
+pub(super) struct Transfer {
+    /// What the sender had seen at its first range.
+    start: Clock,
+    /// All keys before this one are compared; none when all keys are.
+    reached: Option<Entry>,
 }
 
 impl View<'_> {
@@ -70,16 +82,18 @@ impl View<'_> {
 }
 
 impl Replica {
-    /// Merges a range of another replica's objects that starts at `from`, own keys that the range
+    /// Merges a range of the `sender`'s objects that starts at `from`, own keys that the range
     /// lacks included. Gives where it came to: the next range starts there; none when all is
-    /// merged. No dot counts as seen until [`Replica::join`]. A union with a sender that lacks some
-    /// dots merges nothing: what it still has may be obsolete here.
+    /// merged. The dots of versions that came count as seen, and all others only after
+    /// [`Replica::join`]. A union counts none, and with a sender that lacks some dots it merges
+    /// nothing: what that one still has may be obsolete here.
     ///
     /// # Errors
     /// [`RecordError`] when an object cannot be read.
     pub fn merge_chunk(
         &mut self,
         batch: &mut dyn Batch,
+        sender: NodeId,
         from: Option<&Entry>,
         chunk: Chunk,
     ) -> Result<Option<Entry>, RecordError> {
@@ -105,6 +119,7 @@ impl Replica {
                 .is_err()
         });
         let absent = absent(chunk.kind, &chunk.clock);
+        let reached = cut.clone().or(chunk.end);
         let theirs = chunk.objects.into_iter().filter(|(entry, _)| within(entry));
         for (entry, _) in lacking {
             self.merge_compared(batch, &entry, absent.clone(), chunk.kind)?;
@@ -112,15 +127,49 @@ impl Replica {
         for (entry, object) in theirs {
             self.merge_compared(batch, &entry, object, chunk.kind)?;
         }
-        Ok(cut.or(chunk.end))
+        if chunk.kind == TransferKind::Clocked {
+            self.advance(sender, from, chunk.clock, reached.clone());
+        }
+        Ok(reached)
+    }
+
+    fn advance(
+        &mut self,
+        sender: NodeId,
+        from: Option<&Entry>,
+        clock: Clock,
+        reached: Option<Entry>,
+    ) {
+        let start = match (from, self.transfers.remove(&sender)) {
+            (None, _) => clock,
+            (Some(from), Some(before)) if before.reached.as_ref() == Some(from) => before.start,
+            // What came before this range was merged by a replica that was opened again since.
+            (Some(_), _) => return,
+        };
+        self.transfers.insert(sender, Transfer { start, reached });
+    }
+
+    /// What has been met of a key beside what its object and the clock say: all that the sender of
+    /// a full transfer had seen at its first range, if the key has been compared. A version that
+    /// the sender knew to be obsolete may still come from a third replica before the join.
+    pub(super) fn compared<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Clock> {
+        let is_before = move |transfer: &&Transfer| {
+            let end = transfer.reached.as_ref();
+            end.is_none_or(|end| entry < end)
+        };
+        let transfers = self.transfers.values().filter(is_before);
+        transfers.map(|transfer| &transfer.start)
     }
 
     /// Ends a full transfer: all of `clock` counts as seen here, too. It is the sender's at its
     /// first range, with the dots repaired since, and covers the sender's at its last range.
-    /// Nothing is joined, and false given, when the transfer was not `begun` in the generation in
-    /// use: what it merged was dropped.
-    pub fn join(&mut self, begun: Generation, clock: &Clock) -> bool {
-        if begun != self.layout.generation() {
+    /// Nothing is joined, and false given, when this replica did not compare all ranges: what was
+    /// merged before it was dropped or opened again may be gone.
+    pub fn join(&mut self, sender: NodeId, clock: &Clock) -> bool {
+        let is_whole =
+            |transfer: Transfer| transfer.reached.is_none() && clock.covers(&transfer.start);
+        let transfer = self.transfers.remove(&sender);
+        if !transfer.is_some_and(is_whole) {
             return false;
         }
         self.state.clock.join(clock);
@@ -139,18 +188,13 @@ impl Replica {
         let stored = self.load(batch, entry)?;
         let mine = stored.object.clone();
         let merged = match kind {
-            TransferKind::Clocked => mine.fill(&self.state.clock).sync(object, &self.state.clock),
-            TransferKind::Union => union(&mine, object).fill(&self.state.clock),
+            TransferKind::Clocked => self.met(entry, mine).sync(object, &self.state.clock),
+            TransferKind::Union => union(&mine, object, &self.state.clock).fill(&self.state.clock),
         };
-        let unseen = |dot: &&Dot| !self.state.clock.has(dot);
-        let unseen: Vec<Dot> = merged.versions.keys().filter(unseen).copied().collect();
-        for dot in unseen {
-            // A transfer that began anew finds what it wrote before.
-            if batch.get(&self.layout.log(&dot))?.is_none() {
-                self.log(batch, &dot, entry);
-            }
-        }
-        self.store(batch, entry, &stored, merged, &[]);
+        // They are here with all that the sender knew of their key: should it be gone before the
+        // join, others learn of them from this replica.
+        let dots: Vec<Dot> = merged.versions.keys().copied().collect();
+        self.store(batch, entry, &stored, merged, &dots);
         Ok(())
     }
 }
@@ -163,8 +207,12 @@ fn absent(kind: TransferKind, clock: &Clock) -> Object {
     }
 }
 
-/// Merges two stored objects: without the clocks, which agree, what one lacks was lost there.
-fn union(mine: &Object, other: Object) -> Object {
+/// Merges two stored objects: without the clocks, which agree, what one lacks was lost there. One
+/// with a version that `clock`, the own one, has not seen is left to the repair of that dot.
+fn union(mine: &Object, other: Object, clock: &Clock) -> Object {
+    if other.versions.keys().any(|dot| !clock.has(dot)) {
+        return mine.clone();
+    }
     let mut context: DotSet = mine.context.clone();
     context.join(&other.context);
     let obsolete = |object: &Object, dot: &Dot| object.context.has(dot);

@@ -64,6 +64,7 @@ fn written(dots: &[Dot], object: Object, beside: u64) -> Outcome {
         found: Found {
             live: false,
             beside: Time(beside),
+            suspect: false,
         },
     })
 }
@@ -186,6 +187,7 @@ fn is_minted_again_above_a_later_version_that_a_replica_holds() {
     let found = Found {
         live: true,
         beside: Time(50),
+        suspect: false,
     };
     let effects = step(&mut write, Event::Acknowledged(SECOND, dot(ME, 1), found));
     assert_eq!(effects, [Effect::Tick(Time(50))]);
@@ -212,12 +214,47 @@ fn is_minted_again_above_a_later_version_that_a_replica_holds() {
     assert!(answer.context.has(&dot(ME, 1)) && answer.context.has(&dot(ME, 2)));
 }
 
+const SUSPECT: Found = Found {
+    live: false,
+    beside: Time(0),
+    suspect: true,
+};
+
+#[test]
+fn with_a_resolver_a_suspect_cannot_vouch_that_nothing_later_was_there() {
+    let mut write = spreading();
+    let suspect = Event::Acknowledged(SECOND, dot(ME, 1), SUSPECT);
+    assert_eq!(step(&mut write, suspect.clone()), []);
+    let unknown = OperationError::OutcomeUnknown {
+        reached: 1,
+        needed: 2,
+    };
+    let effects = step(&mut write, Event::Failed(THIRD));
+    assert_eq!(effects, [Effect::Answer(Err(unknown))]);
+    // Once all replicas have spoken, whoever held a later version has.
+    let mut write = spreading();
+    step(&mut write, suspect);
+    let effects = step(&mut write, Event::Acknowledged(THIRD, dot(ME, 1), SUSPECT));
+    assert!(matches!(effects[..], [Effect::Answer(Ok(_))]));
+}
+
+#[test]
+fn without_a_resolver_a_suspect_counts_for_it_stores_the_write() {
+    let (mut write, _) = begin(false, Basis::Blind, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
+    let stored = object(&[(dot(ME, 1), version("new", 10))]);
+    step(&mut write, Event::Stored(written(&[dot(ME, 1)], stored, 0)));
+    let effects = step(&mut write, Event::Acknowledged(SECOND, dot(ME, 1), SUSPECT));
+    assert!(matches!(effects[..], [Effect::Answer(Ok(_))]));
+}
+
 #[test]
 fn is_unknown_when_it_is_stored_and_has_no_room_to_be_minted_again() {
     let mut write = spreading();
     let found = Found {
         live: true,
         beside: Time(50),
+        suspect: false,
     };
     step(&mut write, Event::Acknowledged(SECOND, dot(ME, 1), found));
     step(&mut write, Event::Ticked(Time(51)));
@@ -297,6 +334,20 @@ fn with_a_resolver_a_delete_covers_what_a_quorum_holds_and_it_wins_over() {
     assert_eq!(store.context, DotSet::of(dot(SECOND, 7)));
     assert_eq!(store.siblings, Resolution::Keep);
     assert_eq!(store.version.value, None);
+}
+
+#[test]
+fn with_a_resolver_a_delete_covers_what_only_another_replica_knows_to_be_obsolete() {
+    let (mut write, _) = begin_with(None, true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    let there = object(&[(dot(THIRD, 7), version("old", 5))]);
+    step(&mut write, Event::Looked(ME, there, Time(6)));
+    let mut gone = Object::default();
+    gone.context.add(dot(THIRD, 7));
+    let effects = step(&mut write, Event::Looked(SECOND, gone, Time(6)));
+    let [Effect::Store(store)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert!(store.context.has(&dot(THIRD, 7)));
 }
 
 #[test]

@@ -195,13 +195,14 @@ fn answers() -> impl Strategy<Value = Answer> {
         Just(Answer::Same),
         Just(Answer::NotSame),
         chunks().prop_map(Answer::Chunk),
-        (differences(), clocks(), any::<Option<u128>>()).prop_map(|(difference, clock, sum)| {
-            Answer::Difference {
+        (differences(), clocks(), any::<(u128, bool)>()).prop_map(
+            |(difference, clock, (sum, settled))| Answer::Difference {
                 difference,
                 clock,
-                sum: sum.map(Sum),
+                sum: Sum(sum),
+                settled,
             }
-        }),
+        ),
     ]
 }
 
@@ -264,9 +265,10 @@ fn requests() -> impl Strategy<Value = Request> {
 
 fn replies() -> impl Strategy<Value = Reply> {
     prop_oneof![
-        (any::<bool>(), any::<u64>()).prop_map(|(live, time)| Reply::Stored(Found {
+        any::<(bool, u64, bool)>().prop_map(|(live, time, suspect)| Reply::Stored(Found {
             live,
             beside: Time(time),
+            suspect,
         })),
         objects().prop_map(Reply::Object),
         objects().prop_map(|object| Reply::Digest(object.digest())),

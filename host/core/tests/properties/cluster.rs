@@ -27,6 +27,9 @@ pub(crate) struct Node {
     pub(crate) disk: Memory,
     pub(crate) replica: Replica,
     pub(crate) cells: Vec<Cell>,
+    /// What the sender of a transfer had seen at its first range, and where the ranges that are
+    /// compared end; none when all are.
+    compared: BTreeMap<usize, (Clock, Option<Entry>)>,
 }
 
 /// What a client has seen of a key.
@@ -118,6 +121,7 @@ impl Cluster {
                 replica: replica.expect("an empty disk opens"),
                 disk,
                 cells: vec![Cell::default(); KEYS],
+                compared: BTreeMap::new(),
             }
         };
         Cluster {
@@ -271,7 +275,7 @@ impl Cluster {
 
     fn merge(&mut self, to: usize, frame: &Frame) {
         let node = &mut self.nodes[to];
-        let before = &node.cells[frame.key];
+        let before = node.with_compared(frame.key, &self.history);
         let was_live = before.is_live(&self.history);
         let cell = before.sync(&frame.cell);
         let (object, dots) = (frame.object.clone(), &frame.dots);
@@ -325,8 +329,8 @@ impl Cluster {
         };
         if transfer.ranged && transfer.seen.covers(&transfer.last) {
             let node = &mut self.nodes[to];
-            let begun = node.replica.layout().generation();
-            assert!(node.replica.join(begun, &transfer.seen));
+            assert!(node.replica.join(node_id(from), &transfer.seen));
+            node.compared.remove(&from);
             node.replica.save(&mut node.disk);
             node.meet_bases(&self.history);
         } else if goes_on {
@@ -340,6 +344,10 @@ impl Cluster {
         let chunk = view.chunk(TransferKind::Clocked, at.next.as_ref(), bytes_max);
         let chunk = chunk.expect("memory does not fail");
         at.last = chunk.clock.clone();
+        let start = match self.nodes[to].compared.get(&from) {
+            Some((start, _)) if at.next.is_some() => start.clone(),
+            _ => chunk.clock.clone(),
+        };
         let first = at.next.as_ref();
         let inside = |entry: &Entry, end: Option<&Entry>| {
             first.is_none_or(|first| first <= entry) && end.is_none_or(|end| entry < end)
@@ -347,14 +355,18 @@ impl Cluster {
         let (cells, sent) = (sender.cells.clone(), sender.stored_keys());
         let node = &mut self.nodes[to];
         let own = node.stored_keys();
-        let next = node.replica.merge_chunk(&mut node.disk, first, chunk);
+        let next = node
+            .replica
+            .merge_chunk(&mut node.disk, node_id(from), first, chunk);
         let next = next.expect("memory does not fail");
         node.replica.save(&mut node.disk);
         for key in sent.union(&own).copied() {
             if inside(&entry(key), next.as_ref()) {
-                node.cells[key] = node.cells[key].sync(&cells[key]);
+                let own = node.with_compared(key, &self.history);
+                node.cells[key] = own.sync(&cells[key]);
             }
         }
+        node.compared.insert(from, (start, next.clone()));
         at.ranged = next.is_none();
         at.next = next;
     }
@@ -433,6 +445,7 @@ impl Cluster {
         }
         node.replica = replica;
         node.replica.stand(Standing::Trusted);
+        node.compared.clear();
         self.transfers
             .retain(|(from, to), _| *from != at && *to != at);
     }
@@ -495,6 +508,20 @@ impl Node {
             self.disk.records.contains_key(&record)
         };
         (0..KEYS).filter(is_stored).collect()
+    }
+
+    /// A key's cell as a merge finds it: of one that a transfer compared, all that the sender had
+    /// seen was met.
+    fn with_compared(&self, key: usize, history: &History) -> Cell {
+        let mut cell = self.cells[key].clone();
+        let compared = self.compared.values();
+        for (start, _) in
+            compared.filter(|(_, end)| end.as_ref().is_none_or(|end| entry(key) < *end))
+        {
+            let seen = history.of_key(key).filter(|(_, fact)| start.has(&fact.dot));
+            cell.met.extend(seen.map(|(id, _)| id));
+        }
+        cell
     }
 
     /// A clock that was joined says of every key that what lies under its bases was met.

@@ -20,6 +20,12 @@ pub(crate) struct Node {
     pub(crate) replica: Replica,
 }
 
+impl Node {
+    fn id(&self) -> NodeId {
+        self.replica.actor().node
+    }
+}
+
 pub(crate) fn node(id: u64) -> Node {
     let disk = Memory::default();
     let life = (NodeId(id), Incarnation(1));
@@ -73,7 +79,9 @@ fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) ->
         let view = from.replica.view(&from.disk);
         let chunk = view.chunk(kind, next.as_ref(), bytes_max).expect("a chunk");
         assert!(chunk.objects.len() <= ITEMS_PER_ANSWER_MAX);
-        let came_to = to.replica.merge_chunk(&mut to.disk, next.as_ref(), chunk);
+        let came_to = to
+            .replica
+            .merge_chunk(&mut to.disk, from.id(), next.as_ref(), chunk);
         let came_to = came_to.expect("memory does not fail");
         assert!(came_to.is_none() || next < came_to, "a transfer moves on");
         next = came_to;
@@ -82,7 +90,9 @@ fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) ->
             break;
         }
     }
-    finish(from, to, seen);
+    if kind == TransferKind::Clocked {
+        finish(from, to, seen);
+    }
     ranges
 }
 
@@ -104,8 +114,7 @@ fn finish(from: &Node, to: &mut Node, mut seen: Clock) {
             }
         }
     }
-    let begun = to.replica.layout().generation();
-    assert!(to.replica.join(begun, &seen));
+    assert!(to.replica.join(from.id(), &seen));
     while to.replica.settle(&mut to.disk).expect("memory") {}
     to.replica.save(&mut to.disk);
 }
@@ -156,22 +165,90 @@ fn what_was_deleted_goes_though_a_receiver_has_more_keys_than_one_range() {
     assert_eq!(other.replica.state().unstripped, 0);
 }
 
+/// One range of a transfer, from `from` on.
+fn range(from: &Node, to: &mut Node, first: Option<&Entry>, bytes_max: usize) -> Option<Entry> {
+    let view = from.replica.view(&from.disk);
+    let chunk = view.chunk(TransferKind::Clocked, first, bytes_max);
+    let chunk = chunk.expect("a chunk");
+    let reached = to
+        .replica
+        .merge_chunk(&mut to.disk, from.id(), first, chunk);
+    to.replica.save(&mut to.disk);
+    reached.expect("memory does not fail")
+}
+
 #[test]
-fn a_write_made_during_a_transfer_is_merged_and_not_joined_before_it_is_repaired() {
+fn a_write_made_during_a_transfer_is_merged_with_its_range() {
     let (mut one, mut other) = (node(1), node(2));
     write(&mut one, 1, DotSet::default(), true);
     write(&mut other, 5, DotSet::default(), true);
     let seen = one.replica.state().clock.clone();
     let late = write(&mut one, 2, DotSet::default(), true);
-    let view = one.replica.view(&one.disk);
-    let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
-    let chunk = chunk.expect("a chunk");
-    let next = other.replica.merge_chunk(&mut other.disk, None, chunk);
-    assert_eq!(next, Ok(None));
+    assert_eq!(range(&one, &mut other, None, usize::MAX), None);
     assert!(is_live(&other, 1) && is_live(&other, 2) && is_live(&other, 5));
-    assert!(!other.replica.state().clock.has(&late.dot));
     finish(&one, &mut other, seen);
     assert!(other.replica.state().clock.has(&late.dot));
+}
+
+#[test]
+fn what_a_transfer_brought_before_its_sender_died_reaches_the_others() {
+    let (mut sender, mut receiver, mut third) = (node(1), node(2), node(3));
+    write(&mut sender, 1, DotSet::default(), true);
+    write(&mut sender, 2, DotSet::default(), true);
+    assert!(range(&sender, &mut receiver, None, 1).is_some());
+    drop(sender);
+    let view = receiver.replica.view(&receiver.disk);
+    let difference = view.difference(&third.replica.state().clock, usize::MAX);
+    let Ok(Difference::Items { items, more: false }) = difference else {
+        panic!("{difference:?}");
+    };
+    for item in items {
+        let merged = third
+            .replica
+            .merge(&mut third.disk, &item.entry, item.object, &item.dots);
+        merged.expect("memory does not fail");
+    }
+    assert!(is_live(&third, 1));
+    assert_equal(&receiver, &third);
+}
+
+#[test]
+fn what_was_deleted_at_the_sender_does_not_come_from_a_third_before_the_join() {
+    let (mut sender, mut third, mut receiver) = (node(1), node(2), node(3));
+    let first = write(&mut third, 1, DotSet::default(), true);
+    merge(&mut sender, 1, first.clone());
+    write(&mut sender, 1, DotSet::of(first.dot), false);
+    while sender.replica.settle(&mut sender.disk).expect("memory") {}
+    let seen = sender.replica.state().clock.clone();
+    // Neither has anything of the key when it is compared.
+    assert_eq!(range(&sender, &mut receiver, None, usize::MAX), None);
+    let second = write(&mut third, 1, DotSet::default(), true);
+    merge(&mut receiver, 1, second.clone());
+    finish(&sender, &mut receiver, seen);
+    let there = receiver.replica.view(&receiver.disk).object(&entry(1));
+    let dots = there.expect("an object").dots();
+    assert_eq!(dots, DotSet::of(second.dot), "what was deleted stays so");
+}
+
+#[test]
+fn a_transfer_is_joined_only_by_the_replica_that_compared_all_of_it() {
+    let (mut sender, mut receiver) = (node(1), node(2));
+    write(&mut sender, 1, DotSet::default(), true);
+    write(&mut sender, 2, DotSet::default(), true);
+    let seen = sender.replica.state().clock.clone();
+    let next = range(&sender, &mut receiver, None, 1);
+    assert!(
+        !receiver.replica.join(sender.id(), &seen),
+        "a range is left"
+    );
+    // Opened again after a batch that failed, it no longer knows what it has compared.
+    let life = (NodeId(2), Incarnation(1));
+    let opened = Replica::open(&receiver.disk, place(), life, Standing::Trusted);
+    receiver.replica = opened.expect("memory does not fail");
+    assert_eq!(range(&sender, &mut receiver, next.as_ref(), 1), None);
+    assert!(!receiver.replica.join(sender.id(), &seen));
+    transfer(&sender, &mut receiver, TransferKind::Clocked, 1);
+    assert_equal(&sender, &receiver);
 }
 
 #[test]
@@ -232,15 +309,36 @@ fn a_key_that_the_sender_forgets_during_a_transfer_does_not_come_back() {
     while sender.replica.settle(&mut sender.disk).expect("memory") {}
     let view = sender.replica.view(&sender.disk);
     let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
-    let next = receiver
-        .replica
-        .merge_chunk(&mut receiver.disk, None, chunk.expect("a chunk"));
+    let next = receiver.replica.merge_chunk(
+        &mut receiver.disk,
+        sender.id(),
+        None,
+        chunk.expect("a chunk"),
+    );
     assert_eq!(next, Ok(None));
     finish(&sender, &mut receiver, seen);
     merge(&mut receiver, 2, deleted);
     assert!(!is_live(&receiver, 2), "what was deleted stays deleted");
     merge(&mut receiver, 1, first);
     assert_equal(&sender, &receiver);
+}
+
+#[test]
+fn a_union_leaves_what_was_written_meanwhile_to_its_own_repair() {
+    let (mut one, mut other) = (node(1), node(2));
+    let first = write(&mut one, 1, DotSet::default(), true);
+    merge(&mut other, 1, first.clone());
+    // The first of these two is late, so that the second is above the base.
+    let late = write(&mut one, 9, DotSet::default(), true);
+    let second = write(&mut one, 1, DotSet::of(first.dot), true);
+    let mut third = node(3);
+    merge(&mut third, 1, first);
+    merge(&mut third, 1, second.clone());
+    transfer(&third, &mut other, TransferKind::Union, usize::MAX);
+    assert!(!other.replica.state().clock.has(&second.dot));
+    merge(&mut other, 9, late);
+    merge(&mut other, 1, second);
+    assert_equal(&one, &other);
 }
 
 #[test]
@@ -254,7 +352,7 @@ fn a_union_with_a_replica_that_knows_less_brings_nothing_back() {
     let chunk = view.chunk(TransferKind::Union, None, usize::MAX);
     let next = one
         .replica
-        .merge_chunk(&mut one.disk, None, chunk.expect("a chunk"));
+        .merge_chunk(&mut one.disk, other.id(), None, chunk.expect("a chunk"));
     assert_eq!(next, Ok(None));
     assert!(!is_live(&one, 1), "what was deleted stays deleted");
 }
@@ -267,7 +365,6 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
         merge(&mut other, key, written);
     }
     let old = one.replica.actor();
-    let begun = one.replica.layout().generation();
     let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
     one.replica = renewed.expect("memory does not fail");
     assert_ne!(one.replica.actor(), old, "an actor mints in one life only");
@@ -275,7 +372,7 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
     assert!(!is_live(&one, 1), "nothing of the old generation is read");
     let clock = other.replica.state().clock.clone();
     assert!(
-        !one.replica.join(begun, &clock),
+        !one.replica.join(other.id(), &clock),
         "what was merged before is gone"
     );
     let written = write(&mut one, 9, DotSet::default(), true);

@@ -3,7 +3,7 @@
 
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation};
-use super::{Body, CallId, Frame, Origin, Output, Process, Turn};
+use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn};
 use crate::bug::Bug;
 use crate::moment::Moment;
 use soros_core::clock::Clock;
@@ -28,7 +28,7 @@ impl Process {
             from: self.me,
             call,
             deadline: turn.now,
-            once: false,
+            lane: Lane::Other,
             body: Body::Reply(reply.to_bytes()),
         };
         turn.outputs.push(Output::Send(to, frame));
@@ -143,10 +143,6 @@ impl Process {
         other: &Clock,
     ) -> Result<Reply, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let (clock, sum) = (
-            shown.state.clock.clone(),
-            sync::comparable_sum(&shown.state),
-        );
         let trusted = shown.state.standing.is_trusted();
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
@@ -157,14 +153,10 @@ impl Process {
         if difference == Difference::LogTooShort && turn.has(Bug::ShortLogSkipped) {
             difference = Difference::None;
         }
+        let answer = sync::answer(difference, &shown.state);
         if seen {
             self.remember(turn, from, place, other.clone());
         }
-        let answer = sync::Answer::Difference {
-            difference,
-            clock,
-            sum,
-        };
         Ok(Reply::Sync(answer, trusted))
     }
 

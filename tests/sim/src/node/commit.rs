@@ -105,6 +105,18 @@ impl Process {
         self.committer.queue.push_front((operation, Waiter::Nobody));
     }
 
+    /// The store reads all it has, and drops the partitions of which it finds a record damaged.
+    pub fn scrub(&mut self, turn: &mut Turn<'_>) {
+        let places: Vec<Place> = turn.table.places_of(self.me).collect();
+        for place in places {
+            let shown = self.partitions.shown(place);
+            if shown.is_some_and(|shown| turn.disk.is_damaged_under(&shown.layout.first())) {
+                self.renew(turn, place);
+            }
+        }
+        self.pump(turn);
+    }
+
     fn begin_sync(&mut self, turn: &mut Turn<'_>, answers: Vec<(Waiter, Answer)>) {
         turn.outputs.push(Output::Sync);
         if turn.has(Bug::AckBeforeSync) {

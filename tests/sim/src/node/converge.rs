@@ -153,6 +153,9 @@ impl Process {
                     self.ask_peer(turn, id, peer, &Request::Difference { place, clock, seen });
                 }
                 Effect::AskChunk(kind, from) => {
+                    if from.is_some() {
+                        turn.outputs.push(Output::HalfWay(peer));
+                    }
                     self.ask_peer(turn, id, peer, &Request::Chunk { place, kind, from });
                 }
                 Effect::Merge(items) => {
@@ -168,30 +171,27 @@ impl Process {
         let Some(Task::Round(round)) = self.tasks.get_mut(&id) else {
             return;
         };
-        let (place, begun) = (round.place, round.begun);
+        let (place, peer) = (round.place, round.machine.peer());
         round.last = chunk.clock.clone();
         if turn.has(Bug::ClockBeforeObjects) {
             let clock = chunk.clock.clone();
-            self.submit_silently(Operation::Join {
-                place,
-                begun,
-                clock,
-            });
+            self.submit_silently(Operation::Skip { place, clock });
         }
-        let merge = Operation::MergeChunk { place, from, chunk };
+        let merge = Operation::MergeChunk {
+            place,
+            peer,
+            from,
+            chunk,
+        };
         self.submit(merge, Waiter::Task(id));
     }
 
     fn join(&mut self, turn: &mut Turn<'_>, id: TaskId, clock: Clock) {
         if let Some(Task::Round(round)) = self.tasks.get_mut(&id) {
             round.joins = true;
-            let (place, begun) = (round.place, round.begun);
+            let (place, peer) = (round.place, round.machine.peer());
             turn.outputs.push(Output::Transferred(place));
-            let join = Operation::Join {
-                place,
-                begun,
-                clock,
-            };
+            let join = Operation::Join { place, peer, clock };
             self.submit(join, Waiter::Task(id));
         }
     }
@@ -234,7 +234,7 @@ impl Process {
         let Some(Task::Round(round)) = self.tasks.get(&id) else {
             return;
         };
-        let (place, begun) = (round.place, round.begun);
+        let place = round.place;
         if let sync::Answer::Difference {
             difference: soros_core::replica::Difference::None,
             clock,
@@ -243,11 +243,7 @@ impl Process {
             && turn.has(Bug::ShortLogSkipped)
         {
             let clock = clock.clone();
-            self.submit_silently(Operation::Join {
-                place,
-                begun,
-                clock,
-            });
+            self.submit_silently(Operation::Skip { place, clock });
         }
     }
 

@@ -60,6 +60,8 @@ pub enum Operation {
     MergeChunk {
         /// The partition.
         place: Place,
+        /// Whose range it is.
+        peer: NodeId,
         /// Where the range starts.
         from: Option<Entry>,
         /// The range.
@@ -69,8 +71,8 @@ pub enum Operation {
     Join {
         /// The partition.
         place: Place,
-        /// The generation of its state in which the round began.
-        begun: Generation,
+        /// Whose ranges were compared.
+        peer: NodeId,
         /// What was compared.
         clock: Clock,
     },
@@ -102,6 +104,13 @@ pub enum Operation {
     Renew {
         /// The partition.
         place: Place,
+    },
+    /// Counts all that a clock has seen as seen, compared or not: a bug.
+    Skip {
+        /// The partition.
+        place: Place,
+        /// What counts as seen.
+        clock: Clock,
     },
     /// Removes the objects of a partition and nothing else: a bug.
     DropObjects {
@@ -147,6 +156,7 @@ impl Operation {
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
             | Operation::Renew { place }
+            | Operation::Skip { place, .. }
             | Operation::DropObjects { place }
             | Operation::CutLog { place } => Some(*place),
         }
@@ -227,25 +237,24 @@ impl Partitions {
                 let found = replica.merge(batch, &target.entry, object, &dots);
                 found.map(Answer::Found)
             }),
-            Operation::MergeItems { place, items } => self.change(place, |replica| {
-                for item in items {
-                    let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
-                    replica.merge(batch, &item.entry, object, &item.dots)?;
-                }
-                Ok(Answer::Done)
-            }),
-            Operation::MergeChunk { place, from, chunk } => self.change(place, |replica| {
+            Operation::MergeItems { place, items } => {
+                self.change(place, |replica| merge_items(replica, batch, items, bug))
+            }
+            Operation::MergeChunk {
+                place,
+                peer,
+                from,
+                chunk,
+            } => self.change(place, |replica| {
                 if bug == Some(Bug::OneWayTransfer) {
-                    return one_way(replica, batch, chunk);
+                    return one_way(replica, batch, peer, chunk);
                 }
-                let reached = replica.merge_chunk(batch, from.as_ref(), chunk);
+                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk);
                 reached.map(Answer::Reached)
             }),
-            Operation::Join {
-                place,
-                begun,
-                clock,
-            } => self.change(place, |replica| Ok(join(replica, begun, &clock, bug))),
+            Operation::Join { place, peer, clock } => {
+                self.change(place, |replica| Ok(join(replica, peer, &clock, bug)))
+            }
             Operation::Merged {
                 place,
                 begun,
@@ -262,21 +271,15 @@ impl Partitions {
                 remember(replica, batch, (peer, clock), &others)
             }),
             Operation::Renew { place } => self.renew(batch, place, bug),
-            Operation::DropObjects { place } => self.change(place, |replica| {
-                replica.stand(Standing::suspect());
-                let (from, to) = replica.layout().objects();
-                remove_range(batch, &from, &to);
-                Ok(Answer::Done)
-            }),
-            Operation::CutLog { place } => self.change(place, |replica| {
-                let (bytes, age) = (0, Duration::ZERO);
-                replica.bound_log(
-                    batch,
-                    LogBounds { bytes, age },
-                    Duration::from_micros(now.0),
-                )?;
-                Ok(Answer::Done)
-            }),
+            Operation::Skip { place, clock } => {
+                self.change(place, |replica| Ok(skip(replica, &clock)))
+            }
+            Operation::DropObjects { place } => {
+                self.change(place, |replica| Ok(drop_objects(replica, batch)))
+            }
+            Operation::CutLog { place } => {
+                self.change(place, |replica| cut_log(replica, batch, now))
+            }
         }
     }
 
@@ -429,8 +432,26 @@ fn collapsed(
     Ok(both)
 }
 
+fn merge_items(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    items: Vec<Item>,
+    bug: Option<Bug>,
+) -> Applied {
+    for item in items {
+        let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
+        replica.merge(batch, &item.entry, object, &item.dots)?;
+    }
+    Ok(Answer::Done)
+}
+
 /// A range of a full transfer, key by key, so that keys only the receiver has are passed over.
-fn one_way(replica: &mut Replica, batch: &mut Overlay<'_>, chunk: Chunk) -> Applied {
+fn one_way(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    sender: NodeId,
+    chunk: Chunk,
+) -> Applied {
     for (entry, object) in chunk.objects {
         let mut next = entry.key.as_bytes().to_vec();
         next.push(0);
@@ -445,7 +466,7 @@ fn one_way(replica: &mut Replica, batch: &mut Overlay<'_>, chunk: Chunk) -> Appl
             objects: vec![(entry.clone(), object)],
             end,
         };
-        replica.merge_chunk(batch, Some(&entry), one)?;
+        replica.merge_chunk(batch, sender, Some(&entry), one)?;
     }
     Ok(Answer::Reached(chunk.end))
 }
@@ -483,18 +504,40 @@ fn forget_actors(batch: &mut Overlay<'_>, place: Place) {
     batch.put(key, state.to_bytes());
 }
 
-/// Ends a full transfer that was begun in a generation.
-fn join(replica: &mut Replica, begun: Generation, clock: &Clock, bug: Option<Bug>) -> Answer {
-    let begun = if bug == Some(Bug::JoinAfterDrop) {
-        replica.layout().generation()
-    } else {
-        begun
-    };
-    if replica.join(begun, clock) {
+/// Ends a full transfer.
+fn join(replica: &mut Replica, sender: NodeId, clock: &Clock, bug: Option<Bug>) -> Answer {
+    if replica.join(sender, clock) {
         Answer::Done
+    } else if matches!(bug, Some(Bug::JoinAfterDrop | Bug::OneWayTransfer)) {
+        skip(replica, clock)
     } else {
         Answer::NotHeld
     }
+}
+
+/// Removes the objects and nothing else.
+fn drop_objects(replica: &mut Replica, batch: &mut Overlay<'_>) -> Answer {
+    replica.stand(Standing::suspect());
+    let (from, to) = replica.layout().objects();
+    remove_range(batch, &from, &to);
+    Answer::Done
+}
+
+/// Cuts the dot log as far as it goes.
+fn cut_log(replica: &mut Replica, batch: &mut Overlay<'_>, now: Moment) -> Applied {
+    let (bytes, age) = (0, Duration::ZERO);
+    let bounds = LogBounds { bytes, age };
+    replica.bound_log(batch, bounds, Duration::from_micros(now.0))?;
+    Ok(Answer::Done)
+}
+
+/// Counts all that `clock` has seen as seen.
+fn skip(replica: &mut Replica, clock: &Clock) -> Answer {
+    for (actor, start, end) in clock.missing_from(&Clock::default()) {
+        let dots: Vec<Dot> = (start..=end).map(|counter| actor.dot(counter)).collect();
+        replica.skip(&dots);
+    }
+    Answer::Done
 }
 
 /// Takes note of what another replica has seen, and drops what nobody needs any more.

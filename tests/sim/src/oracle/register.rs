@@ -5,6 +5,7 @@ use crate::history::{History, Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::report::Fault;
 use crate::table::KeyId;
+use soros_core::operation::Consistency;
 
 /// Judges a quorum read.
 pub(super) fn judge_read(history: &History, read: u32) -> Vec<Fault> {
@@ -35,15 +36,26 @@ fn judge(history: &History, key: KeyId, winner: Option<u32>, until: Option<Momen
             // A delete that finds nothing leaves nothing: it is explained by what it found.
             && !(winner.is_none() && operation.kind == Kind::Delete)
     };
-    let later = history
-        .of_key(key)
-        .find(|(_, operation)| overtaken(operation));
+    let later = history.of_key(key).find(|(_, operation)| {
+        overtaken(operation) && !may_be_deleted_alone(history, key, operation)
+    });
     let fault = |(later, _)| Fault::Overtaken {
         key,
         winner: winner.unwrap_or(u32::MAX),
         later,
     };
     later.map(fault).into_iter().collect()
+}
+
+/// Whether a delete at one replica may have deleted what a write left, and with it what won over
+/// earlier ones: it has met only what that replica holds, and nothing more is promised of it.
+fn may_be_deleted_alone(history: &History, key: KeyId, write: &Operation) -> bool {
+    history.of_key(key).any(|(_, other)| {
+        other.kind == Kind::Delete
+            && other.consistency == Consistency::One
+            && other.outcome != Outcome::Failed
+            && !other.was_done_before(write.start)
+    })
 }
 
 /// When the last operation that can have left `winner` had ended; none when one may be under way

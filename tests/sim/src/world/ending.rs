@@ -32,6 +32,7 @@ impl World {
     pub(super) fn on_heals(&mut self) {
         self.phase = Phase::Healing;
         self.network.mend();
+        self.network.part(&[]);
         self.network.set_weather(Weather::CLEAR);
         self.plan.weather = Weather::CLEAR;
         let nodes: Vec<NodeId> = self.table.nodes().to_vec();

@@ -5,6 +5,7 @@ use super::{Event, Fault, Phase, World};
 use crate::bug::Bug;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::network::Weather;
+use crate::plan::ORPHAN_LASTS;
 use crate::record;
 use crate::report::Harm;
 use soros_core::id::{Generation, NodeId};
@@ -19,6 +20,15 @@ pub(super) enum Weakness {
     Damaged(Generation),
 }
 
+/// What befalls the ends of a full transfer.
+const STRIKES: [Harm; 6] = [
+    Harm::Crash,
+    Harm::Wipe,
+    Harm::Restore,
+    Harm::LogCut,
+    Harm::Damage,
+    Harm::Damage,
+];
 /// How often a harm that cannot be done now is tried again.
 const TRIES: u8 = 8;
 
@@ -37,6 +47,7 @@ impl World {
             Harm::Damage => self.harm_one(World::damage),
             Harm::Cut => self.cut(),
             Harm::Storm => self.storm(),
+            Harm::Orphan => self.orphan(),
         };
         if fired {
             *self.harms.entry(harm).or_default() += 1;
@@ -69,7 +80,12 @@ impl World {
     }
 
     fn restart_later(&mut self, id: NodeId) {
-        let down = self.random.between(20 * MILLI, 3 * SECOND);
+        // A supervisor starts a process again at once, an operator later.
+        let down = if self.random.chance(300) {
+            self.random.between(MILLI, 50 * MILLI)
+        } else {
+            self.random.between(20 * MILLI, 3 * SECOND)
+        };
         self.schedule.add(self.now.after(down), Event::Starts(id));
     }
 
@@ -86,6 +102,40 @@ impl World {
         let places: Vec<Place> = self.table.places_of(id).collect();
         self.turn(id, |process, turn| process.cut_logs(turn, &places));
         !places.is_empty()
+    }
+
+    /// The dot logs of some nodes are cut, now and again later.
+    pub(super) fn on_cuts_logs(&mut self, period: u64) {
+        if self.phase != Phase::Harmed {
+            return;
+        }
+        let nodes: Vec<NodeId> = self.table.nodes().to_vec();
+        for node in nodes {
+            if self.random.chance(500) {
+                self.cut_log(node);
+            }
+        }
+        let next = self.now.after(self.random.between(period / 2, 2 * period));
+        self.schedule.add(next, Event::CutsLogs(period));
+    }
+
+    /// Some pairs of nodes are cut from each other, one way or both, and others are no more.
+    pub(super) fn on_rifts(&mut self, period: u64) {
+        if self.phase != Phase::Harmed {
+            return;
+        }
+        self.network.mend();
+        let nodes: Vec<NodeId> = self.table.nodes().to_vec();
+        for (at, one) in nodes.iter().enumerate() {
+            for other in &nodes[at + 1..] {
+                if self.random.chance(350) {
+                    self.network.cut(*one, *other);
+                    self.network.cut(*other, *one);
+                }
+            }
+        }
+        let next = self.now.after(self.random.between(period / 2, 2 * period));
+        self.schedule.add(next, Event::Rifts(period));
     }
 
     fn wipe(&mut self, id: NodeId) -> bool {
@@ -168,6 +218,13 @@ impl World {
         damaged
     }
 
+    /// Damages a record, and lets the store read all it has soon.
+    fn damage_and_scrub(&mut self, id: NodeId) -> bool {
+        let soon = self.now.after(self.random.below(50 * MILLI));
+        self.schedule.add(soon, Event::Scrubs(id));
+        self.damage(id)
+    }
+
     /// Whether a node may lose its disk: of none of its partitions too many others are weak.
     fn may_lose(&self, id: NodeId) -> bool {
         let mut places = self.table.places_of(id);
@@ -199,6 +256,69 @@ impl World {
     pub(super) fn on_renewed(&mut self, id: NodeId, _: Place) {
         self.renewed += 1;
         self.buried(id);
+    }
+
+    /// A full transfer is under way: now and then one of its two ends is harmed soon.
+    pub(super) fn on_half_way(&mut self, receiver: NodeId, sender: NodeId) {
+        if 0 < self.plan.strikes && self.random.chance(self.plan.strikes) {
+            let victim = *self.random.pick(&[receiver, sender]);
+            let soon = self.now.after(self.random.below(20 * MILLI));
+            self.schedule.add(soon, Event::Strikes(victim));
+        }
+    }
+
+    pub(super) fn on_strikes(&mut self, node: NodeId) {
+        if self.phase != Phase::Harmed || self.process(node).is_none() {
+            return;
+        }
+        let harm = *self.random.pick(&STRIKES);
+        let fired = match harm {
+            Harm::Crash => self.crash_and_restart(node),
+            Harm::Wipe => self.wipe(node),
+            Harm::Restore => self.restore(node),
+            Harm::LogCut => self.cut_log(node),
+            _ => self.damage_and_scrub(node),
+        };
+        if fired {
+            *self.harms.entry(harm).or_default() += 1;
+        }
+    }
+
+    /// Leaves the last writes of a partition at one node that nobody reaches: a write quorum is
+    /// parted from the others for a while, then all of it but one lose their disks, and that one
+    /// is cut off.
+    fn orphan(&mut self) -> bool {
+        let places: Vec<Place> = self.table.places().collect();
+        let place = *self.random.pick(&places);
+        let mut holders = self.table.replicas_of(place).to_vec();
+        if holders.iter().any(|node| self.is_weak(*node, place)) {
+            return false;
+        }
+        let first = self.random.index(holders.len());
+        holders.rotate_left(first);
+        holders.truncate(self.table.quorum().writes);
+        self.network.part(&holders);
+        let bereaves = self.now.after(self.random.between(SECOND / 4, SECOND));
+        self.schedule.add(bereaves, Event::Bereaves(holders));
+        let ends = self.random.between(ORPHAN_LASTS / 2, ORPHAN_LASTS);
+        self.schedule.add(self.now.after(ends), Event::Rejoins);
+        true
+    }
+
+    pub(super) fn on_bereaves(&mut self, holders: &[NodeId]) {
+        let Some((last, others)) = holders.split_last() else {
+            return;
+        };
+        if self.phase != Phase::Harmed {
+            return;
+        }
+        self.network.part(&[*last]);
+        for other in others {
+            if self.process(*other).is_some() && self.wipe(*other) {
+                let soon = self.now.after(self.random.between(MILLI, 50 * MILLI));
+                self.schedule.add(soon, Event::Starts(*other));
+            }
+        }
     }
 
     fn cut(&mut self) -> bool {
