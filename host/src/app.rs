@@ -35,7 +35,7 @@ use router::Router;
 use service::Service;
 use soros_core::id::NodeName;
 use soros_core::map::node::Identity;
-use state::State;
+use state::{Parts, State};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -218,14 +218,15 @@ impl App {
         let listeners = Listeners::bind(&config, &workers).await?;
         let store: Arc<dyn Store> = directory.store();
         let identity = identity(&config, &directory, &opened, &listeners).await?;
+        let metrics = Arc::<Metrics>::default();
         let ground = Ground {
             config,
             identity,
             store,
             sound: opened.doubts.is_empty(),
-            policies: Arc::new(NodePolicies::new(runtime)),
+            policies: Arc::new(NodePolicies::new(runtime, Arc::clone(&metrics))),
             workers: Arc::clone(&workers),
-            metrics: Arc::default(),
+            metrics,
         };
         let roles = Roles::start(&ground).await?;
         Ok(App::serve(ground, roles, listeners, directory))
@@ -237,6 +238,7 @@ impl App {
             policies,
             workers,
             metrics,
+            store,
             ..
         } = ground;
         let Roles {
@@ -256,8 +258,14 @@ impl App {
             workers.spawn_on(0, async move { converging.converge().await }),
             workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)),
         ];
-        let state = State::new(Arc::clone(&peer), Arc::clone(&authority), policies, metrics);
-        let state = Arc::new(state);
+        let state = Arc::new(State::new(Parts {
+            peer: Arc::clone(&peer),
+            authority: Arc::clone(&authority),
+            policies,
+            metrics: Arc::clone(&metrics),
+            links: links.clone(),
+            store,
+        }));
         let (stop_clients, clients_stopped) = shutdown();
         let (stop_peers, peers_stopped) = shutdown();
         let service = Arc::new(Service {
@@ -265,6 +273,7 @@ impl App {
             peer: Arc::clone(&peer),
             authority: Arc::clone(&authority),
             hints,
+            metrics: Arc::clone(&metrics),
         });
         let peers = serve_peers(
             listeners.peer,
@@ -458,8 +467,10 @@ impl Roles {
         let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
-        let (committer, thread) = Committer::start(core, &thread).map_err(StartError::Threads)?;
-        let neighbours = Arc::new(Neighbours::default());
+        let (committer, thread) =
+            Committer::start(core, &thread, Arc::clone(&ground.metrics.commits))
+                .map_err(StartError::Threads)?;
+        let neighbours = Arc::new(Neighbours::new(Arc::clone(&ground.metrics)));
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());
         let (hints, waiting) = liveness::hints();

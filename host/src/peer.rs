@@ -83,6 +83,28 @@ pub struct Parts {
     pub policies: Arc<dyn Policies>,
 }
 
+/// What a peer counts.
+#[derive(Debug, Default)]
+struct Noted {
+    sum_alarms: AtomicU64,
+    read_repairs: AtomicU64,
+    hedged_reads: AtomicU64,
+    forwarded: AtomicU64,
+}
+
+/// What a peer has counted since its process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Times that two replicas had equal clocks and unequal sums.
+    pub sum_alarms: u64,
+    /// Replicas that a read found stale and repaired.
+    pub read_repairs: u64,
+    /// Reads that were slow, so that one replica more was asked.
+    pub hedged_reads: u64,
+    /// Requests handed to a replica because this node holds none.
+    pub forwarded: u64,
+}
+
 /// The peer role of a node.
 pub struct Peer {
     me: NodeId,
@@ -98,7 +120,7 @@ pub struct Peer {
     wake: Notify,
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
-    sum_alarms: AtomicU64,
+    noted: Noted,
     started: Instant,
     /// Full transfers that broke and go on in a later round.
     broken: Mutex<converge::Broken>,
@@ -127,7 +149,7 @@ impl Peer {
             delays: Arc::default(),
             wake: Notify::new(),
             behind: AtomicU64::new(u64::MAX),
-            sum_alarms: AtomicU64::new(0),
+            noted: Noted::default(),
             started: Instant::now(),
             broken: Mutex::default(),
         })
@@ -230,6 +252,30 @@ impl Peer {
         let (_, placement) = map.placement_by_id(place.placement)?;
         let known = place.partition.index() < placement.partitions().get() as usize;
         known.then(|| placement.replicas_of(place.partition).to_vec())
+    }
+
+    /// What was counted since the process started.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            sum_alarms: read(&self.noted.sum_alarms),
+            read_repairs: read(&self.noted.read_repairs),
+            hedged_reads: read(&self.noted.hedged_reads),
+            forwarded: read(&self.noted.forwarded),
+        }
+    }
+
+    /// Whether `node` is this one or not known to be down.
+    #[must_use]
+    pub fn reaches(&self, node: NodeId) -> bool {
+        node == self.me || self.wire.is_reachable(node)
+    }
+
+    /// How many operations wait for their commit.
+    #[must_use]
+    pub fn commits_waiting(&self) -> u64 {
+        self.committer.queued() as u64
     }
 
     fn others_of(&self, place: Place) -> Vec<NodeId> {

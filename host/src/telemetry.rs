@@ -12,6 +12,6 @@ mod text;
 
 pub use family::Family;
 pub use log::{Log, LogError, LogFormat, is_filter, start_log};
-pub use metrics::{CONTENT_TYPE, Metrics};
+pub use metrics::{CONTENT_TYPE, CommitFigures, Metrics};
 pub use number::{Counter, Gauge, Histogram};
 pub use requests::{Operation, Requests};

@@ -199,3 +199,41 @@ async fn another_authority_leads_when_the_leader_dies() {
         .expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
+
+#[tokio::test]
+async fn the_figures_say_what_was_done() {
+    let cluster = Cluster::start(3).await;
+    for number in 0..20 {
+        let path = format!("/v1/kv/default/k{number}");
+        let mut http = cluster.http(number % 3);
+        let put = http.put(&path, &[], "value").await.expect("an answer");
+        assert_eq!(put.status, 201, "{}", put.text());
+        let got = http.get(&path).await.expect("an answer");
+        assert_eq!(got.status, 200, "{}", got.text());
+    }
+    let answer = cluster.http(0).get("/metrics").await.expect("an answer");
+    let page = answer.text();
+    let figure = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("`{name}` is not in\n{page}"));
+        let number = line.rsplit(' ').next().and_then(|text| text.parse().ok());
+        number.unwrap_or_else(|| panic!("{line}"))
+    };
+    let check = |name: &str, expected: f64| assert_eq!(figure(name), expected, "{name}");
+    check("soros_requests_total{op=\"put\",status=\"201\"}", 7.0);
+    check("soros_requests_total{op=\"get\",status=\"200\"}", 7.0);
+    check("soros_request_seconds_count{op=\"put\"}", 7.0);
+    check("soros_nodes_alive", 3.0);
+    check("soros_commit_failures_total", 0.0);
+    for name in [
+        "soros_connections",
+        "soros_epoch",
+        "soros_link_messages_total{direction=\"sent\"}",
+        "soros_link_bytes_total{direction=\"received\"}",
+        "soros_link_connects_total",
+        "soros_commit_operations_count",
+        "soros_commit_seconds_sum",
+    ] {
+        assert!(0.0 < figure(name), "{name} in\n{page}");
+    }
+}

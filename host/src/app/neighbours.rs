@@ -4,9 +4,10 @@
 use super::liveness::Hints;
 use crate::authority::wire::{To, Wire as AuthorityWire, WireError as AuthorityWireError};
 use crate::authority::{Authority, Liveness};
-use crate::network::{LinkEvents, LinkState, Links, Priority};
+use crate::network::{LinkError, LinkEvents, LinkState, Links, Priority};
 use crate::peer::Peer;
 use crate::peer::wire::{Urgency, Wire, WireError};
+use crate::telemetry::Metrics;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use soros_core::codec::Codec;
@@ -26,6 +27,7 @@ pub(super) struct Neighbours {
     hints: OnceLock<Hints>,
     peer: OnceLock<Weak<Peer>>,
     authority: OnceLock<Weak<Authority>>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Default)]
@@ -41,6 +43,14 @@ impl Down {
 }
 
 impl Neighbours {
+    /// Nobody yet; what is sent and received shows in `metrics`.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Neighbours {
+        Neighbours {
+            metrics,
+            ..Neighbours::default()
+        }
+    }
+
     /// The links, made with this as their events.
     pub(super) fn set_links(&self, links: Links) {
         // Said twice, the first stay.
@@ -117,7 +127,10 @@ impl LinkEvents for Neighbours {
 
     fn on_link(&self, node: NodeId, state: LinkState) {
         match state {
-            LinkState::Up(_) => self.note_link(node, true),
+            LinkState::Up(_) => {
+                self.metrics.link_connects.increment();
+                self.note_link(node, true);
+            }
             LinkState::Down | LinkState::Lost | LinkState::Left => {
                 self.note_link(node, false);
                 if let Some(hints) = self.hints.get() {
@@ -148,11 +161,14 @@ impl Wire for Neighbours {
     ) -> BoxFuture<'static, Result<Reply, WireError>> {
         let links = self.links.get().cloned();
         let payload = Bytes::from(request.to_bytes());
+        let metrics = Arc::clone(&self.metrics);
         Box::pin(async move {
             let links = links.ok_or(WireError::NotSent)?;
+            let bytes = payload.len();
             let answer = links
                 .call(to, payload, deadline.into(), priority(urgency))
                 .await;
+            note(&metrics, bytes, &answer);
             match answer {
                 Ok(bytes) => Reply::from_bytes(&bytes).map_err(|error| {
                     tracing::error!(%to, %error, "a reply could not be read");
@@ -165,12 +181,14 @@ impl Wire for Neighbours {
     }
 
     fn send(&self, to: NodeId, request: &Request, urgency: Urgency) {
+        let Some(links) = self.links.get() else {
+            return;
+        };
         let payload = Bytes::from(request.to_bytes());
-        if let Some(Err(error)) = self
-            .links
-            .get()
-            .map(|links| links.send(to, payload, priority(urgency)))
-        {
+        let bytes = payload.len();
+        let sent = links.send(to, payload, priority(urgency));
+        note(&self.metrics, bytes, &sent.map(|()| Bytes::new()));
+        if let Err(error) = sent {
             tracing::debug!(%to, %error, "a message was left to anti-entropy");
         }
     }
@@ -190,7 +208,9 @@ impl AuthorityWire for Neighbours {
         let (links, to) = (self.links.get().cloned(), to.clone());
         let payload = Bytes::from(Request::Authority(request.to_vec()).to_bytes());
         let deadline = (Instant::now() + timeout).into();
+        let metrics = Arc::clone(&self.metrics);
         Box::pin(async move {
+            let bytes = payload.len();
             let links = links.ok_or(AuthorityWireError::NotSent)?;
             let answer = match to {
                 To::Node(node) => {
@@ -203,6 +223,7 @@ impl AuthorityWire for Neighbours {
                     .await
                     .map(|(_, answer)| answer),
             };
+            note(&metrics, bytes, &answer);
             let answer = answer.map_err(|error| {
                 if error.is_not_taken() {
                     AuthorityWireError::NotSent
@@ -222,6 +243,21 @@ impl AuthorityWire for Neighbours {
         if let Some(links) = self.links.get() {
             links.set_address(node, address);
         }
+    }
+}
+
+/// Counts a message of `bytes` that was handed to a link, and its answer.
+fn note(metrics: &Metrics, bytes: usize, answer: &Result<Bytes, LinkError>) {
+    match answer {
+        Ok(answer) => {
+            metrics.link_sent.note(bytes);
+            if !answer.is_empty() {
+                metrics.link_received.note(answer.len());
+            }
+        }
+        Err(LinkError::Busy) => metrics.link_busy.increment(),
+        Err(LinkError::TooLong(_) | LinkError::NotSent(_)) => (),
+        Err(LinkError::Unknown(_)) => metrics.link_sent.note(bytes),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::network::BoxFuture;
 use crate::peer::Policies;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::plugin::{AdmissionError, Policy, Runtime, Shipped, shipped};
+use crate::telemetry::{Histogram, Metrics};
 use arc_swap::ArcSwap;
 use soros_core::dot::Dot;
 use soros_core::id::BucketId;
@@ -21,6 +22,7 @@ use soros_core::policy::{Placement, Resolution, Resolved as Answer, Sibling};
 use soros_core::write::Resolved;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What every placement policy of this version is given as its seed: tables follow from the
 /// topology alone.
@@ -30,6 +32,9 @@ const SEED: u64 = 0;
 pub(super) struct NodePolicies {
     runtime: Arc<Runtime>,
     resolvers: ArcSwap<BTreeMap<BucketId, BucketResolver>>,
+    metrics: Arc<Metrics>,
+    resolution_seconds: Arc<Histogram>,
+    placement_seconds: Arc<Histogram>,
 }
 
 #[derive(Clone)]
@@ -40,11 +45,14 @@ struct BucketResolver {
 }
 
 impl NodePolicies {
-    /// No policy yet.
-    pub(super) fn new(runtime: Arc<Runtime>) -> NodePolicies {
+    /// No policy yet; calls show in `metrics`.
+    pub(super) fn new(runtime: Arc<Runtime>, metrics: Arc<Metrics>) -> NodePolicies {
         NodePolicies {
             runtime,
             resolvers: ArcSwap::default(),
+            resolution_seconds: metrics.policy_seconds.with(&["resolution"]),
+            placement_seconds: metrics.policy_seconds.with(&["placement"]),
+            metrics,
         }
     }
 
@@ -97,7 +105,11 @@ impl NodePolicies {
     ) -> Option<(BucketResolver, Answer)> {
         let resolver = self.resolvers.load().get(&target.bucket()).cloned()?;
         let policy = resolver.policy.resolver()?;
-        match policy.resolve(target.key().as_bytes(), siblings) {
+        let begun = Instant::now();
+        let answer = policy.resolve(target.key().as_bytes(), siblings);
+        self.resolution_seconds.observe_time(begun.elapsed());
+        self.note_call(resolver.plugin.as_str(), answer.is_ok());
+        match answer {
             Ok(answer) => Some((resolver, answer)),
             Err(error) => {
                 let plugin = resolver.plugin.as_str();
@@ -105,6 +117,14 @@ impl NodePolicies {
                 None
             }
         }
+    }
+
+    fn note_call(&self, plugin: &str, succeeded: bool) {
+        let outcome = if succeeded { "ok" } else { "failed" };
+        self.metrics
+            .policy_calls
+            .with(&[plugin, outcome])
+            .increment();
     }
 
     /// What the bucket's resolver makes of an object's versions for a reader.
@@ -202,6 +222,7 @@ impl Planner for NodePolicies {
         let before = before.cloned();
         Box::pin(async move {
             let loaded = self.load_shipped(policy).await?;
+            let begun = Instant::now();
             let planned = tokio::task::spawn_blocking(move || {
                 let placer = loaded
                     .placer()
@@ -209,9 +230,12 @@ impl Planner for NodePolicies {
                 let table = placer.plan(&now, before.as_ref(), SEED);
                 table.map_err(|error| PlanError::Failed(error.to_string()))
             });
-            planned
+            let planned = planned
                 .await
-                .unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
+                .unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())));
+            self.placement_seconds.observe_time(begun.elapsed());
+            self.note_call(policy.plugin.as_str(), planned.is_ok());
+            planned
         })
     }
 }

@@ -4,6 +4,7 @@ use super::liveness::Hints;
 use crate::authority::Authority;
 use crate::network::{BoxFuture, Hello, Identity, Links, PeerService, Received, Refusal};
 use crate::peer::Peer;
+use crate::telemetry::Metrics;
 use bytes::Bytes;
 use soros_core::codec::Codec;
 use soros_core::epoch::Epoch;
@@ -25,6 +26,8 @@ pub(super) struct Service {
     pub(super) authority: Arc<Authority>,
     /// Where its membership hears of others.
     pub(super) hints: Hints,
+    /// Where messages are counted.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl PeerService for Service {
@@ -39,12 +42,12 @@ impl PeerService for Service {
 
     fn on_frame(&self, message: Received) -> BoxFuture<'static, Bytes> {
         let (peer, authority) = (Arc::clone(&self.peer), Arc::clone(&self.authority));
-        let hints = self.hints.clone();
+        let (hints, metrics) = (self.hints.clone(), Arc::clone(&self.metrics));
+        metrics.link_received.note(message.payload.len());
         Box::pin(async move {
-            answer(&peer, &authority, &hints, message)
-                .await
-                .to_bytes()
-                .into()
+            let answer = answer(&peer, &authority, &hints, message).await.to_bytes();
+            metrics.link_sent.note(answer.len());
+            answer.into()
         })
     }
 

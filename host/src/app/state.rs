@@ -2,9 +2,10 @@
 
 use super::policies::NodePolicies;
 use crate::authority::Authority;
-use crate::network::{BoxFuture, Code};
+use crate::network::{BoxFuture, Code, Links};
 use crate::peer::Peer;
 use crate::peer::api::coordinates::{Coordinates, Readiness, Resolved};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
@@ -15,41 +16,43 @@ use soros_core::operation::{
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What a running node is made of.
+pub(super) struct Parts {
+    /// Its peer role.
+    pub(super) peer: Arc<Peer>,
+    /// Its authority's role.
+    pub(super) authority: Arc<Authority>,
+    /// Its policies.
+    pub(super) policies: Arc<NodePolicies>,
+    /// Its figures.
+    pub(super) metrics: Arc<Metrics>,
+    /// Its links to other nodes.
+    pub(super) links: Links,
+    /// Its disk.
+    pub(super) store: Arc<dyn Store>,
+}
+
 /// A running node.
 pub(super) struct State {
-    peer: Arc<Peer>,
-    authority: Arc<Authority>,
-    policies: Arc<NodePolicies>,
-    metrics: Arc<Metrics>,
+    parts: Parts,
     stopping: AtomicBool,
 }
 
 impl State {
     /// The node of these parts.
-    pub(super) fn new(
-        peer: Arc<Peer>,
-        authority: Arc<Authority>,
-        policies: Arc<NodePolicies>,
-        metrics: Arc<Metrics>,
-    ) -> State {
+    pub(super) fn new(parts: Parts) -> State {
         let stopping = AtomicBool::new(false);
-        State {
-            peer,
-            authority,
-            policies,
-            metrics,
-            stopping,
-        }
+        State { parts, stopping }
     }
 
     /// The authority's role.
     pub(super) fn authority(&self) -> &Arc<Authority> {
-        &self.authority
+        &self.parts.authority
     }
 
     /// The node's figures.
     pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.parts.metrics
     }
 
     /// From here on the node says that it is shutting down.
@@ -68,16 +71,33 @@ impl State {
 
     /// How many of the node's partitions lack something.
     pub(super) fn partitions_behind(&self) -> u64 {
-        self.peer.partitions_behind()
+        self.parts.peer.partitions_behind()
     }
 
     /// Brings those figures up to date that are states and not counts.
     pub(super) fn refresh_metrics(&self) {
-        let epoch = self.peer.map().map_or(0, |map| map.epoch().0);
-        self.metrics.epoch.set(epoch);
-        self.metrics
-            .partitions_behind
-            .set(self.peer.partitions_behind());
+        let Parts {
+            peer,
+            metrics,
+            links,
+            store,
+            ..
+        } = &self.parts;
+        if let Some(map) = peer.map() {
+            metrics.epoch.set(map.epoch().0);
+            let alive = map.nodes().keys().filter(|node| peer.reaches(**node));
+            metrics.nodes_alive.set(alive.count() as u64);
+        }
+        metrics.partitions_behind.set(peer.partitions_behind());
+        let counts = peer.counts();
+        metrics.sum_alarms.catch_up(counts.sum_alarms);
+        metrics.read_repairs.catch_up(counts.read_repairs);
+        metrics.hedged_reads.catch_up(counts.hedged_reads);
+        metrics.forwarded.catch_up(counts.forwarded);
+        metrics.commit_queue.set(peer.commits_waiting());
+        let waiting = links.loads().iter().map(|load| load.queued).sum::<usize>();
+        metrics.link_queue.set(waiting as u64);
+        metrics.store_bytes.set(store.bytes());
     }
 }
 
@@ -86,25 +106,25 @@ impl Coordinates for State {
         if self.stopping.load(Ordering::Acquire) {
             return Readiness::ShuttingDown;
         }
-        match self.peer.map() {
-            Some(map) if self.peer.serves() => Readiness::Serving(map),
+        match self.parts.peer.map() {
+            Some(map) if self.parts.peer.serves() => Readiness::Serving(map),
             Some(_) | None => Readiness::Starting,
         }
     }
 
     fn elsewhere(&self, target: &Target) -> Option<NodeId> {
-        self.peer.elsewhere(target)
+        self.parts.peer.elsewhere(target)
     }
 
     fn read(&self, request: ReadRequest) -> BoxFuture<'_, Result<ReadAnswer, OperationError>> {
-        Box::pin(self.peer.read(request))
+        Box::pin(self.parts.peer.read(request))
     }
 
     fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteAnswer, OperationError>> {
-        Box::pin(self.peer.write(request))
+        Box::pin(self.parts.peer.write(request))
     }
 
     fn resolve(&self, _map: &Map, target: &Target, object: &Object) -> Option<Resolved> {
-        self.policies.resolve_read(target, object)
+        self.parts.policies.resolve_read(target, object)
     }
 }

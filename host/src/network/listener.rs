@@ -90,7 +90,7 @@ pub async fn serve_clients<L: Listener>(
     limits: Limits,
     mut stop: Shutdown,
 ) -> Drained {
-    let serving = Arc::new(Serving::new(service, &limits));
+    let serving = Arc::new(Serving::new(Arc::clone(&service), &limits));
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let (cut, cut_heard) = shutdown();
@@ -103,12 +103,19 @@ pub async fn serve_clients<L: Listener>(
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             let serving = Arc::clone(&serving);
             let (stop, cut) = (stop.clone(), cut_heard.clone());
+            let (places, service) = (Arc::clone(&places), Arc::clone(&service));
+            let note = move || {
+                let free = places.available_permits();
+                service.on_connections((limits.connections_max as usize).saturating_sub(free));
+            };
+            note();
             workers.spawn(async move {
                 match accepted.open() {
                     Ok(io) => serving.serve(io, stop, cut).await,
                     Err(error) => tracing::warn!(%error, "a connection could not be served"),
                 }
                 drop(place);
+                note();
             });
         } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
             workers.spawn(async move {

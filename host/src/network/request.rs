@@ -22,6 +22,11 @@ pub trait HttpService: Send + Sync + 'static {
     /// The answer to a request. The future may be dropped at any await when the client goes away:
     /// what must not stop half-way belongs into a task of its own.
     fn call(&self, request: Request) -> super::BoxFuture<'static, Response>;
+
+    /// So many connections are open now.
+    fn on_connections(&self, open: usize) {
+        let _ = open;
+    }
 }
 
 /// How long a client may keep a body waiting before it must keep up the pace.

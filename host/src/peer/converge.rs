@@ -59,12 +59,6 @@ impl Peer {
             .min(u64::try_from(held).unwrap_or(u64::MAX))
     }
 
-    /// How often equal clocks had unequal sums.
-    #[must_use]
-    pub fn sum_alarms(&self) -> u64 {
-        self.sum_alarms.load(Ordering::Relaxed)
-    }
-
     pub(super) async fn pass(&self) -> u64 {
         let places: Vec<Place> = self
             .moments
@@ -220,7 +214,7 @@ impl Peer {
     }
 
     fn alarm(&self, place: Place, peer: NodeId) {
-        self.sum_alarms.fetch_add(1, Ordering::Relaxed);
+        self.noted.sum_alarms.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
             partition = %place.partition,
             %peer,

@@ -20,6 +20,7 @@ use soros_core::write::{self, Coordination, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
 use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -108,7 +109,10 @@ impl Peer {
                     read::Effect::Ask(node, want) => {
                         pending.push(self.ask(&target, node, want, deadline));
                     }
-                    read::Effect::Repair(node, object) => self.repair(&target, node, object),
+                    read::Effect::Repair(node, object) => {
+                        self.noted.read_repairs.fetch_add(1, Ordering::Relaxed);
+                        self.repair(&target, node, object);
+                    }
                 }
             }
             if let Some(answer) = answer.take() {
@@ -117,7 +121,11 @@ impl Peer {
             let event = next(&mut pending, deadline)
                 .await
                 .unwrap_or(read::Event::Expired);
+            let hedges = matches!(event, read::Event::HedgeDue);
             effects.extend(read.step(event, &self.clock_of(&target)));
+            if hedges && !effects.is_empty() {
+                self.noted.hedged_reads.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use soros_core::operation::{
     OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Peer {
@@ -123,6 +124,7 @@ impl Peer {
         request: &WriteRequest,
         deadline: Instant,
     ) -> Result<WriteAnswer, OperationError> {
+        self.noted.forwarded.fetch_add(1, Ordering::Relaxed);
         let request = Request::Write(request.clone());
         match self
             .wire
@@ -145,6 +147,7 @@ impl Peer {
         request: &ReadRequest,
         deadline: Instant,
     ) -> Result<ReadAnswer, OperationError> {
+        self.noted.forwarded.fetch_add(1, Ordering::Relaxed);
         let request = Request::Read(request.clone());
         match self
             .wire

@@ -192,7 +192,8 @@ impl Cluster {
             let incarnation = Incarnation(u128::from(number));
             let (partitions, moments) = Partitions::new((me, incarnation), true, view);
             let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
-            let (committer, thread) = Committer::start(core, "committer").expect("a thread");
+            let (committer, thread) =
+                Committer::start(core, "committer", Arc::default()).expect("a thread");
             let parts = Parts {
                 committer,
                 moments,
@@ -396,7 +397,7 @@ async fn a_replica_that_was_away_catches_up_and_deletes_leave_nothing() {
             .map(|(_, shown)| shown.state.unstripped)
             .sum();
         assert_eq!((live, waiting), (10, 0));
-        assert_eq!(peer.sum_alarms(), 0);
+        assert_eq!(peer.counts().sum_alarms, 0);
     }
     cluster.stop();
 }

@@ -9,6 +9,7 @@
 
 use crate::store::overlay::Overlay;
 use crate::store::{Durability, Space, Store, StoreError};
+use crate::telemetry::CommitFigures;
 use soros_core::record::{RecordError, Records};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// The most operations of one commit.
@@ -272,6 +274,7 @@ enum Message<O, A> {
 /// What the handles share with the thread.
 #[derive(Debug, Default)]
 struct Load {
+    queued: AtomicUsize,
     queued_bytes: AtomicUsize,
     closed: AtomicBool,
 }
@@ -294,13 +297,14 @@ impl<O, A> Clone for Committer<O, A> {
 }
 
 impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
-    /// Starts a thread called `name` around `core`.
+    /// Starts a thread called `name` around `core`, whose work shows in `figures`.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start<C>(
         core: Core<C>,
         name: &str,
+        figures: Arc<CommitFigures>,
     ) -> std::io::Result<(Committer<O, A>, CommitterThread<O, A>)>
     where
         C: Commits<Operation = O, Answer = A>,
@@ -318,7 +322,7 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(core, &queued, &load))?;
+            .spawn(move || run(core, &queued, &load, &figures))?;
         let guard = CommitterThread {
             committer: committer.clone(),
             thread: Some(thread),
@@ -354,7 +358,13 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
             weight,
             answer,
         });
-        match self.queue.try_send(message) {
+        // Before it can be taken, so that the count is never below zero.
+        self.load.queued.fetch_add(1, Ordering::AcqRel);
+        let sent = self.queue.try_send(message);
+        if sent.is_err() {
+            self.load.queued.fetch_sub(1, Ordering::AcqRel);
+        }
+        match sent {
             Ok(()) => Ok(Ticket(ticket)),
             Err(TrySendError::Full(_)) => Err(CommitError::Busy),
             Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
@@ -367,6 +377,12 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
     /// [`CommitError`].
     pub async fn commit(&self, operation: O) -> Result<A, CommitError> {
         self.submit(operation)?.await
+    }
+
+    /// The operations that wait for a commit.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.load.queued.load(Ordering::Relaxed)
     }
 
     /// The bytes that wait for a commit, about.
@@ -453,6 +469,7 @@ fn run<C: Commits>(
     mut core: Core<C>,
     queued: &Receiver<Message<C::Operation, C::Answer>>,
     load: &Load,
+    figures: &CommitFigures,
 ) {
     let _close = CloseAtEnd(load);
     let mut stopping = false;
@@ -471,12 +488,30 @@ fn run<C: Commits>(
             stopping |= !group.take(message);
         }
         load.queued_bytes.fetch_sub(group.weight, Ordering::AcqRel);
+        load.queued
+            .fetch_sub(group.operations.len(), Ordering::AcqRel);
+        let (count, begun) = (group.operations.len(), Instant::now());
         let answers = core.step(group.operations);
+        if 0 < count {
+            figures.operations.observe_count(count);
+            figures.seconds.observe_time(begun.elapsed());
+        }
+        if answers.iter().any(is_of_a_failed_commit) {
+            figures.failures.increment();
+        }
         for (waiting, answer) in group.waiting.into_iter().zip(answers) {
             // Who asked may have gone; what it asked for is done all the same.
             let _ = waiting.send(answer);
         }
     }
+}
+
+/// Whether an operation was refused, or may not be stored, because the disk or the engine failed.
+fn is_of_a_failed_commit<A>(answer: &Answered<A>) -> bool {
+    matches!(
+        answer,
+        Err(CommitError::Full | CommitError::Unknown(_) | CommitError::Unavailable(_))
+    )
 }
 
 /// The operations of one commit and who waits for each.

@@ -8,6 +8,7 @@ use super::family::Family;
 use super::number::{Counter, Gauge, Histogram};
 use super::requests::Requests;
 use super::text::{Kind, Text};
+use std::sync::Arc;
 
 /// The `Content-Type` of what [`Metrics::render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -33,34 +34,66 @@ pub struct Metrics {
     pub read_repairs: Counter,
     /// Reads that were also sent to another replica because the first was slow.
     pub hedged_reads: Counter,
-    /// Requests handed to a replica because this node holds none, by operation.
-    pub forwarded: Family<Counter>,
+    /// Requests handed to a replica because this node holds none.
+    pub forwarded: Counter,
     /// Nodes that answer, this one included.
     pub nodes_alive: Gauge,
-    /// Frames to and from peers, by direction (`sent`, `received`).
-    pub link_frames: Family<Counter>,
-    /// Bytes of frames to and from peers, by direction (`sent`, `received`).
-    pub link_bytes: Family<Counter>,
-    /// Frames that wait to be sent, by priority (`foreground`, `background`).
-    pub link_queue: Family<Gauge>,
-    /// Frames that were refused because the queue to a peer was full, by priority.
-    pub link_busy: Family<Counter>,
+    /// Messages to peers.
+    pub link_sent: Traffic,
+    /// Messages from peers.
+    pub link_received: Traffic,
+    /// Messages that wait to be sent.
+    pub link_queue: Gauge,
+    /// Messages that were refused because the queue to a peer was full.
+    pub link_busy: Counter,
     /// Connections made to peers, first ones and later ones.
     pub link_connects: Counter,
-    /// How many operations each commit made durable.
-    pub commit_operations: Histogram,
-    /// How long each commit took.
-    pub commit_seconds: Histogram,
+    /// What the committer of the partitions does.
+    pub commits: Arc<CommitFigures>,
     /// Operations that wait for their commit.
     pub commit_queue: Gauge,
-    /// Commits that the disk or the engine refused.
-    pub commit_failures: Counter,
     /// Bytes that the store takes on disk, about.
     pub store_bytes: Gauge,
     /// Calls of policies, by plugin and outcome (`ok` or what went wrong).
     pub policy_calls: Family<Counter>,
     /// How long calls of policies took, by kind (`placement`, `resolution`, `validation`).
     pub policy_seconds: Family<Histogram>,
+}
+
+/// What a committer does.
+#[derive(Debug)]
+pub struct CommitFigures {
+    /// How many operations each commit made durable.
+    pub operations: Histogram,
+    /// How long each commit took.
+    pub seconds: Histogram,
+    /// Commits that the disk or the engine refused.
+    pub failures: Counter,
+}
+
+impl Default for CommitFigures {
+    fn default() -> CommitFigures {
+        CommitFigures {
+            operations: Histogram::of_counts(),
+            seconds: Histogram::of_times(),
+            failures: Counter::default(),
+        }
+    }
+}
+
+/// Messages that went one way.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    messages: Counter,
+    bytes: Counter,
+}
+
+impl Traffic {
+    /// Counts a message of so many bytes.
+    pub fn note(&self, bytes: usize) {
+        self.messages.increment();
+        self.bytes.add(bytes as u64);
+    }
 }
 
 impl Default for Metrics {
@@ -75,17 +108,15 @@ impl Default for Metrics {
             sum_alarms: Counter::default(),
             read_repairs: Counter::default(),
             hedged_reads: Counter::default(),
-            forwarded: Family::new(&["op"], Counter::default),
+            forwarded: Counter::default(),
             nodes_alive: Gauge::default(),
-            link_frames: Family::new(&["direction"], Counter::default),
-            link_bytes: Family::new(&["direction"], Counter::default),
-            link_queue: Family::new(&["priority"], Gauge::default),
-            link_busy: Family::new(&["priority"], Counter::default),
+            link_sent: Traffic::default(),
+            link_received: Traffic::default(),
+            link_queue: Gauge::default(),
+            link_busy: Counter::default(),
             link_connects: Counter::default(),
-            commit_operations: Histogram::of_counts(),
-            commit_seconds: Histogram::of_times(),
+            commits: Arc::default(),
             commit_queue: Gauge::default(),
-            commit_failures: Counter::default(),
             store_bytes: Gauge::default(),
             policy_calls: Family::new(&["plugin", "outcome"], Counter::default),
             policy_seconds: Family::new(&["kind"], Histogram::of_times),
@@ -123,7 +154,7 @@ impl Metrics {
             &self.connections,
         );
         let help = "Requests handed to a replica because this node holds none.";
-        page.counters("soros_forwarded_total", help, &self.forwarded);
+        page.counter("soros_forwarded_total", help, &self.forwarded);
     }
 
     fn render_cluster(&self, page: &mut Page) {
@@ -150,36 +181,44 @@ impl Metrics {
     }
 
     fn render_links(&self, page: &mut Page) {
-        page.counters(
-            "soros_link_frames_total",
-            "Frames to and from peers.",
-            &self.link_frames,
-        );
-        let help = "Bytes of frames to and from peers.";
-        page.counters("soros_link_bytes_total", help, &self.link_bytes);
-        page.gauges(
+        let ways = [("sent", &self.link_sent), ("received", &self.link_received)];
+        let name = "soros_link_messages_total";
+        page.0
+            .begin(name, Kind::Counter, "Messages to and from peers.");
+        for (way, traffic) in ways {
+            page.0
+                .sample(name, &[("direction", way)], traffic.messages.get());
+        }
+        let name = "soros_link_bytes_total";
+        page.0
+            .begin(name, Kind::Counter, "Bytes of messages to and from peers.");
+        for (way, traffic) in ways {
+            page.0
+                .sample(name, &[("direction", way)], traffic.bytes.get());
+        }
+        page.gauge(
             "soros_link_queue",
-            "Frames that wait to be sent to peers.",
+            "Messages that wait to be sent to peers.",
             &self.link_queue,
         );
-        let help = "Frames refused because the queue to a peer was full.";
-        page.counters("soros_link_busy_total", help, &self.link_busy);
+        let help = "Messages refused because the queue to a peer was full.";
+        page.counter("soros_link_busy_total", help, &self.link_busy);
         let help = "Connections made to peers, first and later ones.";
         page.counter("soros_link_connects_total", help, &self.link_connects);
     }
 
     fn render_store(&self, page: &mut Page) {
         let help = "How many operations each commit made durable.";
-        page.histogram("soros_commit_operations", help, &self.commit_operations);
+        page.histogram("soros_commit_operations", help, &self.commits.operations);
         page.histogram(
             "soros_commit_seconds",
             "How long commits took.",
-            &self.commit_seconds,
+            &self.commits.seconds,
         );
         let help = "Operations that wait for their commit.";
         page.gauge("soros_commit_queue", help, &self.commit_queue);
         let help = "Commits that the disk or the engine refused.";
-        page.counter("soros_commit_failures_total", help, &self.commit_failures);
+        page.counter("soros_commit_failures_total", help, &self.commits.failures);
         page.gauge(
             "soros_store_bytes",
             "Bytes that the store takes, about.",
@@ -217,11 +256,6 @@ impl Page {
     fn counters(&mut self, name: &str, help: &str, family: &Family<Counter>) {
         self.0.begin(name, Kind::Counter, help);
         family.for_each(|labels, counter| self.0.sample(name, labels, counter.get()));
-    }
-
-    fn gauges(&mut self, name: &str, help: &str, family: &Family<Gauge>) {
-        self.0.begin(name, Kind::Gauge, help);
-        family.for_each(|labels, gauge| self.0.sample(name, labels, gauge.get()));
     }
 
     fn histograms(&mut self, name: &str, help: &str, family: &Family<Histogram>) {

@@ -19,6 +19,11 @@ impl Counter {
         self.0.fetch_add(number, Ordering::Relaxed);
     }
 
+    /// Takes a count over that is kept elsewhere.
+    pub fn catch_up(&self, count: u64) {
+        self.0.fetch_max(count, Ordering::Relaxed);
+    }
+
     /// The count so far.
     #[must_use]
     pub fn get(&self) -> u64 {

@@ -227,7 +227,7 @@ fn refuses_with_certainty_while_the_store_cannot_be_opened() {
 fn what_is_queued_while_a_commit_runs_is_one_commit() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let (begun, has_begun) = channel();
     let (go, may_go) = channel();
     let first = committer
@@ -254,7 +254,7 @@ fn what_is_queued_while_a_commit_runs_is_one_commit() {
 fn a_commit_takes_at_most_so_many_operations() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let (begun, has_begun) = channel();
     let (go, may_go) = channel();
     let first = committer
@@ -281,7 +281,7 @@ fn a_commit_takes_at_most_so_many_operations() {
 fn a_full_queue_refuses_at_once() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let (begun, has_begun) = channel();
     let (go, may_go) = channel();
     let first = committer
@@ -317,7 +317,7 @@ fn a_full_queue_refuses_at_once() {
 fn a_queue_full_of_operations_refuses_at_once() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let (begun, has_begun) = channel();
     let (go, may_go) = channel();
     let first = committer
@@ -344,7 +344,7 @@ fn a_queue_full_of_operations_refuses_at_once() {
 fn stopping_finishes_what_was_taken_and_takes_no_more() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let tickets: Vec<_> = adds(100)
         .into_iter()
         .map(|one| committer.submit(one))
@@ -367,7 +367,7 @@ fn stopping_finishes_what_was_taken_and_takes_no_more() {
 fn a_committer_that_died_is_closed_and_says_that_nothing_is_known() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let ticket = committer.submit(Operation::Panic).expect("taken");
     assert!(matches!(ticket.wait(), Err(CommitError::Lost)));
     assert!(matches!(thread.stop(), Err(CommitError::Lost)));
@@ -381,7 +381,7 @@ fn a_committer_that_died_is_closed_and_says_that_nothing_is_known() {
 fn answers_tasks_too() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -398,7 +398,7 @@ fn answers_tasks_too() {
 fn another_user_of_the_store_opens_it_again_and_readers_get_a_new_view() {
     let memory = Memory::new(1);
     let (core, published) = core(&memory);
-    let (committer, thread) = Committer::start(core, "test").expect("a thread");
+    let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     assert_eq!(
         committer
             .submit(Operation::Add)
