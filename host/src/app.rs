@@ -233,14 +233,7 @@ impl App {
     }
 
     fn serve(ground: Ground, roles: Roles, listeners: Listeners, directory: Directory) -> App {
-        let Ground {
-            identity,
-            policies,
-            workers,
-            metrics,
-            store,
-            ..
-        } = ground;
+        let workers = ground.workers;
         let Roles {
             peer,
             authority,
@@ -256,15 +249,18 @@ impl App {
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),
-            workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)),
+            workers.spawn_on(
+                0,
+                liveness::run(ground.identity.id(), others, maps, waiting),
+            ),
         ];
         let state = Arc::new(State::new(Parts {
             peer: Arc::clone(&peer),
             authority: Arc::clone(&authority),
-            policies,
-            metrics: Arc::clone(&metrics),
+            policies: ground.policies,
+            metrics: Arc::clone(&ground.metrics),
             links: links.clone(),
-            store,
+            store: ground.store,
         }));
         let (stop_clients, clients_stopped) = shutdown();
         let (stop_peers, peers_stopped) = shutdown();
@@ -273,15 +269,10 @@ impl App {
             peer: Arc::clone(&peer),
             authority: Arc::clone(&authority),
             hints,
-            metrics: Arc::clone(&metrics),
+            metrics: ground.metrics,
         });
-        let peers = serve_peers(
-            listeners.peer,
-            service,
-            epoch,
-            PEERS_DRAIN_TIME_MAX,
-            peers_stopped,
-        );
+        let time = PEERS_DRAIN_TIME_MAX;
+        let peers = serve_peers(listeners.peer, service, epoch, time, peers_stopped);
         let router = Arc::new(Router::new(Arc::clone(&state), clients_stopped.clone()));
         let serving = Arc::clone(&workers);
         let clients = async move {
@@ -290,7 +281,7 @@ impl App {
         };
         App {
             ready: ReadyNode {
-                name: identity.name.to_string(),
+                name: ground.identity.name.to_string(),
                 url: listeners.url,
                 peer: listeners.peer_address,
             },

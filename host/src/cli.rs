@@ -91,6 +91,13 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
+/// Runs the command of this process, with its arguments, environment and streams.
+pub fn run_process() -> Exit {
+    let environment = |name: &str| std::env::var(name).ok();
+    let console = &mut Console::of_process();
+    run(std::env::args_os(), &environment, console, run_node)
+}
+
 /// Runs the command that `arguments` ask for, the first of them the program's name.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
