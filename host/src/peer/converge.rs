@@ -134,7 +134,7 @@ impl Peer {
                     }
                     return self.end((place, generation), peer, end).await;
                 }
-                effect => self.carry_out_sync((place, generation), peer, effect).await,
+                effect => self.carry_out_sync(place, peer, effect).await,
             };
             let Some(shown) = self.moments.load().shown(&place).cloned() else {
                 return End::Broken;
@@ -144,12 +144,7 @@ impl Peer {
         End::Broken
     }
 
-    async fn carry_out_sync(
-        &self,
-        (place, begun): (Place, Generation),
-        peer: NodeId,
-        effect: Effect,
-    ) -> Event {
+    async fn carry_out_sync(&self, place: Place, peer: NodeId, effect: Effect) -> Event {
         match effect {
             Effect::Compare(digest) => self.asked(peer, Request::Compare { place, digest }).await,
             Effect::AskDifference(clock) => {
