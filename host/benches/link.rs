@@ -1,10 +1,14 @@
 //! This is what a call to another node costs over a link, against one HTTP/2 request for each
 //! call, in the same run: 64 calls in flight over one connection on loopback, 100 bytes each way.
 
+#[path = "../core/benches/versus.rs"]
+mod versus;
+
 use bytes::Bytes;
-use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
+use criterion::{Criterion, criterion_group, criterion_main};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, Incarnation, NodeId};
@@ -12,7 +16,6 @@ use soros_host::network::{
     BoxFuture, Hello, Identity, LinkEvents, LinkParts, LinkState, Links, PeerService, Priority,
     Received, Refusal, TcpAcceptor, Workers, serve_peers, shutdown,
 };
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use versus::Versus;
 
 const IN_FLIGHT: u64 = 64;
 const PAYLOAD: Bytes = Bytes::from_static(&[7; 100]);
@@ -118,89 +122,58 @@ where
     })
 }
 
-/// Measures, and keeps the best time of a call.
-fn measure<F>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    runtime: &Runtime,
-    call: impl Fn() -> F,
-) -> Duration
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let best = Cell::new(Duration::MAX);
-    group.bench_function(name, |bencher| {
-        bencher.iter_custom(|calls| {
-            let took = time(runtime, calls, &call);
-            // A few calls alone measure the start.
-            if calls >= 1000 {
-                let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-                best.set(best.get().min(took / calls));
-            }
-            took
-        });
-    });
-    best.get()
+/// The client's end of the links to `address`.
+fn links_to(runtime: &Runtime, address: SocketAddr) -> Links {
+    let identity = identity(NodeId(1));
+    let links = runtime
+        .block_on(async { Links::new(LinkParts::tcp(identity, Arc::default(), Arc::new(Deaf))) });
+    links.set_address(SERVER, &address.to_string());
+    links
 }
 
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+async fn call(links: Links) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let answer = links.call(SERVER, PAYLOAD, deadline, Priority::Foreground);
+    assert_eq!(answer.await.expect("an answer").len(), PAYLOAD.len());
+}
+
+async fn request_sender(address: SocketAddr) -> SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    stream.set_nodelay(true).expect("no delay");
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender
+}
+
+async fn request(mut sender: SendRequest<Full<Bytes>>) {
+    let request = http::Request::post("http://peer/").body(Full::new(PAYLOAD));
+    let response = sender.send_request(request.expect("a request")).await;
+    let body = response.expect("an answer").into_body().collect().await;
+    assert_eq!(body.expect("a body").to_bytes().len(), PAYLOAD.len());
+}
+
+fn calls(criterion: &mut Criterion) {
     let workers = Workers::start("server", 1).expect("a thread");
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    let mut group = criterion.benchmark_group("call");
-    group.throughput(Throughput::Elements(1));
-
-    let address = runtime
-        .block_on(workers.spawn(link_server()))
-        .expect("a server");
-    let links = runtime.block_on(async {
-        Links::new(LinkParts::tcp(
-            identity(NodeId(1)),
-            Arc::default(),
-            Arc::new(Deaf),
-        ))
+    let of_requests = runtime.block_on(workers.spawn(request_server()));
+    let of_links = runtime.block_on(workers.spawn(link_server()));
+    let sender = runtime.block_on(request_sender(of_requests.expect("a server")));
+    let links = links_to(&runtime, of_links.expect("a server"));
+    let mut group = Versus::new(criterion, "a call to another node");
+    group.time("a request of its own", |count| {
+        time(&runtime, count, || request(sender.clone()))
     });
-    links.set_address(SERVER, &address.to_string());
-    let link = measure(&mut group, "link", &runtime, || {
-        let links = links.clone();
-        async move {
-            let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-            let answer = links
-                .call(SERVER, PAYLOAD, deadline, Priority::Foreground)
-                .await;
-            assert_eq!(answer.expect("an answer").len(), PAYLOAD.len());
-        }
-    });
-
-    let address = runtime
-        .block_on(workers.spawn(request_server()))
-        .expect("a server");
-    let sender = runtime.block_on(async {
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("no delay");
-        let handshake =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        let (sender, connection) = handshake.await.expect("HTTP/2");
-        tokio::spawn(connection);
-        sender
-    });
-    let request = measure(&mut group, "request", &runtime, || {
-        let mut sender = sender.clone();
-        async move {
-            let request = http::Request::post("http://peer/").body(Full::new(PAYLOAD));
-            let response = sender.send_request(request.expect("a request")).await;
-            let body = response.expect("an answer").into_body().collect().await;
-            assert_eq!(body.expect("a body").to_bytes().len(), PAYLOAD.len());
-        }
+    group.time("a frame on a link", |count| {
+        time(&runtime, count, || call(links.clone()))
     });
     group.finish();
-    criterion.final_summary();
-    if link < Duration::MAX && request < Duration::MAX {
-        let ratio = request.as_secs_f64() / link.as_secs_f64();
-        eprintln!("a call: {link:?} over a link, {request:?} as a request; ratio {ratio:.1}");
-    }
     workers.stop();
 }
+
+criterion_group!(benches, calls);
+criterion_main!(benches);

@@ -1,5 +1,8 @@
-//! This is what a policy call costs: resolving two small versions by the component that ships and
-//! by the same policy in plain Rust, in one run; and a plan of the placement that ships.
+//! This is what a policy call costs: resolving two versions by a component, reused and fresh,
+//! against the policy that ships in plain Rust, in one run; and a plan of the placement that ships.
+
+#[path = "../core/benches/versus.rs"]
+mod versus;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use soros_core::epoch::Epoch;
@@ -8,9 +11,12 @@ use soros_core::map::json::Json;
 use soros_core::policy::builtin::Lww;
 use soros_core::policy::topology::{Member, Node, Snapshot, State, Topology};
 use soros_core::policy::{Placement, Resolution, Sibling};
-use soros_host::plugin::{Policy, Runtime, shipped};
+use soros_host::plugin::{Policy, Resolver, Runtime, shipped};
 use std::hint::black_box;
 use std::sync::Arc;
+use versus::Versus;
+
+const MISBEHAVING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-resolution.wasm"));
 
 fn load(runtime: &Runtime, name: &str) -> Arc<Policy> {
     let plugin = shipped().iter().find(|plugin| plugin.name == name);
@@ -32,17 +38,34 @@ fn sibling(time: u64, value: &[u8]) -> Sibling<'_> {
 
 fn resolve(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("room for engines");
-    let policy = load(&runtime, "lww");
-    let resolver = policy.resolver().expect("a resolver");
-    let siblings = [sibling(1, b"one"), sibling(2, b"two")];
-    let mut group = criterion.benchmark_group("resolve two small versions");
-    group.bench_function("plain Rust", |bencher| {
-        bencher.iter(|| Lww.resolve(black_box(b"key"), black_box(&siblings)));
+    let lww = load(&runtime, "lww");
+    let lww = lww.resolver().expect("a resolver");
+    let [odd, merge] = ["keep one too many", "merge"].map(|manner| {
+        let manner = Json::Text(manner.to_owned());
+        runtime.load(MISBEHAVING, &manner).expect("any manner")
     });
-    group.bench_function("component", |bencher| {
-        bencher.iter(|| resolver.resolve(black_box(b"key"), black_box(&siblings)));
-    });
-    group.finish();
+    let (odd, merge) = (odd.resolver().expect("a resolver"), merge.resolver());
+    let merge = merge.expect("a resolver");
+    for (name, bytes) in [("100 B", 100), ("1 KiB", 1 << 10)] {
+        let (one, two) = (vec![1; bytes], vec![2; bytes]);
+        let siblings = [sibling(1, &one), sibling(2, &two)];
+        let mut group = Versus::new(criterion, &format!("resolve two versions of {name}"));
+        group.measure("plain Rust", || {
+            Lww.resolve(black_box(b"key"), black_box(&siblings))
+        });
+        let mut ask = |name: &str, resolver: &Resolver, key: &[u8]| {
+            group.measure(name, || {
+                resolver.resolve(black_box(key), black_box(&siblings))
+            });
+        };
+        ask("a component that is not shown the values", lww, b"key");
+        // It behaves for this key alone; after an answer that makes no sense its instance is
+        // dropped, so that the next call gets a fresh one.
+        ask("a component that is shown them, reused", odd, b"behave");
+        ask("a component that is shown them, fresh", odd, b"another");
+        ask("a component that joins them, reused", merge, b"key");
+        group.finish();
+    }
 }
 
 fn plan(criterion: &mut Criterion) {
