@@ -1,9 +1,11 @@
 //! This is what nodes say to each other: requests and replies, each behind the version of this
 //! page, so that a node of another version is refused and never misread.
 
-use crate::clock::Clock;
+use crate::close::{self, Ask};
+use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
-use crate::dot::Dot;
+use crate::dot::{Actor, Dot};
+use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::BucketId;
 use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX, MESSAGE_BYTES_MAX};
@@ -18,7 +20,7 @@ use crate::sum::Sum;
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 1;
+pub const MESSAGE_VERSION: u8 = 2;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +52,12 @@ pub enum Request {
         /// The hash.
         digest: StateDigest,
     },
-    /// What it has seen and the clock has not.
+    /// What it has seen and is not among these dots.
     Difference {
         /// The partition.
         place: Place,
         /// The dots that need no answer.
-        clock: Clock,
+        dots: DotSet,
         /// Whether the asker has seen all of them; else they were compared, and are not seen yet.
         seen: bool,
     },
@@ -74,6 +76,13 @@ pub enum Request {
         bucket: BucketId,
         /// The epoch in which the bucket is closing.
         epoch: Epoch,
+    },
+    /// To take part in the closing of actors that have ended.
+    Closing {
+        /// The partition.
+        place: Place,
+        /// What is asked.
+        ask: Ask,
     },
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
@@ -94,8 +103,17 @@ pub enum Reply {
     Written(Result<WriteAnswer, OperationError>),
     /// How a coordinated read ended.
     Read(Result<ReadAnswer, OperationError>),
-    /// An answer of anti-entropy, and whether the replica's silence can be believed.
-    Sync(Answer, bool),
+    /// An answer of anti-entropy.
+    Sync {
+        /// The answer.
+        answer: Answer,
+        /// Whether the replica's silence can be believed.
+        trusted: bool,
+        /// Who mints its dots.
+        actor: Actor,
+    },
+    /// An answer to the leader of a closing.
+    Closing(close::Answer),
     /// Whether it holds a live key of the bucket.
     Surveyed(bool),
     /// A message of the authority, opaque here.
@@ -131,9 +149,15 @@ pub enum Refusal {
     /// It could not read the request.
     #[error("the request could not be read")]
     Unreadable,
+    /// The life of a replica that minted the dots has ended.
+    #[error("the life of the replica that minted the write has ended")]
+    Ended,
+    /// The sender has closed actors that it has not: they must agree on those first.
+    #[error("the replicas have yet to agree on which lives have ended")]
+    Unclear,
 }
 
-const REFUSALS: [Refusal; 8] = [
+const REFUSALS: [Refusal; 10] = [
     Refusal::NotServed,
     Refusal::Suspect,
     Refusal::Overloaded,
@@ -142,6 +166,8 @@ const REFUSALS: [Refusal; 8] = [
     Refusal::NotReady,
     Refusal::TooLate,
     Refusal::Unreadable,
+    Refusal::Ended,
+    Refusal::Unclear,
 ];
 
 fn check_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
@@ -184,10 +210,10 @@ impl Codec for Request {
                 place.encode(writer);
                 writer.u128(digest.0);
             }
-            Request::Difference { place, clock, seen } => {
+            Request::Difference { place, dots, seen } => {
                 writer.u8(6);
                 place.encode(writer);
-                clock.encode(writer);
+                dots.encode(writer);
                 writer.u8(u8::from(*seen));
             }
             Request::Chunk { place, kind, from } => {
@@ -208,6 +234,11 @@ impl Codec for Request {
                 writer.u8(10);
                 writer.u64(bucket.0);
                 writer.u64(epoch.0);
+            }
+            Request::Closing { place, ask } => {
+                writer.u8(11);
+                place.encode(writer);
+                ask.encode(writer);
             }
         }
     }
@@ -236,7 +267,7 @@ impl Codec for Request {
             },
             6 => Request::Difference {
                 place: Place::decode(reader)?,
-                clock: Clock::decode(reader)?,
+                dots: DotSet::decode(reader)?,
                 seen: reader.u8()? != 0,
             },
             7 => Request::Chunk {
@@ -249,6 +280,10 @@ impl Codec for Request {
             10 => Request::Survey {
                 bucket: BucketId(reader.u64()?),
                 epoch: Epoch(reader.u64()?),
+            },
+            11 => Request::Closing {
+                place: Place::decode(reader)?,
+                ask: Ask::decode(reader)?,
             },
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
@@ -280,10 +315,15 @@ impl Codec for Reply {
                 writer.u8(5);
                 writer.result(result);
             }
-            Reply::Sync(answer, trusted) => {
+            Reply::Sync {
+                answer,
+                trusted,
+                actor,
+            } => {
                 writer.u8(6);
                 answer.encode(writer);
                 writer.u8(u8::from(*trusted));
+                actor.encode(writer);
             }
             Reply::Authority(bytes) => {
                 writer.u8(7);
@@ -297,6 +337,10 @@ impl Codec for Reply {
                 writer.u8(9);
                 writer.u8(u8::from(*has_keys));
             }
+            Reply::Closing(answer) => {
+                writer.u8(10);
+                answer.encode(writer);
+            }
         }
     }
 
@@ -308,10 +352,15 @@ impl Codec for Reply {
             3 => Reply::Digest(ObjectDigest(reader.u128()?)),
             4 => Reply::Written(reader.result()?),
             5 => Reply::Read(reader.result()?),
-            6 => Reply::Sync(Answer::decode(reader)?, reader.u8()? != 0),
+            6 => Reply::Sync {
+                answer: Answer::decode(reader)?,
+                trusted: reader.u8()? != 0,
+                actor: Actor::decode(reader)?,
+            },
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
             9 => Reply::Surveyed(reader.u8()? != 0),
+            10 => Reply::Closing(close::Answer::decode(reader)?),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }
@@ -361,13 +410,13 @@ impl Codec for Answer {
             Answer::NotSame => writer.u8(1),
             Answer::Difference {
                 difference,
-                clock,
+                seen,
                 sum,
                 settled,
             } => {
                 writer.u8(2);
                 difference.encode(writer);
-                clock.encode(writer);
+                seen.encode(writer);
                 sum.encode(writer);
                 writer.u8(u8::from(*settled));
             }
@@ -384,7 +433,7 @@ impl Codec for Answer {
             1 => Answer::NotSame,
             2 => Answer::Difference {
                 difference: Difference::decode(reader)?,
-                clock: Clock::decode(reader)?,
+                seen: DotSet::decode(reader)?,
                 sum: Sum::decode(reader)?,
                 settled: reader.u8()? != 0,
             },
@@ -400,6 +449,10 @@ impl Codec for Difference {
         match self {
             Difference::None => writer.u8(0),
             Difference::LogTooShort => writer.u8(1),
+            Difference::Closed(news) => {
+                writer.u8(3);
+                news.encode(writer);
+            }
             Difference::Items { items, more } => {
                 writer.u8(2);
                 writer.u8(u8::from(*more));
@@ -417,6 +470,7 @@ impl Codec for Difference {
                 let items: Vec<Item> = reader.list(ITEMS_PER_ANSWER_MAX)?;
                 Difference::Items { items, more }
             }
+            3 => Difference::Closed(News::decode(reader)?),
             _ => return Err(DecodeError::Invalid("a difference")),
         })
     }

@@ -78,6 +78,9 @@ impl State {
         self.metrics
             .partitions_behind
             .set(self.peer.partitions_behind());
+        let actors = self.peer.actor_counts();
+        self.metrics.actors_open.set(actors.open);
+        self.metrics.actors_closed.set(actors.closed);
     }
 }
 

@@ -2,10 +2,11 @@
 //! seen.
 
 use super::Peer;
-use super::partitions::{Answer, Operation};
+use super::partitions::{Answer, Operation, Shown};
 use crate::store::commit::CommitError;
-use soros_core::clock::Clock;
+use soros_core::close::Ask;
 use soros_core::dot::Dot;
+use soros_core::dot_set::DotSet;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, NodeId};
 use soros_core::limits::REPAIR_BYTES;
@@ -44,11 +45,12 @@ impl Peer {
                 Ok(Reply::Read(self.coordinate_read(request, deadline).await))
             }
             Request::Compare { place, digest } => self.on_compare(from, place, digest),
-            Request::Difference { place, clock, seen } => {
-                self.on_difference((from, seen), place, clock)
+            Request::Difference { place, dots, seen } => {
+                self.on_difference((from, seen), place, dots)
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
+            Request::Closing { place, ask } => self.on_closing(place, ask).await,
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -73,6 +75,16 @@ impl Peer {
         };
         match self.committer.commit(merge).await {
             Ok(Answer::Found(found)) => Ok(Reply::Stored(found)),
+            Ok(Answer::Ended) => Err(Refusal::Ended),
+            Ok(Answer::Unclear) => Err(Refusal::Unclear),
+            Ok(_) => Err(Refusal::NotServed),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    async fn on_closing(&self, place: Place, ask: Ask) -> Result<Reply, Refusal> {
+        match self.closing(place, ask).await {
+            Ok(Answer::Closing(answer)) => Ok(Reply::Closing(answer)),
             Ok(_) => Err(Refusal::NotServed),
             Err(error) => Err(refusal(&error)),
         }
@@ -113,28 +125,28 @@ impl Peer {
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
         if answer == sync::Answer::Same {
-            self.remember(from, place, shown.state.clock.clone());
+            self.remember(from, place, shown.state.clock.seen().clone());
         }
-        Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
+        Ok(told(answer, shown))
     }
 
     fn on_difference(
         &self,
         (from, seen): (NodeId, bool),
         place: Place,
-        clock: Clock,
+        dots: DotSet,
     ) -> Result<Reply, Refusal> {
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let difference = view
-            .difference(&clock, REPAIR_BYTES)
+            .difference(&dots, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
         if seen {
-            self.remember(from, place, clock);
+            self.remember(from, place, dots);
         }
         let answer = sync::answer(difference, &shown.state);
-        Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
+        Ok(told(answer, shown))
     }
 
     fn on_chunk(
@@ -149,10 +161,7 @@ impl Peer {
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
-        Ok(Reply::Sync(
-            sync::Answer::Chunk(chunk),
-            shown.state.standing.is_trusted(),
-        ))
+        Ok(told(sync::Answer::Chunk(chunk), shown))
     }
 
     /// Whether this node holds a live key of a bucket that it takes no more writes of.
@@ -176,7 +185,7 @@ impl Peer {
     }
 
     /// Remembers what another replica has seen, so that the dot log can be cut.
-    fn remember(&self, peer: NodeId, place: Place, clock: Clock) {
+    fn remember(&self, peer: NodeId, place: Place, seen: DotSet) {
         let others = self.others_of(place);
         if !others.contains(&peer) {
             return;
@@ -184,7 +193,7 @@ impl Peer {
         let remember = Operation::Remember {
             place,
             peer,
-            clock,
+            seen,
             others,
         };
         if let Err(error) = self.committer.submit(remember) {
@@ -198,6 +207,15 @@ impl Peer {
             let skew = std::time::Duration::from_millis(map.settings().max_clock_skew_ms);
             self.clock.observe(object.latest(), skew);
         }
+    }
+}
+
+/// An answer of anti-entropy, of a replica that stands as it does.
+fn told(answer: sync::Answer, shown: &Shown) -> Reply {
+    Reply::Sync {
+        answer,
+        trusted: shown.state.standing.is_trusted(),
+        actor: shown.actor,
     }
 }
 

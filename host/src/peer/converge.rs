@@ -5,6 +5,7 @@ use super::Peer;
 use super::partitions::{Answer, Operation};
 use super::wire::Urgency;
 use futures_util::stream::{self, StreamExt};
+use soros_core::dot::Actor;
 use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Reply, Request};
 use soros_core::place::Place;
@@ -26,6 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rounds that broke in the middle of a full transfer, and the generation each began in.
 pub(super) type Broken = BTreeMap<(Place, NodeId), (Sync, Generation)>;
+/// Who mints at other replicas of a partition, by their own word.
+pub(super) type Heard = BTreeMap<NodeId, Actor>;
 
 impl Peer {
     /// Compares all partitions with all their other replicas, over and over. Ends never; whoever
@@ -84,14 +87,21 @@ impl Peer {
     async fn converge_place(&self, place: Place) -> bool {
         self.bound_log(place);
         let mut behind = false;
+        let mut heard = BTreeMap::new();
         for peer in self.others_of(place) {
             if self.wire.is_reachable(peer) {
-                behind |= self.round(place, peer).await == End::Broken;
+                behind |= self.round(place, peer, &mut heard).await == End::Broken;
             }
         }
-        let moment = self.moments.load();
-        let shown = moment.shown(&place);
-        behind || !shown.is_some_and(|shown| self.is_shown_believed(place, shown))
+        let believed = self
+            .moments
+            .load()
+            .shown(&place)
+            .is_some_and(|shown| self.is_shown_believed(place, shown));
+        if believed && !behind {
+            self.close_ended(place, heard).await;
+        }
+        behind || !believed
     }
 
     /// Lets the dot log keep to its bounds, however long a replica has been away.
@@ -115,7 +125,8 @@ impl Peer {
             .submit(Operation::BoundLog { place, bounds, now });
     }
 
-    async fn round(&self, place: Place, peer: NodeId) -> End {
+    /// Compares a partition with another replica. Who mints there is heard on the way.
+    async fn round(&self, place: Place, peer: NodeId, heard: &mut Heard) -> End {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
@@ -140,7 +151,10 @@ impl Peer {
                     }
                     return self.end((place, generation), peer, end).await;
                 }
-                effect => self.carry_out_sync((place, generation), peer, effect).await,
+                effect => {
+                    self.carry_out_sync((place, generation), peer, effect, heard)
+                        .await
+                }
             };
             let Some(shown) = self.moments.load().shown(&place).cloned() else {
                 return End::Broken;
@@ -155,32 +169,54 @@ impl Peer {
         (place, begun): (Place, Generation),
         peer: NodeId,
         effect: Effect,
+        heard: &mut Heard,
     ) -> Event {
         match effect {
-            Effect::Compare(digest) => self.asked(peer, Request::Compare { place, digest }).await,
-            Effect::AskDifference(clock) => {
-                let seen = true;
-                self.asked(peer, Request::Difference { place, clock, seen })
-                    .await
+            Effect::Compare(digest) => {
+                let request = Request::Compare { place, digest };
+                self.asked(peer, request, heard).await
             }
-            Effect::AskRest(clock) => {
+            Effect::AskDifference(dots) => {
+                let seen = true;
+                let request = Request::Difference { place, dots, seen };
+                self.asked(peer, request, heard).await
+            }
+            Effect::AskRest(dots) => {
                 let seen = false;
-                self.asked(peer, Request::Difference { place, clock, seen })
-                    .await
+                let request = Request::Difference { place, dots, seen };
+                self.asked(peer, request, heard).await
             }
             Effect::AskChunk(kind, from) => {
-                self.asked(peer, Request::Chunk { place, kind, from }).await
+                let request = Request::Chunk { place, kind, from };
+                self.asked(peer, request, heard).await
             }
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
-                self.committed(merge, |_| Event::Merged).await
+                let merged = |answer| match answer {
+                    Answer::Done => Event::Merged,
+                    _ => Event::Failed,
+                };
+                self.committed(merge, merged).await
             }
-            Effect::MergeChunk(from, chunk) => {
+            Effect::Close(after, steps) => {
+                let close = Operation::Close {
+                    place,
+                    after,
+                    steps,
+                };
+                let closed = |answer| match answer {
+                    Answer::Closed(closed) => Event::Closed(closed),
+                    _ => Event::Failed,
+                };
+                self.committed(close, closed).await
+            }
+            Effect::MergeChunk(from, chunk, closed) => {
                 let merge = Operation::MergeChunk {
                     place,
                     peer,
                     from,
                     chunk,
+                    closed,
                 };
                 let reached = |answer| match answer {
                     Answer::Reached(next) => Event::ChunkMerged(next),
@@ -196,14 +232,21 @@ impl Peer {
         }
     }
 
-    async fn asked(&self, peer: NodeId, request: Request) -> Event {
+    async fn asked(&self, peer: NodeId, request: Request, heard: &mut Heard) -> Event {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         match self
             .wire
             .call(peer, &request, deadline, Urgency::Background)
             .await
         {
-            Ok(Reply::Sync(answer, trusted)) => Event::Answered(answer, trusted),
+            Ok(Reply::Sync {
+                answer,
+                trusted,
+                actor,
+            }) => {
+                heard.insert(peer, actor);
+                Event::Answered(answer, trusted)
+            }
             Ok(_) | Err(_) => Event::Failed,
         }
     }

@@ -6,7 +6,10 @@ use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
-use soros_core::dot::Dot;
+use soros_core::close::{self, Ask};
+use soros_core::closed::{Closed, Closing};
+use soros_core::dot::{Actor, Dot};
+use soros_core::dot_set::DotSet;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::object::Object;
@@ -14,7 +17,7 @@ use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{RecordError, Records};
 use soros_core::replica::{
-    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State,
+    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Reached, Replica, Standing, State, Taken,
 };
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +71,8 @@ pub enum Operation {
         from: Option<Entry>,
         /// The range.
         chunk: Chunk,
+        /// What its sender has closed.
+        closed: Closed,
     },
     /// The end of a full transfer.
     Join {
@@ -77,6 +82,24 @@ pub enum Operation {
         peer: NodeId,
         /// What was compared.
         clock: Clock,
+    },
+    /// Takes part in the closing of actors that have ended.
+    Closing {
+        /// The partition.
+        place: Place,
+        /// What the leader asks.
+        ask: Ask,
+        /// Whether it has compared clocks with another replica since the process started.
+        compared: bool,
+    },
+    /// Closes what another replica has closed.
+    Close {
+        /// The partition.
+        place: Place,
+        /// The name of the list of those closed before.
+        after: Option<Actor>,
+        /// The steps that the other has taken since.
+        steps: Vec<Closing>,
     },
     /// All that another replica held has been merged: a suspect may stand otherwise now.
     Stand {
@@ -107,7 +130,7 @@ pub enum Operation {
         /// The other replica.
         peer: NodeId,
         /// What it has seen.
-        clock: Clock,
+        seen: DotSet,
         /// All other replicas of the partition.
         others: Vec<NodeId>,
     },
@@ -146,6 +169,14 @@ pub enum Answer {
     Found(Found),
     /// Where a range of a full transfer came to; none when all is merged.
     Reached(Option<Entry>),
+    /// It is not taken: the life of the replica that minted it has ended.
+    Ended,
+    /// It is not clear what is obsolete of what was to be merged; the rest of it was not.
+    Unclear,
+    /// What the leader of a closing is told.
+    Closing(close::Answer),
+    /// Whether actors were closed.
+    Closed(bool),
 }
 
 /// A partition as readers see it: its layout and state at the moment of the view.
@@ -157,6 +188,8 @@ pub struct Shown {
     pub state: State,
     /// Whether it has compared clocks with another replica since the process started.
     pub compared: Arc<AtomicBool>,
+    /// Who mints its dots.
+    pub actor: Actor,
 }
 
 /// A consistent moment of all partitions: records and clocks that belong together.
@@ -292,7 +325,10 @@ impl Partitions {
                 if buckets.is_dead(item.entry.bucket) {
                     replica.skip(&item.dots);
                 } else {
-                    replica.merge(batch, &item.entry, item.object, &item.dots)?;
+                    let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
+                    if merged.is_none() {
+                        return Ok(Answer::Unclear);
+                    }
                 }
             }
             replica.save(batch);
@@ -305,6 +341,7 @@ impl Partitions {
             layout: replica.layout(),
             state: replica.state().clone(),
             compared: self.compared.get(place).cloned().unwrap_or_default(),
+            actor: replica.actor(),
         })
     }
 }
@@ -329,6 +366,8 @@ impl Commits for Partitions {
                     chunk.objects.iter().map(|(_, object)| object.size()).sum()
                 }
                 Operation::Adopt { .. }
+                | Operation::Closing { .. }
+                | Operation::Close { .. }
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
@@ -364,8 +403,8 @@ impl Commits for Partitions {
                 dots,
             } => self.change(target.place, |replica| {
                 replica
-                    .merge(batch, &target.entry, object, &dots)
-                    .map(Answer::Found)
+                    .take(batch, &target.entry, object, &dots)
+                    .map(taken)
             }),
             Operation::MergeItems { place, items } => self.merge_items(batch, place, items),
             Operation::MergeChunk {
@@ -373,14 +412,35 @@ impl Commits for Partitions {
                 peer,
                 from,
                 chunk,
+                closed,
             } => self.change_many(place, |replica| {
-                replica
-                    .merge_chunk(batch, peer, from.as_ref(), chunk)
-                    .map(Answer::Reached)
+                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk, &closed);
+                reached.map(|reached| match reached {
+                    Reached::To(next) => Answer::Reached(next),
+                    Reached::Unclear => Answer::Unclear,
+                })
             }),
             Operation::Join { place, peer, clock } => {
                 self.change(place, |replica| Ok(join(replica, batch, peer, &clock)))
             }
+            Operation::Closing {
+                place,
+                ask,
+                compared,
+            } => self.change(place, |replica| {
+                let answer = replica.answer(&ask, compared);
+                replica.save(batch);
+                Ok(answer.map_or(Answer::NotHeld, Answer::Closing))
+            }),
+            Operation::Close {
+                place,
+                after,
+                steps,
+            } => self.change(place, |replica| {
+                let closed = replica.close(after, &steps);
+                replica.save(batch);
+                Ok(Answer::Closed(closed))
+            }),
             Operation::Stand {
                 place,
                 begun,
@@ -397,10 +457,10 @@ impl Commits for Partitions {
             Operation::Remember {
                 place,
                 peer,
-                clock,
+                seen,
                 others,
             } => self.change_many(place, |replica| {
-                replica.remember(peer, clock);
+                replica.remember(peer, seen);
                 replica.truncate(batch, &others)?;
                 Ok(Answer::Done)
             }),
@@ -474,5 +534,13 @@ fn join(replica: &mut Replica, batch: &mut Overlay<'_>, sender: NodeId, clock: &
         Answer::Done
     } else {
         Answer::NotHeld
+    }
+}
+
+fn taken(taken: Taken) -> Answer {
+    match taken {
+        Taken::Merged(found) => Answer::Found(found),
+        Taken::Ended => Answer::Ended,
+        Taken::Unclear => Answer::Unclear,
     }
 }

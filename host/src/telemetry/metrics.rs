@@ -29,6 +29,10 @@ pub struct Metrics {
     pub partitions_behind: Gauge,
     /// Times that two replicas had equal clocks and unequal sums.
     pub sum_alarms: Counter,
+    /// Actors in the clocks of this node's partitions that are not closed.
+    pub actors_open: Gauge,
+    /// Actors in the clocks of this node's partitions that are closed.
+    pub actors_closed: Gauge,
     /// Reads whose stale replicas were repaired.
     pub read_repairs: Counter,
     /// Reads that were also sent to another replica because the first was slow.
@@ -73,6 +77,8 @@ impl Default for Metrics {
             authority_leads: Gauge::default(),
             partitions_behind: Gauge::default(),
             sum_alarms: Counter::default(),
+            actors_open: Gauge::default(),
+            actors_closed: Gauge::default(),
             read_repairs: Counter::default(),
             hedged_reads: Counter::default(),
             forwarded: Family::new(&["op"], Counter::default),
@@ -143,6 +149,10 @@ impl Metrics {
         page.gauge("soros_partitions_behind", help, &self.partitions_behind);
         let help = "Times that two replicas had equal clocks and unequal sums.";
         page.counter("soros_sum_alarms_total", help, &self.sum_alarms);
+        let help = "Lives of replicas in the clocks that may yet write, or are yet to be closed.";
+        page.gauge("soros_actors_open", help, &self.actors_open);
+        let help = "Lives of replicas in the clocks that have ended and are closed.";
+        page.gauge("soros_actors_closed", help, &self.actors_closed);
         let help = "Reads whose stale replicas were repaired.";
         page.counter("soros_read_repairs_total", help, &self.read_repairs);
         let help = "Reads also sent to another replica because the first was slow.";

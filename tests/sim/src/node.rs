@@ -2,10 +2,12 @@
 //! nothing but memory, a simulated disk and frames. A crash drops it whole.
 
 pub mod answer;
+pub mod closing;
 pub mod commit;
 pub mod converge;
 pub mod coordinate;
 pub mod forward;
+mod merge;
 pub mod partitions;
 pub mod resolver;
 
@@ -14,6 +16,7 @@ use crate::disk::Disk;
 use crate::moment::{Moment, SECOND};
 use crate::random::Random;
 use crate::table::Table;
+use closing::ClosingTask;
 use commit::Committer;
 use converge::{Round, Rounds};
 use coordinate::{ReadTask, WriteTask};
@@ -138,6 +141,8 @@ pub enum Output {
     HalfWay(NodeId),
     /// Says that it went through all keys of a partition.
     Transferred(Place),
+    /// Says that it led the closing of so many actors of a partition.
+    Closed(Place, usize),
 }
 
 /// What a process is given with each event.
@@ -178,6 +183,7 @@ enum Task {
     Read(Box<ReadTask>),
     Forward(Box<ForwardTask>),
     Round(Box<Round>),
+    Closing(Box<ClosingTask>),
 }
 
 /// Who waits for the answer of a coordinated operation.
@@ -216,6 +222,8 @@ pub struct Process {
     rounds: Rounds,
     /// Partitions that are being dropped.
     renewing: BTreeSet<Place>,
+    /// Partitions of which actors are being closed.
+    closing: BTreeSet<Place>,
 }
 
 impl Process {
@@ -239,6 +247,7 @@ impl Process {
             shunned: BTreeMap::new(),
             rounds: Rounds::default(),
             renewing: BTreeSet::new(),
+            closing: BTreeSet::new(),
         };
         let places = turn.table.places_of(me).collect();
         process.submit_silently(Operation::Open { places, sound, new });
@@ -317,6 +326,7 @@ impl Process {
             Some(Task::Read(_)) => self.on_read_reply(turn, asked, reply),
             Some(Task::Forward(_)) => self.on_forward_reply(turn, asked.task, reply),
             Some(Task::Round(_)) => self.on_round_reply(turn, asked.task, reply),
+            Some(Task::Closing(_)) => self.on_closing_reply(turn, asked, reply),
         }
     }
 
@@ -337,7 +347,9 @@ impl Process {
             Some(Task::Write(_)) => self.on_write_expired(turn, id),
             Some(Task::Read(_)) => self.on_read_expired(turn, id),
             Some(Task::Forward(_)) => self.on_forward_expired(turn, id),
-            Some(Task::Round(_)) => unreachable!("a round has no time of its own"),
+            Some(Task::Round(_) | Task::Closing(_)) => {
+                unreachable!("neither has a time of its own")
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use soros_core::id::{Incarnation, NodeId};
 use soros_core::operation::Basis;
 use soros_core::place::Place;
 use soros_core::time::Time;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A node: a disk, and a process while one runs.
 struct Node {
@@ -95,12 +95,11 @@ pub struct World {
     unfired: usize,
     renewed: usize,
     transfers: usize,
+    closed: usize,
     sum_alarms: usize,
     weak: BTreeMap<(NodeId, Place), Weakness>,
     /// When a node's disk lost something.
     losses: Vec<(NodeId, Moment)>,
-    /// The lives whose dots may have died with a disk.
-    died: BTreeSet<(NodeId, Incarnation)>,
 }
 
 /// Runs a seed, with a bug planted or none.
@@ -164,10 +163,10 @@ impl World {
             unfired: 0,
             renewed: 0,
             transfers: 0,
+            closed: 0,
             sum_alarms: 0,
             weak: BTreeMap::new(),
             losses: Vec::new(),
-            died: BTreeSet::new(),
             plan,
         }
     }
@@ -272,6 +271,7 @@ impl World {
             Output::Renewed(place) => self.on_renewed(node, place),
             Output::HalfWay(peer) => self.on_half_way(node, peer),
             Output::Transferred(_) => self.transfers += 1,
+            Output::Closed(_, actors) => self.closed += actors,
         }
     }
 
@@ -498,6 +498,7 @@ impl World {
             unfired: self.unfired,
             renewed: self.renewed,
             transfers: self.transfers,
+            closed: self.closed,
             sum_alarms: self.sum_alarms,
             events: self.events,
             history: self.history.clone(),

@@ -2,9 +2,11 @@
 //! naive model of full causal histories, and its bytes beside themselves.
 
 mod bytes;
+mod closing;
 mod cluster;
 mod history;
 mod interleavings;
+mod late;
 mod log;
 mod memory;
 mod model;

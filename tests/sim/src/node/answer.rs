@@ -6,8 +6,8 @@ use super::partitions::{Answer, Operation};
 use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn};
 use crate::bug::Bug;
 use crate::moment::Moment;
-use soros_core::clock::Clock;
 use soros_core::codec::Codec;
+use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
@@ -62,11 +62,15 @@ impl Process {
             }
             Request::Look { target, want } => self.on_look(turn, &target, want),
             Request::Compare { place, digest } => self.on_compare(turn, asker.0, place, digest),
-            Request::Difference { place, clock, seen } => {
-                self.on_difference(turn, (asker.0, seen), place, &clock)
+            Request::Difference { place, dots, seen } => {
+                self.on_difference(turn, (asker.0, seen), place, &dots)
             }
             Request::Chunk { place, kind, from } => {
                 self.on_chunk(turn, (asker.0, place), kind, from.as_ref())
+            }
+            Request::Closing { place, ask } => {
+                let closing = self.closing(turn, place, ask);
+                return self.submit(closing, Waiter::Peer(asker.0, asker.1));
             }
             Request::Survey { .. } | Request::Authority(_) | Request::Membership(_) => {
                 Err(Refusal::Unreadable)
@@ -78,6 +82,9 @@ impl Process {
     pub(super) fn on_merged_for(&mut self, turn: &mut Turn<'_>, asker: Asker, answer: &Answer) {
         let reply = match answer {
             Answer::Found(found) => Reply::Stored(*found),
+            Answer::Ended => Reply::Refused(Refusal::Ended),
+            Answer::Unclear => Reply::Refused(Refusal::Unclear),
+            Answer::Closing(answer) => Reply::Closing(answer.clone()),
             Answer::Failed => Reply::Refused(Refusal::Storage),
             _ => Reply::Refused(Refusal::NotServed),
         };
@@ -127,12 +134,16 @@ impl Process {
     ) -> Result<Reply, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
-        let trusted = shown.state.standing.is_trusted();
+        let (trusted, actor) = (shown.state.standing.is_trusted(), shown.actor);
         if answer == sync::Answer::Same {
-            let clock = shown.state.clock.clone();
-            self.remember(turn, from, place, clock);
+            let seen = shown.state.clock.seen().clone();
+            self.remember(turn, from, place, seen);
         }
-        Ok(Reply::Sync(answer, trusted))
+        Ok(Reply::Sync {
+            answer,
+            trusted,
+            actor,
+        })
     }
 
     fn on_difference(
@@ -140,10 +151,10 @@ impl Process {
         turn: &mut Turn<'_>,
         (from, seen): (NodeId, bool),
         place: Place,
-        other: &Clock,
+        other: &DotSet,
     ) -> Result<Reply, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let trusted = shown.state.standing.is_trusted();
+        let (trusted, actor) = (shown.state.standing.is_trusted(), shown.actor);
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
         let Ok(mut difference) = view.difference(other, turn.settings.repair_bytes) else {
@@ -157,7 +168,11 @@ impl Process {
         if seen {
             self.remember(turn, from, place, other.clone());
         }
-        Ok(Reply::Sync(answer, trusted))
+        Ok(Reply::Sync {
+            answer,
+            trusted,
+            actor,
+        })
     }
 
     fn on_chunk(
@@ -169,10 +184,8 @@ impl Process {
     ) -> Result<Reply, Refusal> {
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
-        let trusted = self
-            .partitions
-            .shown(place)
-            .is_some_and(|shown| shown.state.standing.is_trusted());
+        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
+        let (trusted, actor) = (shown.state.standing.is_trusted(), shown.actor);
         let chunk = if turn.has(Bug::StartClockFill) && kind == TransferKind::Clocked {
             let stored = view.chunk(TransferKind::Union, from, turn.settings.repair_bytes);
             stored.map(|chunk| self.rounds.fill_from_start((asker, place), from, chunk))
@@ -183,16 +196,20 @@ impl Process {
             self.renew(turn, place);
             return Err(Refusal::Storage);
         };
-        Ok(Reply::Sync(sync::Answer::Chunk(chunk), trusted))
+        Ok(Reply::Sync {
+            answer: sync::Answer::Chunk(chunk),
+            trusted,
+            actor,
+        })
     }
 
-    fn remember(&mut self, turn: &Turn<'_>, peer: NodeId, place: Place, clock: Clock) {
+    fn remember(&mut self, turn: &Turn<'_>, peer: NodeId, place: Place, seen: DotSet) {
         let others = turn.table.others_of(place, self.me);
         if others.contains(&peer) {
             self.submit_silently(Operation::Remember {
                 place,
                 peer,
-                clock,
+                seen,
                 others,
             });
         }

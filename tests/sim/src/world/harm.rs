@@ -171,23 +171,11 @@ impl World {
         for place in places {
             self.weak.insert((id, place), Weakness::Before(next));
         }
-        self.buried(id);
+        self.losses.push((id, self.now));
         if let Some(node) = self.nodes.get_mut(&id) {
             node.sound = false;
         }
         self.restart_later(id);
-    }
-
-    /// Dots of a node's lives so far may have died.
-    fn buried(&mut self, id: NodeId) {
-        self.losses.push((id, self.now));
-        if let Some(node) = self.nodes.get(&id) {
-            let lives = node
-                .incarnations
-                .iter()
-                .map(|incarnation| (id, *incarnation));
-            self.died.extend(lives);
-        }
     }
 
     fn damage(&mut self, id: NodeId) -> bool {
@@ -255,7 +243,7 @@ impl World {
     /// A process dropped a damaged partition.
     pub(super) fn on_renewed(&mut self, id: NodeId, _: Place) {
         self.renewed += 1;
-        self.buried(id);
+        self.losses.push((id, self.now));
     }
 
     /// A full transfer is under way: now and then one of its two ends is harmed soon.
