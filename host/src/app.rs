@@ -19,6 +19,7 @@ use crate::network::{
     self, Drained, Limits, LinkParts, Links, Shutdown, TcpAcceptor, Trigger, Workers,
     serve_clients, serve_peers, shutdown,
 };
+use crate::peer::node_clock::NodeClock;
 use crate::peer::partitions::{Answer, Operation, Partitions};
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
@@ -250,10 +251,11 @@ impl App {
             waiting,
         } = roles;
         let maps = authority.keeper().subscribe();
-        let converging = Arc::clone(&peer);
+        let (converging, timing) = (Arc::clone(&peer), Arc::clone(&peer));
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),
+            workers.spawn_on(0, async move { timing.keep_time().await }),
             workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)),
         ];
         let state = State::new(Arc::clone(&peer), Arc::clone(&authority), policies, metrics);
@@ -455,7 +457,9 @@ impl Roles {
         } = ground;
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
         let view = store.snapshot(Space::Partitions).into();
-        let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
+        let clock = Arc::new(NodeClock::start());
+        let actor = (me, identity.incarnation);
+        let (partitions, moments) = Partitions::new(actor, ground.sound, view, clock.clone());
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
         let (committer, thread) = Committer::start(core, &thread).map_err(StartError::Threads)?;
@@ -487,6 +491,7 @@ impl Roles {
                 wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
                 maps,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
+                clock,
             },
         );
         late.set(&peer);

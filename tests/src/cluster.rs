@@ -6,7 +6,7 @@ use crate::http::Http;
 use crate::ports::free_port;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -30,6 +30,8 @@ pub struct Node {
     roles: String,
     client: u16,
     peer: u16,
+    /// What its process finds in its environment, besides what the tests' do.
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -44,23 +46,52 @@ impl Cluster {
     /// # Panics
     /// When a node does not come up.
     pub async fn start_with(roles: &[&str]) -> Cluster {
+        let mut cluster = Cluster::of(roles);
+        cluster.spawn_all().await;
+        cluster
+    }
+
+    /// A node for each entry of `roles`, none of which runs yet.
+    ///
+    /// # Panics
+    /// When there is no room for a folder.
+    #[must_use]
+    pub fn of(roles: &[&str]) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let node = |(index, roles): (usize, &&str)| Node {
             name: format!("n{}", index + 1),
             roles: (*roles).to_owned(),
             client: free_port(),
             peer: free_port(),
+            environment: Vec::new(),
             process: None,
         };
         let nodes = roles.iter().enumerate().map(node).collect();
-        let mut cluster = Cluster { folder, nodes };
-        for index in 0..roles.len() {
-            cluster.spawn(index);
+        Cluster { folder, nodes }
+    }
+
+    /// Starts all nodes, and waits until all serve at full strength.
+    ///
+    /// # Panics
+    /// When a node does not come up.
+    pub async fn spawn_all(&mut self) {
+        for index in 0..self.count() {
+            self.spawn(index);
         }
-        for index in 0..roles.len() {
-            cluster.wait_ready(index).await;
+        for index in 0..self.count() {
+            self.wait_ready(index).await;
         }
-        cluster
+    }
+
+    /// What the next process of a node finds in its environment, besides what the tests' do.
+    pub fn set_environment(&mut self, node: usize, environment: Vec<(String, String)>) {
+        self.nodes[node].environment = environment;
+    }
+
+    /// The folder of all nodes' folders.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.folder.path()
     }
 
     /// How many nodes there are.
@@ -149,6 +180,7 @@ impl Cluster {
             .args(["--listen", &format!("127.0.0.1:{}", node.client)])
             .args(["--peer", &format!("127.0.0.1:{}", node.peer)])
             .args(["--bootstrap", &founders.join(",")])
+            .envs(node.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("a log file"))

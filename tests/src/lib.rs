@@ -7,3 +7,4 @@ pub mod http;
 pub mod load;
 pub mod oracle;
 pub mod ports;
+pub mod wrong_clock;

@@ -78,6 +78,15 @@ impl State {
         self.metrics
             .partitions_behind
             .set(self.peer.partitions_behind());
+        let judgement = self.peer.clock_judgement();
+        let ahead = judgement.skew().unwrap_or_default().0;
+        self.metrics.clock_offset.set(ahead);
+        self.metrics.clock_skewed.set(judgement.is_off().into());
+    }
+
+    /// Whether the node's clock is off, so that it refuses writes.
+    pub(super) fn is_clock_skewed(&self) -> bool {
+        self.peer.clock_judgement().is_off()
     }
 }
 

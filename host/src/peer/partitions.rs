@@ -2,6 +2,7 @@
 //! applied by the core's rules to the state so far, and what readers see is swapped whole after
 //! each commit.
 
+use super::node_clock::NodeClock;
 use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
@@ -16,6 +17,7 @@ use soros_core::record::{RecordError, Records};
 use soros_core::replica::{
     self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State,
 };
+use soros_core::skew::Skew;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -138,6 +140,8 @@ pub enum Answer {
     NotHeld,
     /// The time given to it is up; nothing was written.
     TooLate,
+    /// The node's clock must not be believed; nothing was written.
+    ClockOff(Skew),
     /// What became of a client's write.
     Written(Outcome),
     /// What was there when an object was merged.
@@ -199,13 +203,20 @@ pub struct Partitions {
     touched: BTreeSet<Place>,
     buckets: Buckets,
     moments: Moments,
+    clock: Arc<NodeClock>,
 }
 
 impl Partitions {
     /// No partition yet, on `records`; the moments are where readers look. When the records are not
-    /// `sound`, some may be missing, and what they say of a partition is not believed.
+    /// `sound`, some may be missing, and what they say of a partition is not believed. Nothing is
+    /// minted while `clock` is off.
     #[must_use]
-    pub fn new(me: (NodeId, Incarnation), sound: bool, records: View) -> (Partitions, Moments) {
+    pub fn new(
+        me: (NodeId, Incarnation),
+        sound: bool,
+        records: View,
+        clock: Arc<NodeClock>,
+    ) -> (Partitions, Moments) {
         let moment = Moment {
             records,
             places: BTreeMap::new(),
@@ -219,6 +230,7 @@ impl Partitions {
             touched: BTreeSet::new(),
             buckets: Buckets::default(),
             moments: moments.clone(),
+            clock,
         };
         (partitions, moments)
     }
@@ -247,6 +259,22 @@ impl Partitions {
             self.touched.insert(place);
         }
         Ok(Answer::Done)
+    }
+
+    /// Mints a client's write, if this node's clock may be believed.
+    fn write(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        target: &Target,
+        store: Store,
+    ) -> Result<Answer, RecordError> {
+        if let Err(skew) = self.clock.check() {
+            return Ok(Answer::ClockOff(skew));
+        }
+        self.change(target.place, |replica| {
+            let written = replica.write(batch, &target.entry, store.into());
+            written.map(Answer::Written)
+        })
     }
 
     /// Applies a change of one object to the replica at `place`; it fails before it changes any.
@@ -351,11 +379,7 @@ impl Commits for Partitions {
                 Ok(Answer::NotHeld)
             }
             Operation::Write { deadline, .. } if deadline <= Instant::now() => Ok(Answer::TooLate),
-            Operation::Write { target, store, .. } => self.change(target.place, |replica| {
-                replica
-                    .write(batch, &target.entry, store.into())
-                    .map(Answer::Written)
-            }),
+            Operation::Write { target, store, .. } => self.write(batch, &target, store),
             Operation::Merge {
                 target,
                 object,

@@ -1,5 +1,8 @@
 //! These are three peers over stores in memory and a wire that can be cut.
 
+mod clocks;
+
+use super::node_clock::{Machine, NodeClock};
 use super::partitions::Partitions;
 use super::wire::{Urgency, Wire, WireError};
 use super::{Identity, Maps, Parts, Peer, Policies};
@@ -19,6 +22,7 @@ use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, Release};
 use soros_core::map::settings::Settings;
 use soros_core::map::table::Table;
 use soros_core::message::{Reply, Request};
+use soros_core::node_clock::Clocks;
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{
     Basis, Consistency, OperationError, ReadRequest, Target, WriteRequest,
@@ -27,8 +31,9 @@ use soros_core::place::{Entry, Place};
 use soros_core::token::TokenKey;
 use soros_core::write::Resolved;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 const PARTITIONS: u32 = 4;
 /// The bucket `default`, whose resolver is last-writer-wins, and one without a resolver.
@@ -108,9 +113,43 @@ impl Wire for SwitchWire {
     }
 }
 
+/// A machine whose clock is set by the test.
+struct SetMachine {
+    since: Instant,
+    /// How many microseconds its wall clock is ahead.
+    ahead: AtomicI64,
+}
+
+impl SetMachine {
+    fn new(ahead: i64) -> Arc<SetMachine> {
+        Arc::new(SetMachine {
+            since: Instant::now(),
+            ahead: AtomicI64::new(ahead),
+        })
+    }
+
+    fn set(&self, ahead: i64) {
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+}
+
+impl Machine for Arc<SetMachine> {
+    fn clocks(&self) -> Clocks {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros =
+            |time: Duration| u64::try_from(time.as_micros()).expect("before the year 2112");
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        Clocks {
+            wall: micros(wall.expect("after 1970")).saturating_add_signed(ahead),
+            steady: micros(self.since.elapsed()),
+        }
+    }
+}
+
 struct Cluster {
     switch: Arc<Switch>,
     peers: Vec<Arc<Peer>>,
+    machines: Vec<Arc<SetMachine>>,
     threads: Vec<CommitterThread<super::Operation, super::Answer>>,
 }
 
@@ -180,48 +219,69 @@ fn map() -> Map {
     .expect("a bucket")
 }
 
+/// A peer over a store of its own.
+fn peer(
+    number: u64,
+    machine: &Arc<SetMachine>,
+    switch: &Arc<Switch>,
+) -> (Arc<Peer>, CommitterThread<super::Operation, super::Answer>) {
+    let me = NodeId::of(&node_name(number));
+    let store: Arc<dyn Store> = Arc::new(Memory::new(number));
+    let view = store.snapshot(Space::Partitions).into();
+    let incarnation = Incarnation(u128::from(number));
+    let clock = Arc::new(NodeClock::start_on(Box::new(machine.clone())));
+    let (partitions, moments) = Partitions::new((me, incarnation), true, view, clock.clone());
+    let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
+    let (committer, thread) = Committer::start(core, "committer").expect("a thread");
+    let parts = Parts {
+        committer,
+        moments,
+        wire: Arc::new(SwitchWire(me, switch.clone())),
+        maps: Arc::new(FixedMap(Arc::new(map()))),
+        policies: Arc::new(LastWriterWins),
+        clock,
+    };
+    let identity = Identity {
+        node: me,
+        incarnation,
+        raft: RaftId(number),
+        sound: true,
+    };
+    (Peer::new(identity, parts), thread)
+}
+
 impl Cluster {
     async fn start() -> Cluster {
+        Cluster::start_ahead([0; 3]).await
+    }
+
+    /// Three peers on machines whose wall clocks are so many microseconds ahead.
+    async fn start_ahead(ahead: [i64; 3]) -> Cluster {
+        let machines: Vec<_> = ahead.into_iter().map(SetMachine::new).collect();
         let switch = Arc::new(Switch::default());
-        let maps: Arc<dyn Maps> = Arc::new(FixedMap(Arc::new(map())));
         let (mut peers, mut threads) = (Vec::new(), Vec::new());
-        for number in 1..=3 {
-            let me = NodeId::of(&node_name(number));
-            let store: Arc<dyn Store> = Arc::new(Memory::new(number));
-            let view = store.snapshot(Space::Partitions).into();
-            let incarnation = Incarnation(u128::from(number));
-            let (partitions, moments) = Partitions::new((me, incarnation), true, view);
-            let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
-            let (committer, thread) = Committer::start(core, "committer").expect("a thread");
-            let parts = Parts {
-                committer,
-                moments,
-                wire: Arc::new(SwitchWire(me, switch.clone())),
-                maps: maps.clone(),
-                policies: Arc::new(LastWriterWins),
-            };
-            let raft = RaftId(number);
-            let identity = Identity {
-                node: me,
-                incarnation,
-                raft,
-                sound: true,
-            };
-            let peer = Peer::new(identity, parts);
+        for (number, machine) in (1..).zip(&machines) {
+            let (peer, thread) = peer(number, machine, &switch);
             switch
                 .peers
                 .lock()
                 .expect("no test panicked")
-                .insert(me, peer.clone());
+                .insert(peer.id(), peer.clone());
             peers.push(peer);
             threads.push(thread);
         }
         for peer in &peers {
             peer.adopt().await.expect("partitions");
         }
+        for peer in &peers {
+            assert!(!peer.serves(), "a peer serves that does not know its clock");
+            peer.ask_the_time().await;
+            assert!(peer.serves());
+        }
         let cluster = Cluster {
             switch,
             peers,
+            machines,
             threads,
         };
         cluster.converge().await;
@@ -278,6 +338,7 @@ impl Cluster {
             .await
     }
 
+    /// What a quorum holds of a key, the latest last.
     async fn values(&self, peer: usize, target: &Target) -> Vec<String> {
         let (target, consistency) = (target.clone(), Consistency::Quorum);
         let answer = self.peers[peer]
@@ -287,10 +348,9 @@ impl Cluster {
             })
             .await;
         let object = answer.expect("a quorum").object;
-        let values = object
-            .versions
-            .into_values()
-            .filter_map(|version| version.value);
+        let mut versions: Vec<Version> = object.versions.into_values().collect();
+        versions.sort_by_key(|version| version.time);
+        let values = versions.into_iter().filter_map(|version| version.value);
         values
             .map(|value| String::from_utf8_lossy(&value.bytes).into_owned())
             .collect()

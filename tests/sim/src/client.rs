@@ -5,6 +5,7 @@ use crate::history::{Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::node::forward::Ask;
 use crate::node::{Told, resolver};
+use crate::plan::Habits;
 use crate::random::Random;
 use crate::table::{Bucket, KeyId, Table};
 use soros_core::dot_set::DotSet;
@@ -26,18 +27,17 @@ pub struct Client {
     memory: BTreeMap<KeyId, Memory>,
     /// What the operation under way said it had seen.
     said: BTreeSet<u32>,
-    /// How many of a thousand operations are reads.
-    reads: u64,
+    habits: Habits,
 }
 
 impl Client {
     /// A client with a stream of chance of its own.
-    pub fn new(random: &mut Random) -> Client {
+    pub fn new(random: &mut Random, habits: Habits) -> Client {
         Client {
             random: random.fork(),
             memory: BTreeMap::new(),
             said: BTreeSet::new(),
-            reads: random.between(200, 500),
+            habits,
         }
     }
 
@@ -46,8 +46,8 @@ impl Client {
         let keys: Vec<KeyId> = table.keys().collect();
         let key = *self.random.pick(&keys);
         let kind = match () {
-            () if self.random.chance(self.reads) => Kind::Read,
-            () if self.random.chance(300) => Kind::Delete,
+            () if self.random.chance(self.habits.reads) => Kind::Read,
+            () if self.random.chance(self.habits.deletes) => Kind::Delete,
             () => Kind::Write,
         };
         let (basis, seen) = match kind {
@@ -70,10 +70,10 @@ impl Client {
     }
 
     fn consistency(&mut self) -> Consistency {
-        match self.random.below(10) {
-            0 => Consistency::One,
-            1 => Consistency::All,
-            _ => Consistency::Quorum,
+        match () {
+            () if self.random.chance(self.habits.ones) => Consistency::One,
+            () if self.random.chance(100) => Consistency::All,
+            () => Consistency::Quorum,
         }
     }
 
@@ -151,7 +151,7 @@ fn outcome(error: &OperationError) -> Outcome {
         OperationError::ContextRequired { .. }
         | OperationError::TooManySiblings { .. }
         | OperationError::QuorumUnavailable { .. }
-        | OperationError::ClockSkew
+        | OperationError::ClockSkew { .. }
         | OperationError::DiskFull
         | OperationError::Overloaded
         | OperationError::NotServed

@@ -33,9 +33,14 @@ pub struct Plan {
     pub harms: Vec<(Moment, Harm)>,
     /// When disks are backed up.
     pub backups: Vec<Moment>,
+    /// What clients like to do.
+    pub habits: Habits,
+    /// Whether most clocks are right at any time, and who starts with a wrong one can ask them:
+    /// then writes at `one` keep their order, too, when they are far enough apart.
+    pub timely: bool,
 }
 
-const HARMS: [Harm; 8] = [
+const HARMS: [Harm; 9] = [
     Harm::Crash,
     Harm::Wipe,
     Harm::Restore,
@@ -43,12 +48,16 @@ const HARMS: [Harm; 8] = [
     Harm::Cut,
     Harm::Storm,
     Harm::ClockJump,
+    Harm::ClockStep,
     Harm::LogCut,
 ];
 
 impl Plan {
     /// The plan of a seed's stream of chance.
     pub fn new(random: &mut Random, bug: Option<Bug>) -> Plan {
+        if random.chance(TIMELY) {
+            return Plan::timely(random, bug);
+        }
         let heal = Moment(random.between(8, 16) * SECOND);
         let keys = random.between(1, 5);
         let keys = usize::try_from(keys).unwrap_or(1);
@@ -63,9 +72,68 @@ impl Plan {
             heal,
             harms: harms(random, heal),
             backups: (0..6).map(|_| Moment(random.below(heal.0))).collect(),
+            habits: Habits {
+                reads: random.between(200, 500),
+                deletes: 300,
+                ones: 100,
+            },
+            timely: false,
+        }
+    }
+
+    /// Nodes come up with a wrong clock, one at a time, and are cut off; nothing else is wrong. The
+    /// last is cut off until heal.
+    fn timely(random: &mut Random, bug: Option<Bug>) -> Plan {
+        let before = random.below(2);
+        let heal = Moment((9 + 8 * before) * SECOND + random.below(2 * SECOND));
+        let first = (0..before).map(|_| Moment(2 * SECOND));
+        let last = Moment(heal.0 - 6 * SECOND);
+        let keys = random.index(4) + 1;
+        let weather = Weather {
+            loss: 0,
+            repeats: *random.pick(&[0, 10, 100]),
+            delay: *random.pick(&[MILLI / 2, 2 * MILLI]),
+        };
+        Plan {
+            size: size(random),
+            buckets: vec![Bucket::LastWriter; keys],
+            settings: Settings {
+                skew_max: SECOND / 2,
+                ..settings(random, bug)
+            },
+            weather,
+            clients: random.index(5) + 2,
+            pause: random.between(40, 200) * MILLI,
+            sync: *random.pick(&[100, MILLI, 5 * MILLI]),
+            heal,
+            harms: first
+                .chain([last])
+                .map(|when| (when, Harm::Astray))
+                .collect(),
+            backups: Vec::new(),
+            habits: Habits {
+                reads: random.between(100, 300),
+                deletes: 0,
+                ones: random.between(300, 900),
+            },
+            timely: true,
         }
     }
 }
+
+/// What clients like to do, of a thousand times.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// To read.
+    pub reads: u64,
+    /// To delete rather than to write, when they do not read.
+    pub deletes: u64,
+    /// To ask for one replica.
+    pub ones: u64,
+}
+
+/// How many of a thousand seeds are about time.
+const TIMELY: u64 = 60;
 
 fn size(random: &mut Random) -> Size {
     let (nodes, replicas) = *random.pick(&[(3, 3), (3, 3), (4, 3), (5, 5), (5, 3), (5, 5)]);
@@ -83,7 +151,7 @@ fn settings(random: &mut Random, bug: Option<Bug>) -> Settings {
         pass_period: random.between(100, 1_200) * MILLI,
         repair_bytes: *random.pick(&[1, 200, 1_000, 1 << 20]),
         versions_max: *random.pick(&[4, 16, 128]),
-        skew_max: SECOND / 2,
+        skew_max: *random.pick(&[SECOND / 2, SECOND / 2, 60 * SECOND]),
     }
 }
 

@@ -1,10 +1,12 @@
 //! This is the oracle of keys where the last writer wins: at quorum, a write that began after
-//! another was acknowledged wins over it, whatever the clocks say.
+//! another was acknowledged wins over it, whatever the clocks say. At one replica it does if it
+//! began long enough after, and the clocks that gave the times were held against each other.
 
 use crate::history::{History, Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::report::Fault;
 use crate::table::KeyId;
+use soros_core::operation::Consistency;
 
 /// Judges a quorum read.
 pub(super) fn judge_read(history: &History, read: u32) -> Vec<Fault> {
@@ -21,6 +23,33 @@ pub(super) fn judge_end(history: &History, key: KeyId, winner: Option<u32>) -> V
     judge(history, key, winner, None)
 }
 
+/// Judges what is there in the end of a key that nobody deleted and no disk lost: no write wins
+/// over one that began `apart` microseconds after it was acknowledged, and was acknowledged.
+pub fn judge_order(history: &History, key: KeyId, winner: Option<u32>, apart: u64) -> Vec<Fault> {
+    let ended = match winner.map(|winner| history.get(winner)) {
+        Some(Some(operation)) if operation.outcome == Outcome::Done => operation.end,
+        Some(_) => None,
+        None => Some(Moment::default()),
+    };
+    let Some(ended) = ended else {
+        return Vec::new();
+    };
+    let overtaken = |operation: &Operation| {
+        operation.kind == Kind::Write
+            && operation.outcome == Outcome::Done
+            && ended.after(apart) < operation.start
+    };
+    let later = history
+        .of_key(key)
+        .find(|(_, operation)| overtaken(operation));
+    let fault = |(later, _)| Fault::Overtaken {
+        key,
+        winner: winner.unwrap_or(u32::MAX),
+        later,
+    };
+    later.map(fault).into_iter().collect()
+}
+
 /// Whether some write that was acknowledged before `until` began after all that can explain
 /// `winner` had ended.
 fn judge(history: &History, key: KeyId, winner: Option<u32>, until: Option<Moment>) -> Vec<Fault> {
@@ -34,6 +63,7 @@ fn judge(history: &History, key: KeyId, winner: Option<u32>, until: Option<Momen
             && ended < operation.start
             // A delete that finds nothing leaves nothing: it is explained by what it found.
             && !(winner.is_none() && operation.kind == Kind::Delete)
+            && !may_be_deleted_alone(history, key, operation)
     };
     let later = history
         .of_key(key)
@@ -44,6 +74,18 @@ fn judge(history: &History, key: KeyId, winner: Option<u32>, until: Option<Momen
         later,
     };
     later.map(fault).into_iter().collect()
+}
+
+/// Whether a delete may have taken `operation`'s value and nothing else: at one replica it covers
+/// what that one holds, which need not be all that the value had won over.
+fn may_be_deleted_alone(history: &History, key: KeyId, operation: &Operation) -> bool {
+    let after = |delete: &Operation| delete.end.is_none_or(|end| operation.start < end);
+    history.of_key(key).any(|(_, delete)| {
+        delete.kind == Kind::Delete
+            && delete.consistency == Consistency::One
+            && delete.outcome != Outcome::Failed
+            && after(delete)
+    })
 }
 
 /// When the last operation that can have left `winner` had ended; none when one may be under way
