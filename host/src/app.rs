@@ -4,6 +4,7 @@
 //! A node has worker threads with a runtime each. Clients are spread over all of them; what the
 //! roles do by themselves runs on the first.
 
+mod doubt;
 mod health;
 mod late;
 mod liveness;
@@ -23,7 +24,7 @@ use crate::peer::partitions::{Answer, Operation, Partitions};
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
-use crate::store::directory::{self, Directory, DirectoryError, Opened};
+use crate::store::directory::{self, Directory, DirectoryError, OpenDoubt, Opened};
 use crate::store::engine::EngineOptions;
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
@@ -237,6 +238,7 @@ impl App {
             policies,
             workers,
             metrics,
+            sound,
             ..
         } = ground;
         let Roles {
@@ -250,12 +252,9 @@ impl App {
             waiting,
         } = roles;
         let maps = authority.keeper().subscribe();
-        let converging = Arc::clone(&peer);
         let others = Arc::downgrade(&neighbours);
-        let own = vec![
-            workers.spawn_on(0, async move { converging.converge().await }),
-            workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)),
-        ];
+        let mut own = keeping(&workers, &peer, (!sound).then(|| directory.doubt()));
+        own.push(workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)));
         let state = State::new(Arc::clone(&peer), Arc::clone(&authority), policies, metrics);
         let state = Arc::new(state);
         let (stop_clients, clients_stopped) = shutdown();
@@ -484,6 +483,7 @@ impl Roles {
             peer::Parts {
                 committer,
                 moments,
+                store: Arc::clone(store),
                 wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
                 maps,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
@@ -507,6 +507,19 @@ impl Roles {
             waiting,
         })
     }
+}
+
+/// What the peer role does by itself; `doubt` is the directory's, if it was found in doubt.
+fn keeping(workers: &Workers, peer: &Arc<Peer>, doubt: Option<OpenDoubt>) -> Vec<JoinHandle<()>> {
+    let (converging, sweeping) = (Arc::clone(peer), Arc::clone(peer));
+    let mut tasks = vec![
+        workers.spawn_on(0, async move { converging.converge().await }),
+        workers.spawn_on(0, async move { sweeping.sweep().await }),
+    ];
+    if let Some(doubt) = doubt {
+        tasks.push(workers.spawn_on(0, doubt::resolve(Arc::clone(peer), doubt)));
+    }
+    tasks
 }
 
 fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {

@@ -9,21 +9,24 @@ pub mod api;
 pub mod converge;
 pub mod coordinate;
 pub mod delays;
+mod doubt;
 pub mod forward;
 pub mod node_clock;
 pub mod partitions;
 pub mod survey;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
+use crate::store::Store;
 use crate::store::commit::{CommitError, Committer};
 use delays::Delays;
 use node_clock::NodeClock;
-use partitions::{Answer, Buckets, Moment, Moments, Operation, Shown};
+use partitions::{Answer, Moment, Moments, Operation, Shown};
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::map::Map;
-use soros_core::map::bucket::BucketState;
+use soros_core::map::bucket::Buckets;
 use soros_core::map::node::RaftId;
 use soros_core::map::placement::Placement;
 use soros_core::object::{Object, Version};
@@ -31,10 +34,11 @@ use soros_core::operation::{OperationError, Target};
 use soros_core::place::Place;
 use soros_core::replica::{Quorum, Standing};
 use soros_core::write::Resolved;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use tokio::sync::Notify;
+use survey::SURVEYS_AT_A_TIME;
+use tokio::sync::{Notify, Semaphore};
 use wire::Wire;
 
 /// Where a peer finds the cluster's map.
@@ -75,6 +79,8 @@ pub struct Parts {
     pub committer: Committer<Operation, Answer>,
     /// What readers see of them.
     pub moments: Moments,
+    /// Where they are stored.
+    pub store: Arc<dyn Store>,
     /// The other nodes.
     pub wire: Arc<dyn Wire>,
     /// The cluster's map.
@@ -87,8 +93,11 @@ pub struct Parts {
 pub struct Peer {
     me: NodeId,
     identity: Identity,
+    /// Whether the directory can be believed by now.
+    sound: AtomicBool,
     committer: Committer<Operation, Answer>,
     moments: Moments,
+    store: Arc<dyn Store>,
     wire: Arc<dyn Wire>,
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
@@ -96,6 +105,12 @@ pub struct Peer {
     delays: Arc<Delays>,
     /// Rung when a round of anti-entropy is wanted before its time.
     wake: Notify,
+    /// Rung after each pass of anti-entropy.
+    passed: Notify,
+    /// Rung when a map was adopted: there may be something to sweep.
+    map_adopted: Notify,
+    /// Who may look through all keys of a bucket.
+    surveys: Arc<Semaphore>,
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
     sum_alarms: AtomicU64,
@@ -111,21 +126,27 @@ impl Peer {
         let Parts {
             committer,
             moments,
+            store,
             wire,
             maps,
             policies,
         } = parts;
         Arc::new(Peer {
             me: identity.node,
+            sound: AtomicBool::new(identity.sound),
             identity,
             committer,
             moments,
+            store,
             wire,
             maps,
             policies,
             clock: Arc::new(NodeClock::start()),
             delays: Arc::default(),
             wake: Notify::new(),
+            passed: Notify::new(),
+            map_adopted: Notify::new(),
+            surveys: Arc::new(Semaphore::new(SURVEYS_AT_A_TIME)),
             behind: AtomicU64::new(u64::MAX),
             sum_alarms: AtomicU64::new(0),
             started: Instant::now(),
@@ -159,13 +180,14 @@ impl Peer {
             places.extend(new.map(|place| (place, self.standing_of_new(&map, placement))));
         }
         let new = !places.is_empty();
-        let buckets = buckets_of(&map);
+        let buckets = Buckets::of(&map);
         self.committer
             .commit(Operation::Adopt { places, buckets })
             .await?;
         if new {
             self.wake.notify_one();
         }
+        self.map_adopted.notify_one();
         Ok(())
     }
 
@@ -175,7 +197,7 @@ impl Peer {
         let older = map.node(self.me).is_some_and(|node| {
             node.identity.raft == self.identity.raft && node.since.0 <= placement.id.0
         });
-        if older && self.identity.sound {
+        if older && self.sound.load(Ordering::Relaxed) {
             Standing::Trusted
         } else {
             Standing::suspect()
@@ -195,20 +217,7 @@ impl Peer {
             return false;
         };
         let moment = self.moments.load();
-        map.placements().values().all(|placement| {
-            let mut held = placement
-                .table
-                .rows()
-                .filter(|(_, nodes)| nodes.contains(&self.me));
-            held.all(|(partition, _)| {
-                let placement = placement.id;
-                let place = Place {
-                    placement,
-                    partition,
-                };
-                moment.shown(&place).is_some()
-            })
-        })
+        self.held(&map).all(|place| moment.shown(&place).is_some())
     }
 
     /// What readers see of the partitions now.
@@ -270,18 +279,5 @@ impl Peer {
     fn is_shown_believed(&self, place: Place, shown: &Shown) -> bool {
         let alone = self.others_of(place).is_empty();
         alone || (shown.compared.load(Ordering::Relaxed) && shown.state.standing.is_trusted())
-    }
-}
-
-fn buckets_of(map: &Map) -> Buckets {
-    let of = |state: BucketState| {
-        let buckets = map.buckets().values();
-        let buckets = buckets.filter(move |bucket| bucket.state == state);
-        buckets.map(|bucket| bucket.id).collect()
-    };
-    Buckets {
-        epoch: map.epoch(),
-        open: of(BucketState::Open),
-        closing: of(BucketState::Closing),
     }
 }

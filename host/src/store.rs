@@ -6,7 +6,7 @@ use soros_core::record::{Record, RecordError, Records};
 pub mod checked;
 pub mod commit;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod directory;
 pub mod engine;
 mod identity;
@@ -137,6 +137,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// The bytes the store takes on disk, about.
     fn bytes(&self) -> u64;
+
+    /// Rewrites the space of the partitions without what records took that were removed, about
+    /// `removed` bytes. It takes seconds; commits and reads go on meanwhile. False when the store is
+    /// too large for that, or the disk too full: what is written from then on moves it out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the disk fails.
+    fn compact(&self, removed: u64) -> Result<bool, StoreError>;
+
+    /// Lets go of files that only views of before a commit to the partitions' space read. To be
+    /// called after [`Store::compact`] and a commit.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the disk fails.
+    fn release(&self) -> Result<(), StoreError>;
 
     /// Writes out all that is buffered, so that the next opening is quick.
     ///

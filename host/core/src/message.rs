@@ -14,11 +14,10 @@ use crate::operation::{
 use crate::place::{Entry, Place};
 use crate::read::Want;
 use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
-use crate::sum::Sum;
-use crate::sync::{Answer, StateDigest};
+use crate::sync::{Answer, Speaker, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 1;
+pub const MESSAGE_VERSION: u8 = 2;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,8 +93,8 @@ pub enum Reply {
     Written(Result<WriteAnswer, OperationError>),
     /// How a coordinated read ended.
     Read(Result<ReadAnswer, OperationError>),
-    /// An answer of anti-entropy, and whether the replica's silence can be believed.
-    Sync(Answer, bool),
+    /// An answer of anti-entropy, and who gave it.
+    Sync(Answer, Speaker),
     /// Whether it holds a live key of the bucket.
     Surveyed(bool),
     /// A message of the authority, opaque here.
@@ -280,10 +279,10 @@ impl Codec for Reply {
                 writer.u8(5);
                 writer.result(result);
             }
-            Reply::Sync(answer, trusted) => {
+            Reply::Sync(answer, speaker) => {
                 writer.u8(6);
                 answer.encode(writer);
-                writer.u8(u8::from(*trusted));
+                speaker.encode(writer);
             }
             Reply::Authority(bytes) => {
                 writer.u8(7);
@@ -308,7 +307,7 @@ impl Codec for Reply {
             3 => Reply::Digest(ObjectDigest(reader.u128()?)),
             4 => Reply::Written(reader.result()?),
             5 => Reply::Read(reader.result()?),
-            6 => Reply::Sync(Answer::decode(reader)?, reader.u8()? != 0),
+            6 => Reply::Sync(Answer::decode(reader)?, Speaker::decode(reader)?),
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
             9 => Reply::Surveyed(reader.u8()? != 0),
@@ -362,14 +361,12 @@ impl Codec for Answer {
             Answer::Difference {
                 difference,
                 clock,
-                sum,
-                settled,
+                tally,
             } => {
                 writer.u8(2);
                 difference.encode(writer);
                 clock.encode(writer);
-                sum.encode(writer);
-                writer.u8(u8::from(*settled));
+                writer.option(tally.as_ref());
             }
             Answer::Chunk(chunk) => {
                 writer.u8(3);
@@ -385,8 +382,7 @@ impl Codec for Answer {
             2 => Answer::Difference {
                 difference: Difference::decode(reader)?,
                 clock: Clock::decode(reader)?,
-                sum: Sum::decode(reader)?,
-                settled: reader.u8()? != 0,
+                tally: reader.option()?,
             },
             3 => Answer::Chunk(Chunk::decode(reader)?),
             _ => return Err(DecodeError::Invalid("an answer of anti-entropy")),

@@ -9,20 +9,23 @@ mod log;
 mod renewal;
 mod repair;
 mod state;
+mod sweep;
 mod transfer;
 mod view;
 
 pub use log::{LOG_ENTRIES_CUT_PER_COMMIT, LogBounds};
 pub use repair::{Difference, Item};
 pub use state::{Quorum, Standing, State};
+pub use sweep::{SWEPT_BYTES_PER_COMMIT, SWEPT_PER_COMMIT, Swept};
 pub use transfer::{Chunk, TransferKind};
-pub use view::View;
+pub use view::{LiveKey, View};
 
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Generation, Incarnation, NodeId};
+use crate::map::bucket::Buckets;
 use crate::object::{Object, Version};
 use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
@@ -30,6 +33,7 @@ use crate::time::Time;
 use log::Milestone;
 use state::Stored;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sweep::Sweep;
 use transfer::Transfer;
 
 /// How many objects a commit makes smaller once their dots are under the base.
@@ -50,6 +54,7 @@ pub struct Replica {
     milestones: VecDeque<Milestone>,
     /// The full transfers from each replica that are under way, or broke off.
     transfers: BTreeMap<NodeId, Transfer>,
+    sweep: Sweep,
     changed: bool,
 }
 
@@ -140,6 +145,7 @@ impl Replica {
         let generation = life.as_deref().map(state::decode_generation).transpose()?;
         let layout = Layout::new(place, generation.unwrap_or(Generation(1)));
         let stored = records.get(&layout.clock())?;
+        let sweep = Sweep::new(layout.generation(), stored.is_some());
         let state = match stored.as_deref().map(State::from_bytes).transpose() {
             Ok(state) => state.unwrap_or_else(|| State::new(standing)),
             Err(_) => return Err(RecordError::Damaged("a clock record")),
@@ -159,6 +165,7 @@ impl Replica {
             truncated: BTreeMap::new(),
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
+            sweep,
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
         })
@@ -267,12 +274,24 @@ impl Replica {
         Ok(found)
     }
 
-    /// Marks dots of a bucket that is no more as seen, without their objects.
-    pub fn skip(&mut self, dots: &[Dot]) {
-        for dot in dots {
-            self.see(*dot);
+    /// Merges an object of anti-entropy. Of a dead bucket only the dots count, or they would be
+    /// missing for ever; the log names them like any others, for whoever lacks them still.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the object cannot be read.
+    pub fn merge_item(
+        &mut self,
+        batch: &mut dyn Batch,
+        item: Item,
+        buckets: &Buckets,
+    ) -> Result<(), RecordError> {
+        if buckets.is_dead(item.entry.bucket) {
+            self.count(batch, &item.entry, &item.dots);
+            self.changed = true;
+            return Ok(());
         }
-        self.changed = true;
+        self.merge(batch, &item.entry, item.object, &item.dots)
+            .map(|_| ())
     }
 
     /// Makes a bounded number of objects smaller whose dots have come under the base. True when
@@ -362,12 +381,7 @@ impl Replica {
         object: Object,
         answered: &[Dot],
     ) {
-        for dot in answered {
-            if !self.state.clock.has(dot) {
-                self.log(batch, dot, entry);
-                self.see(*dot);
-            }
-        }
+        self.count(batch, entry, answered);
         let after = Stored::new(object.strip(&self.state.clock), &self.state.clock);
         self.account(entry, before, &after);
         if let Some(blocker) = before.blocker.filter(|_| before.blocker != after.blocker) {
@@ -382,9 +396,20 @@ impl Replica {
         if after.object.is_absent() {
             batch.remove(key);
         } else {
+            self.sweep.holds(entry.bucket);
             batch.put(key, after.encode());
         }
         self.changed = true;
+    }
+
+    /// Counts dots of `entry` as seen, and logs those that are new.
+    fn count(&mut self, batch: &mut dyn Batch, entry: &Entry, dots: &[Dot]) {
+        for dot in dots {
+            if !self.state.clock.has(dot) {
+                self.log(batch, dot, entry);
+                self.see(*dot);
+            }
+        }
     }
 
     /// Moves the sum and the figures from what was stored to what is.

@@ -4,9 +4,13 @@
 //! of the dots it lacks; where the other's dot log no longer names them it goes through all keys.
 //! Equal clocks with unequal sums mean that a replica lost something it says it has seen: an alarm,
 //! and a union of both.
+//!
+//! What is answered under a newer map than the asker's is not used: the other may have removed what
+//! lives here still. The next round finds the newer map here, too.
 
 use crate::clock::Clock;
-use crate::codec::Codec;
+use crate::codec::{Codec, DecodeError, Reader, Writer};
+use crate::epoch::Epoch;
 use crate::id::NodeId;
 use crate::place::Entry;
 use crate::replica::{Chunk, Difference, Item, State, TransferKind};
@@ -32,6 +36,53 @@ impl StateDigest {
     }
 }
 
+/// A replica's sum over the live versions of the buckets of one map, and of no others. Only the sums
+/// of one map can be compared: what has died under a newer one may be removed there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The map's epoch.
+    pub epoch: Epoch,
+    /// The sum.
+    pub sum: Sum,
+    /// Whether no object waits for the base. One that does may have met more than the clock says
+    /// was seen, after a transfer that broke off: it may lack what that made obsolete, and nothing
+    /// was lost.
+    pub settled: bool,
+}
+
+/// A replica as a round sees it: durable, and all of one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// What it has seen, and its sum.
+    pub state: &'a State,
+    /// The epoch of the map it serves under.
+    pub epoch: Epoch,
+    /// Whether it holds objects of that map's buckets only.
+    pub swept: bool,
+}
+
+impl Own<'_> {
+    /// The replica's sum, while it can be compared with another's.
+    #[must_use]
+    pub fn tally(&self) -> Option<Tally> {
+        let tally = Tally {
+            epoch: self.epoch,
+            sum: self.state.sum,
+            settled: self.state.unstripped == 0,
+        };
+        self.swept.then_some(tally)
+    }
+}
+
+/// Who gave an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// The epoch of the map it serves under.
+    pub epoch: Epoch,
+    /// Whether its silence can be believed.
+    pub trusted: bool,
+}
+
 /// What the other replica answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -45,10 +96,8 @@ pub enum Answer {
         difference: Difference,
         /// Its clock.
         clock: Clock,
-        /// Its sum.
-        sum: Sum,
-        /// Whether none of its objects waits for the base.
-        settled: bool,
+        /// Its sum; none while that is over other buckets than those of its map.
+        tally: Option<Tally>,
     },
     /// A range of its objects.
     Chunk(Chunk),
@@ -57,8 +106,8 @@ pub enum Answer {
 /// What arrives at a round.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The other's answer, and whether it is a replica whose silence can be believed.
-    Answered(Answer, bool),
+    /// The other's answer.
+    Answered(Answer, Speaker),
     /// [`Effect::Merge`] is durable; the state is that after it.
     Merged,
     /// [`Effect::MergeChunk`] is durable and came to this entry; none when all is merged.
@@ -203,37 +252,44 @@ impl Sync {
         }
     }
 
-    /// Takes an event and gives what follows. `state` is the own replica's, durable.
-    pub fn step(&mut self, event: Event, state: &State) -> Vec<Effect> {
+    /// Takes an event and gives what follows.
+    pub fn step(&mut self, event: Event, own: Own<'_>) -> Vec<Effect> {
         match event {
-            Event::Answered(answer, trusted) => {
-                self.trusted &= trusted;
-                self.on_answered(answer, state)
+            Event::Answered(_, speaker) if own.epoch < speaker.epoch => self.fail(),
+            Event::Answered(answer, speaker) => {
+                self.trusted &= speaker.trusted;
+                self.on_answered(answer, own)
             }
-            Event::Merged => self.on_merged(state),
+            Event::Merged => self.on_merged(own.state),
             Event::ChunkMerged(next) => self.on_chunk_merged(next),
             Event::Joined => self.end_merged(),
-            Event::Failed if self.is_resumable() => vec![Effect::End(End::Broken)],
-            Event::Failed => self.end(End::Broken),
+            Event::Failed => self.fail(),
         }
     }
 
-    fn on_answered(&mut self, answer: Answer, state: &State) -> Vec<Effect> {
+    /// Ends the round, for now or for good.
+    fn fail(&mut self) -> Vec<Effect> {
+        if self.is_resumable() {
+            vec![Effect::End(End::Broken)]
+        } else {
+            self.end(End::Broken)
+        }
+    }
+
+    fn on_answered(&mut self, answer: Answer, own: Own<'_>) -> Vec<Effect> {
         match (answer, std::mem::replace(&mut self.phase, Phase::Ended)) {
             (Answer::Same, Phase::Comparing) => self.end_merged(),
-            (Answer::NotSame, Phase::Comparing) => self.ask_difference(state),
+            (Answer::NotSame, Phase::Comparing) => self.ask_difference(own.state),
             (
                 Answer::Difference {
                     difference,
                     clock,
-                    sum,
-                    settled,
+                    tally,
                 },
                 Phase::AskingDifference,
             ) => {
-                let differs = clock == state.clock && sum != state.sum;
-                let settled = settled && is_settled(state);
-                self.on_difference(difference, differs.then_some(settled))
+                let unequal = unequal(tally, own.tally());
+                self.on_difference(difference, unequal.filter(|_| clock == own.state.clock))
             }
             (Answer::Difference { difference, .. }, Phase::AskingRest(compared)) => {
                 self.on_rest(difference, compared)
@@ -365,21 +421,20 @@ impl Sync {
     }
 }
 
-/// Whether no object waits for the base. One that does may have met more than the clock says was
-/// seen, after a transfer that broke off: it may lack what that made obsolete, and nothing was
-/// lost.
-fn is_settled(state: &State) -> bool {
-    state.unstripped == 0
+/// Whether two sums that can be compared are unequal, and if so, whether both replicas are settled.
+fn unequal(one: Option<Tally>, other: Option<Tally>) -> Option<bool> {
+    let (one, other) = one.zip(other)?;
+    let unequal = one.epoch == other.epoch && one.sum != other.sum;
+    unequal.then_some(one.settled && other.settled)
 }
 
-/// What a replica that has this state answers to one that lacks `difference`.
+/// What a replica answers to one that lacks `difference`.
 #[must_use]
-pub fn answer(difference: Difference, state: &State) -> Answer {
+pub fn answer(difference: Difference, own: Own<'_>) -> Answer {
     Answer::Difference {
         difference,
-        clock: state.clock.clone(),
-        sum: state.sum,
-        settled: is_settled(state),
+        clock: own.state.clock.clone(),
+        tally: own.tally(),
     }
 }
 
@@ -390,6 +445,38 @@ pub fn compare(state: &State, digest: StateDigest) -> Answer {
         Answer::Same
     } else {
         Answer::NotSame
+    }
+}
+
+/// Epoch 8, sum 16, settled 1.
+impl Codec for Tally {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.epoch.0);
+        self.sum.encode(writer);
+        writer.u8(u8::from(self.settled));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Tally, DecodeError> {
+        Ok(Tally {
+            epoch: Epoch(reader.u64()?),
+            sum: Sum::decode(reader)?,
+            settled: reader.u8()? != 0,
+        })
+    }
+}
+
+/// Epoch 8, trusted 1.
+impl Codec for Speaker {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.epoch.0);
+        writer.u8(u8::from(self.trusted));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Speaker, DecodeError> {
+        Ok(Speaker {
+            epoch: Epoch(reader.u64()?),
+            trusted: reader.u8()? != 0,
+        })
     }
 }
 

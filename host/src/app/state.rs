@@ -78,6 +78,9 @@ impl State {
         self.metrics
             .partitions_behind
             .set(self.peer.partitions_behind());
+        self.metrics
+            .partitions_unswept
+            .set(self.peer.partitions_unswept());
     }
 }
 

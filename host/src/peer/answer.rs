@@ -2,14 +2,13 @@
 //! seen.
 
 use super::Peer;
-use super::partitions::{Answer, Operation};
+use super::partitions::{Answer, Moment, Operation, Shown};
 use crate::store::commit::CommitError;
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
-use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, NodeId};
+use soros_core::id::NodeId;
 use soros_core::limits::REPAIR_BYTES;
-use soros_core::map::bucket::{Bucket, BucketState};
+use soros_core::map::bucket::BucketState;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::Target;
@@ -17,7 +16,7 @@ use soros_core::place::{Entry, Place};
 use soros_core::read::Want;
 use soros_core::record::RecordError;
 use soros_core::replica::TransferKind;
-use soros_core::sync::{self, StateDigest};
+use soros_core::sync::{self, Speaker, StateDigest};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -48,7 +47,7 @@ impl Peer {
                 self.on_difference((from, seen), place, clock)
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
-            Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
+            Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch, deadline).await,
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -90,6 +89,11 @@ impl Peer {
     fn on_look(&self, target: &Target, want: Want) -> Result<Reply, Refusal> {
         let moment = self.moments.load();
         let shown = moment.shown(&target.place).ok_or(Refusal::NotServed)?;
+        // Some of a dead bucket's objects may have been removed already: "nothing" would be taken
+        // for an answer by a node that does not know yet that the bucket is dead.
+        if moment.buckets().is_dead(target.bucket()) {
+            return Err(Refusal::NotServed);
+        }
         if !self.is_shown_believed(target.place, shown) {
             return Err(Refusal::Suspect);
         }
@@ -115,7 +119,7 @@ impl Peer {
         if answer == sync::Answer::Same {
             self.remember(from, place, shown.state.clock.clone());
         }
-        Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
+        Ok(Reply::Sync(answer, speaker(&moment, shown)))
     }
 
     fn on_difference(
@@ -133,8 +137,8 @@ impl Peer {
         if seen {
             self.remember(from, place, clock);
         }
-        let answer = sync::answer(difference, &shown.state);
-        Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
+        let answer = sync::answer(difference, moment.own(shown));
+        Ok(Reply::Sync(answer, speaker(&moment, shown)))
     }
 
     fn on_chunk(
@@ -149,30 +153,8 @@ impl Peer {
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
             .map_err(|error| unreadable(&error))?;
-        Ok(Reply::Sync(
-            sync::Answer::Chunk(chunk),
-            shown.state.standing.is_trusted(),
-        ))
-    }
-
-    /// Whether this node holds a live key of a bucket that it takes no more writes of.
-    fn on_survey(&self, bucket: BucketId, epoch: Epoch) -> Result<Reply, Refusal> {
-        let map = self.map().ok_or(Refusal::NotReady)?;
-        let closing = |(_, bucket): (_, &Bucket)| bucket.state == BucketState::Closing;
-        if map.epoch() < epoch || !map.bucket_by_id(bucket).is_some_and(closing) {
-            return Err(Refusal::NotServed);
-        }
-        let moment = self.moments.load();
-        for (place, _) in moment.places() {
-            let view = moment.view(place).ok_or(Refusal::NotServed)?;
-            if view
-                .has_live_key(bucket)
-                .map_err(|error| unreadable(&error))?
-            {
-                return Ok(Reply::Surveyed(true));
-            }
-        }
-        Ok(Reply::Surveyed(false))
+        let answer = sync::Answer::Chunk(chunk);
+        Ok(Reply::Sync(answer, speaker(&moment, shown)))
     }
 
     /// Remembers what another replica has seen, so that the dot log can be cut.
@@ -201,6 +183,14 @@ impl Peer {
     }
 }
 
+/// Who answers from a partition at a moment.
+fn speaker(moment: &Moment, shown: &Shown) -> Speaker {
+    Speaker {
+        epoch: moment.buckets().epoch,
+        trusted: shown.state.standing.is_trusted(),
+    }
+}
+
 fn refusal(error: &CommitError) -> Refusal {
     match error {
         CommitError::Busy => Refusal::Overloaded,
@@ -213,7 +203,7 @@ fn refusal(error: &CommitError) -> Refusal {
     }
 }
 
-fn unreadable(error: &RecordError) -> Refusal {
+pub(super) fn unreadable(error: &RecordError) -> Refusal {
     tracing::error!(%error, "a record could not be read");
     Refusal::Storage
 }

@@ -34,6 +34,7 @@ impl Peer {
         loop {
             let behind = self.pass().await;
             self.behind.store(behind, Ordering::Relaxed);
+            self.passed.notify_waiters();
             let period = if behind == 0 {
                 PASS_PERIOD
             } else {
@@ -142,10 +143,11 @@ impl Peer {
                 }
                 effect => self.carry_out_sync((place, generation), peer, effect).await,
             };
-            let Some(shown) = self.moments.load().shown(&place).cloned() else {
+            let moment = self.moments.load();
+            let Some(shown) = moment.shown(&place) else {
                 return End::Broken;
             };
-            effects.extend(sync.step(event, &shown.state));
+            effects.extend(sync.step(event, moment.own(shown)));
         }
         End::Broken
     }
@@ -203,7 +205,7 @@ impl Peer {
             .call(peer, &request, deadline, Urgency::Background)
             .await
         {
-            Ok(Reply::Sync(answer, trusted)) => Event::Answered(answer, trusted),
+            Ok(Reply::Sync(answer, speaker)) => Event::Answered(answer, speaker),
             Ok(_) | Err(_) => Event::Failed,
         }
     }

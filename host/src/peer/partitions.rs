@@ -2,25 +2,31 @@
 //! applied by the core's rules to the state so far, and what readers see is swapped whole after
 //! each commit.
 
+use super::sweep::{add_removed_bytes, put_removed_bytes, removed_bytes};
 use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
-use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
+use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{RecordError, Records};
 use soros_core::replica::{
-    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State,
+    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, SWEPT_PER_COMMIT, Standing,
+    State, Swept,
 };
+use soros_core::sync::Own;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+
+#[cfg(test)]
+mod tests;
 
 /// What is asked of a node's partitions.
 #[derive(Debug)]
@@ -100,6 +106,21 @@ pub enum Operation {
         /// The time since the process started.
         now: Duration,
     },
+    /// A bounded part of what nobody reads any more goes.
+    Sweep {
+        /// The partition.
+        place: Place,
+    },
+    /// A bounded part of what is stored of a partition goes whose placement is gone for ever.
+    Forget {
+        /// The partition.
+        place: Place,
+    },
+    /// The space of this many removed bytes was given back to the disk.
+    Reclaimed {
+        /// The bytes.
+        bytes: u64,
+    },
     /// What another replica has seen, so that the dot log can be cut.
     Remember {
         /// The partition.
@@ -111,24 +132,6 @@ pub enum Operation {
         /// All other replicas of the partition.
         others: Vec<NodeId>,
     },
-}
-
-/// The buckets of a map.
-#[derive(Clone, Debug, Default)]
-pub struct Buckets {
-    /// The map's epoch: a bucket made later is not known yet.
-    pub epoch: Epoch,
-    /// Those that take writes.
-    pub open: BTreeSet<BucketId>,
-    /// Those that are being deleted, and may yet open again.
-    pub closing: BTreeSet<BucketId>,
-}
-
-impl Buckets {
-    /// Whether a bucket was deleted: it is not new, and the map has it no more.
-    fn is_dead(&self, bucket: BucketId) -> bool {
-        bucket.0 <= self.epoch.0 && !self.open.contains(&bucket) && !self.closing.contains(&bucket)
-    }
 }
 
 /// What a partition answers.
@@ -146,6 +149,8 @@ pub enum Answer {
     Found(Found),
     /// Where a range of a full transfer came to; none when all is merged.
     Reached(Option<Entry>),
+    /// What a sweep did.
+    Swept(Swept),
 }
 
 /// A partition as readers see it: its layout and state at the moment of the view.
@@ -155,6 +160,10 @@ pub struct Shown {
     pub layout: Layout,
     /// What it has seen, and how it stands.
     pub state: State,
+    /// Whether it holds objects of the moment's buckets only.
+    pub swept: bool,
+    /// Whether it holds records that nobody reads any more.
+    pub needs_sweep: bool,
     /// Whether it has compared clocks with another replica since the process started.
     pub compared: Arc<AtomicBool>,
 }
@@ -162,6 +171,7 @@ pub struct Shown {
 /// A consistent moment of all partitions: records and clocks that belong together.
 pub struct Moment {
     records: View,
+    buckets: Arc<Buckets>,
     places: BTreeMap<Place, Arc<Shown>>,
 }
 
@@ -170,6 +180,42 @@ impl Moment {
     #[must_use]
     pub fn shown(&self, place: &Place) -> Option<&Arc<Shown>> {
         self.places.get(place)
+    }
+
+    /// The buckets of the map that the node serves under.
+    #[must_use]
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
+    /// The bytes of records that were removed and whose space the disk does not have back yet.
+    ///
+    /// # Errors
+    /// [`RecordError`] when that cannot be read.
+    pub fn removed_bytes(&self) -> Result<u64, RecordError> {
+        removed_bytes(&*self.records)
+    }
+
+    /// The partitions of which anything is stored, held or not.
+    ///
+    /// # Errors
+    /// [`RecordError`] when they cannot be read.
+    pub fn stored_places(&self) -> Result<Vec<Place>, RecordError> {
+        let (from, to) = Layout::lives();
+        let listed = self.records.list(&from, &to, usize::MAX)?.into_iter();
+        listed
+            .map(|listed| Layout::place_of_life(&listed.key))
+            .collect()
+    }
+
+    /// The partition at `place` as a round of anti-entropy sees it.
+    #[must_use]
+    pub fn own<'a>(&self, shown: &'a Shown) -> Own<'a> {
+        Own {
+            state: &shown.state,
+            epoch: self.buckets.epoch,
+            swept: shown.swept,
+        }
     }
 
     /// All partitions the node holds, in order.
@@ -199,7 +245,9 @@ pub struct Partitions {
     replicas: BTreeMap<Place, Replica>,
     compared: BTreeMap<Place, Arc<AtomicBool>>,
     touched: BTreeSet<Place>,
-    buckets: Buckets,
+    buckets: Arc<Buckets>,
+    /// Whether the buckets are others than those that readers see.
+    adopted: bool,
     moments: Moments,
 }
 
@@ -210,6 +258,7 @@ impl Partitions {
     pub fn new(me: (NodeId, Incarnation), sound: bool, records: View) -> (Partitions, Moments) {
         let moment = Moment {
             records,
+            buckets: Arc::default(),
             places: BTreeMap::new(),
         };
         let moments = Arc::new(ArcSwap::from_pointee(moment));
@@ -219,7 +268,8 @@ impl Partitions {
             replicas: BTreeMap::new(),
             compared: BTreeMap::new(),
             touched: BTreeSet::new(),
-            buckets: Buckets::default(),
+            buckets: Arc::default(),
+            adopted: false,
             moments: moments.clone(),
         };
         (partitions, moments)
@@ -233,16 +283,17 @@ impl Partitions {
         let mut opened = Vec::new();
         for (place, standing) in places {
             if !self.replicas.contains_key(&place) {
+                let is_stored = batch.get(&Layout::life(place))?.is_some();
                 // A replica that is born trusted has nobody to ask what it may have lost.
-                let born = batch.get(&Layout::life(place))?.is_none() && standing.is_trusted();
-                let replica = Replica::open(batch, place, self.me, standing)?;
+                let born = !is_stored && standing.is_trusted();
+                let mut replica = Replica::open(batch, place, self.me, standing)?;
+                if is_stored && !self.sound {
+                    replica.stand(Standing::suspect());
+                }
                 opened.push((place, replica, Arc::new(AtomicBool::new(born))));
             }
         }
         for (place, mut replica, compared) in opened {
-            if !self.sound {
-                replica.stand(Standing::suspect());
-            }
             replica.save(batch);
             self.replicas.insert(place, replica);
             self.compared.insert(place, compared);
@@ -278,32 +329,55 @@ impl Partitions {
         change(replica).inspect_err(|_| *replica = before)
     }
 
-    /// Merges objects of anti-entropy. Of a deleted bucket only the dots count, or they would be
-    /// missing for ever.
     fn merge_items(
         &mut self,
         batch: &mut Overlay<'_>,
         place: Place,
         items: Vec<Item>,
     ) -> Result<Answer, RecordError> {
-        let buckets = self.buckets.clone();
+        let buckets = Arc::clone(&self.buckets);
         self.change_many(place, |replica| {
             for item in items {
-                if buckets.is_dead(item.entry.bucket) {
-                    replica.skip(&item.dots);
-                } else {
-                    replica.merge(batch, &item.entry, item.object, &item.dots)?;
-                }
+                replica.merge_item(batch, item, &buckets)?;
             }
             replica.save(batch);
             Ok(Answer::Done)
         })
     }
 
+    fn sweep(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
+        let buckets = Arc::clone(&self.buckets);
+        self.change_many(place, |replica| {
+            let swept = replica.sweep(batch, &buckets, SWEPT_PER_COMMIT)?;
+            add_removed_bytes(batch, swept.bytes)?;
+            Ok(Answer::Swept(swept))
+        })
+    }
+
+    fn forget(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
+        let swept = Replica::forget(batch, place, SWEPT_PER_COMMIT)?;
+        add_removed_bytes(batch, swept.bytes)?;
+        self.replicas.remove(&place);
+        self.compared.remove(&place);
+        self.touched.insert(place);
+        Ok(Answer::Swept(swept))
+    }
+
+    fn show_all(&self, view: View) {
+        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
+        self.moments.store(Arc::new(Moment {
+            records: view,
+            buckets: Arc::clone(&self.buckets),
+            places: self.replicas.iter().map(show).collect(),
+        }));
+    }
+
     fn show(&self, place: &Place, replica: &Replica) -> Arc<Shown> {
         Arc::new(Shown {
             layout: replica.layout(),
             state: replica.state().clone(),
+            swept: replica.is_swept(&self.buckets),
+            needs_sweep: replica.needs_sweep(&self.buckets),
             compared: self.compared.get(place).cloned().unwrap_or_default(),
         })
     }
@@ -332,6 +406,9 @@ impl Commits for Partitions {
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
+                | Operation::Sweep { .. }
+                | Operation::Forget { .. }
+                | Operation::Reclaimed { .. }
                 | Operation::Remember { .. } => 0,
             }
     }
@@ -344,7 +421,8 @@ impl Commits for Partitions {
         match operation {
             Operation::Adopt { places, buckets } => {
                 let answer = self.open(batch, places)?;
-                self.buckets = buckets;
+                self.buckets = Arc::new(buckets);
+                self.adopted = true;
                 Ok(answer)
             }
             Operation::Write { target, .. } | Operation::Merge { target, .. }
@@ -373,11 +451,14 @@ impl Commits for Partitions {
                 peer,
                 from,
                 chunk,
-            } => self.change_many(place, |replica| {
-                replica
-                    .merge_chunk(batch, peer, from.as_ref(), chunk)
-                    .map(Answer::Reached)
-            }),
+            } => {
+                let buckets = Arc::clone(&self.buckets);
+                self.change_many(place, |replica| {
+                    replica
+                        .merge_chunk(batch, peer, from.as_ref(), chunk, &buckets)
+                        .map(Answer::Reached)
+                })
+            }
             Operation::Join { place, peer, clock } => {
                 self.change(place, |replica| Ok(join(replica, batch, peer, &clock)))
             }
@@ -394,6 +475,13 @@ impl Commits for Partitions {
                 let more = replica.bound_log(batch, bounds, now);
                 more.map(|_| Answer::Done)
             }),
+            Operation::Sweep { place } => self.sweep(batch, place),
+            Operation::Forget { place } => self.forget(batch, place),
+            Operation::Reclaimed { bytes } => {
+                let left = removed_bytes(batch)?.saturating_sub(bytes);
+                put_removed_bytes(batch, left);
+                Ok(Answer::Done)
+            }
             Operation::Remember {
                 place,
                 peer,
@@ -418,14 +506,21 @@ impl Commits for Partitions {
     }
 
     fn publish(&mut self, view: View) {
+        let touched = std::mem::take(&mut self.touched);
+        if std::mem::take(&mut self.adopted) {
+            // What is to be swept is another thing for every partition.
+            return self.show_all(view);
+        }
         let mut places = self.moments.load().places.clone();
-        for place in std::mem::take(&mut self.touched) {
-            if let Some(replica) = self.replicas.get(&place) {
-                places.insert(place, self.show(&place, replica));
-            }
+        for place in touched {
+            match self.replicas.get(&place) {
+                Some(replica) => places.insert(place, self.show(&place, replica)),
+                None => places.remove(&place),
+            };
         }
         self.moments.store(Arc::new(Moment {
             records: view,
+            buckets: Arc::clone(&self.buckets),
             places,
         }));
     }
@@ -438,12 +533,7 @@ impl Commits for Partitions {
             replicas.insert(*place, Replica::open(&*view, *place, self.me, standing)?);
         }
         self.replicas = replicas;
-        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
-        let places = self.replicas.iter().map(show).collect();
-        self.moments.store(Arc::new(Moment {
-            records: view,
-            places,
-        }));
+        self.show_all(view);
         Ok(())
     }
 }

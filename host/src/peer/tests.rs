@@ -191,11 +191,13 @@ impl Cluster {
             let view = store.snapshot(Space::Partitions).into();
             let incarnation = Incarnation(u128::from(number));
             let (partitions, moments) = Partitions::new((me, incarnation), true, view);
-            let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
+            let core = Core::new(partitions, Arc::clone(&store), Space::Partitions);
+            let core = core.expect("a committer");
             let (committer, thread) = Committer::start(core, "committer").expect("a thread");
             let parts = Parts {
                 committer,
                 moments,
+                store,
                 wire: Arc::new(SwitchWire(me, switch.clone())),
                 maps: maps.clone(),
                 policies: Arc::new(LastWriterWins),

@@ -20,7 +20,7 @@ use soros_core::id::{ClusterId, Incarnation, NodeName};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 #[cfg(test)]
 mod tests;
@@ -178,10 +178,29 @@ impl Opened {
 
 /// A data directory in use.
 pub struct Directory {
+    own: Arc<Own>,
+    engine: Arc<Engine>,
+}
+
+/// A directory without its records. While it lives no other process uses the directory.
+struct Own {
     path: PathBuf,
     identity: Mutex<Identity>,
-    engine: Arc<Engine>,
     _lock: File,
+}
+
+/// The doubt of a directory, for whoever learns that what was missing has been had from others.
+#[derive(Clone)]
+pub struct OpenDoubt(Weak<Own>);
+
+impl OpenDoubt {
+    /// Ends the doubt that an opening found, durably. Does nothing once the directory is closed.
+    ///
+    /// # Errors
+    /// When the disk fails; the doubt is then still there.
+    pub fn resolve(&self) -> Result<(), DirectoryError> {
+        self.0.upgrade().map_or(Ok(()), |own| own.resolve_doubt())
+    }
 }
 
 impl Directory {
@@ -227,16 +246,13 @@ impl Directory {
             fresh,
             doubts,
         };
-        let (engine, identity) = (Arc::new(engine), Mutex::new(identity));
-        Ok((
-            Directory {
-                path: path.to_owned(),
-                identity,
-                engine,
-                _lock: lock,
-            },
-            opened,
-        ))
+        let own = Own {
+            path: path.to_owned(),
+            identity: Mutex::new(identity),
+            _lock: lock,
+        };
+        let (own, engine) = (Arc::new(own), Arc::new(engine));
+        Ok((Directory { own, engine }, opened))
     }
 
     /// The records.
@@ -248,26 +264,26 @@ impl Directory {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.own.path
     }
 
     /// The node it belongs to.
     #[must_use]
     pub fn name(&self) -> NodeName {
-        self.identity().name.clone()
+        self.own.identity().name.clone()
     }
 
     /// The node's number in the authority: random for each directory, so that one whose log is
     /// lost never votes as the one that had it.
     #[must_use]
     pub fn raft_id(&self) -> u64 {
-        self.identity().raft_id
+        self.own.identity().raft_id
     }
 
     /// The cluster it belongs to, once that is known.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterId> {
-        self.identity().cluster
+        self.own.identity().cluster
     }
 
     /// Records the cluster it belongs to.
@@ -275,7 +291,7 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::OtherCluster`] if it belongs to another, or when the disk fails.
     pub fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError> {
-        let mut identity = self.identity();
+        let mut identity = self.own.identity();
         match identity.cluster {
             Some(recorded) if recorded == cluster => Ok(()),
             Some(recorded) => Err(DirectoryError::OtherCluster {
@@ -284,22 +300,15 @@ impl Directory {
             }),
             None => {
                 identity.cluster = Some(cluster);
-                write_identity(&self.path, &identity)
+                write_identity(&self.own.path, &identity)
             }
         }
     }
 
-    /// Ends the doubt that an opening found: what was missing has been had from others.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn resolve_doubt(&self) -> Result<(), DirectoryError> {
-        let mut identity = self.identity();
-        if !identity.is_in_doubt {
-            return Ok(());
-        }
-        identity.is_in_doubt = false;
-        write_identity(&self.path, &identity)
+    /// The doubt that the opening may have found.
+    #[must_use]
+    pub fn doubt(&self) -> OpenDoubt {
+        OpenDoubt(Arc::downgrade(&self.own))
     }
 
     /// Writes out what is buffered, closes the records and notes that the end was clean. Nothing
@@ -309,9 +318,25 @@ impl Directory {
     /// When the disk fails; the directory then counts as left uncleanly.
     pub fn close(self) -> Result<(), DirectoryError> {
         self.engine.close()?;
-        let mut identity = self.identity();
+        let mut identity = self.own.identity();
         identity.is_clean = true;
-        write_identity(&self.path, &identity)
+        write_identity(&self.own.path, &identity)
+    }
+}
+
+impl Own {
+    fn resolve_doubt(&self) -> Result<(), DirectoryError> {
+        let mut identity = self.identity();
+        if !identity.is_in_doubt {
+            return Ok(());
+        }
+        let resolved = Identity {
+            is_in_doubt: false,
+            ..identity.clone()
+        };
+        write_identity(&self.path, &resolved)?;
+        *identity = resolved;
+        Ok(())
     }
 
     fn identity(&self) -> MutexGuard<'_, Identity> {

@@ -23,6 +23,9 @@ mod running;
 mod tests;
 mod view;
 
+/// The most bytes of tables that are rewritten at once: meanwhile no other compaction runs, and the
+/// store cannot be closed.
+const COMPACTED_BYTES_MAX: u64 = 2 << 30;
 /// The longest key that fjall takes.
 const KEY_BYTES_MAX: usize = 65_535;
 
@@ -240,6 +243,23 @@ impl Store for Engine {
         let state = self.shared.state();
         let measure = |running: &Running| running.bytes().ok();
         state.running.as_ref().and_then(measure).unwrap_or(0)
+    }
+
+    fn compact(&self, removed: u64) -> Result<bool, StoreError> {
+        let state = self.shared.state();
+        let running = self.shared.working(&state)?;
+        let bytes = running.table_bytes(Space::Partitions)?;
+        let needed = bytes.saturating_sub(removed);
+        let room = needed.saturating_add(self.shared.options.reserve_bytes);
+        if COMPACTED_BYTES_MAX < needed || free_bytes(&self.shared.path)? < room {
+            return Ok(false);
+        }
+        running.compact(Space::Partitions).map(|()| true)
+    }
+
+    fn release(&self) -> Result<(), StoreError> {
+        let state = self.shared.state();
+        self.shared.working(&state)?.flush_space(Space::Partitions)
     }
 
     fn flush(&self) -> Result<(), StoreError> {

@@ -27,6 +27,8 @@ pub struct Metrics {
     pub authority_leads: Gauge,
     /// Partitions of this node that have not yet merged what their peers held.
     pub partitions_behind: Gauge,
+    /// Partitions with records of deleted buckets or dropped copies that are yet to be removed.
+    pub partitions_unswept: Gauge,
     /// Times that two replicas had equal clocks and unequal sums.
     pub sum_alarms: Counter,
     /// Reads whose stale replicas were repaired.
@@ -72,6 +74,7 @@ impl Default for Metrics {
             epoch: Gauge::default(),
             authority_leads: Gauge::default(),
             partitions_behind: Gauge::default(),
+            partitions_unswept: Gauge::default(),
             sum_alarms: Counter::default(),
             read_repairs: Counter::default(),
             hedged_reads: Counter::default(),
@@ -141,6 +144,8 @@ impl Metrics {
         );
         let help = "Partitions that have not yet merged what their peers held.";
         page.gauge("soros_partitions_behind", help, &self.partitions_behind);
+        let help = "Partitions with records of deleted buckets that are yet to be removed.";
+        page.gauge("soros_partitions_unswept", help, &self.partitions_unswept);
         let help = "Times that two replicas had equal clocks and unequal sums.";
         page.counter("soros_sum_alarms_total", help, &self.sum_alarms);
         let help = "Reads whose stale replicas were repaired.";

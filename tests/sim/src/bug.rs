@@ -53,9 +53,23 @@ pub enum Bug {
     ClockBeforeObjects,
     /// A write whose outcome is unknown is said to have failed.
     UnknownToldAsFailed,
+    /// Objects of a dead bucket are removed, and the sum stays.
+    SweepKeepsSum,
+    /// Repair passes over the dots of a dead bucket.
+    DeadDotsSkipped,
+    /// A bucket that is made again has the id of before.
+    SameBucketId,
+    /// A replica that knows that a bucket is dead answers what is left of it.
+    DeadBucketRead,
+    /// What was answered under a newer map is merged under an older one.
+    NewerAnswerUsed,
+    /// Sums are compared although one may be over a dead bucket, too.
+    UnsweptSumCompared,
+    /// A suspect that finds no key of a closing bucket is believed.
+    SuspectSurveyed,
 }
 
-const NAMES: [(Bug, &str); 23] = [
+const NAMES: [(Bug, &str); 30] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -79,6 +93,13 @@ const NAMES: [(Bug, &str); 23] = [
     (Bug::ShortLogSkipped, "short-log-skipped"),
     (Bug::ClockBeforeObjects, "clock-before-objects"),
     (Bug::UnknownToldAsFailed, "unknown-told-as-failed"),
+    (Bug::SweepKeepsSum, "sweep-keeps-sum"),
+    (Bug::DeadDotsSkipped, "dead-dots-skipped"),
+    (Bug::SameBucketId, "same-bucket-id"),
+    (Bug::DeadBucketRead, "dead-bucket-read"),
+    (Bug::NewerAnswerUsed, "newer-answer-used"),
+    (Bug::UnsweptSumCompared, "unswept-sum-compared"),
+    (Bug::SuspectSurveyed, "suspect-surveyed"),
 ];
 
 impl Bug {

@@ -1,6 +1,7 @@
 //! This is a client: it reads, remembers tokens and the values it saw, and writes and deletes with
 //! what it remembers or without.
 
+use crate::catalog::LifeId;
 use crate::history::{Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::node::forward::Ask;
@@ -10,12 +11,15 @@ use crate::random::Random;
 use crate::table::{Bucket, KeyId, Table};
 use soros_core::dot_set::DotSet;
 use soros_core::object::Object;
-use soros_core::operation::{Basis, Consistency, OperationError, ReadRequest, WriteRequest};
+use soros_core::operation::{
+    Basis, Consistency, OperationError, ReadRequest, Target, WriteRequest,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a client has seen of a key.
+/// What a client has seen of a key, in one life of its bucket.
 #[derive(Clone, Debug, Default)]
 struct Memory {
+    life: LifeId,
     context: DotSet,
     seen: BTreeSet<u32>,
 }
@@ -24,14 +28,14 @@ struct Memory {
 #[derive(Debug)]
 pub struct Client {
     random: Random,
-    memory: BTreeMap<KeyId, Memory>,
+    memory: BTreeMap<u32, Memory>,
     /// What the operation under way said it had seen.
     said: BTreeSet<u32>,
     /// How many of a thousand operations are reads.
     reads: u64,
     habits: Habits,
     /// The key of its last operation.
-    last: Option<KeyId>,
+    last: Option<u32>,
 }
 
 impl Client {
@@ -47,13 +51,14 @@ impl Client {
         }
     }
 
-    /// The next operation, as the history will know it.
-    pub fn next(&mut self, table: &Table, now: Moment) -> (Operation, Basis) {
-        let keys: Vec<KeyId> = table.keys().collect();
+    /// The next operation, as the history will know it, and what it says it has seen: in which
+    /// life of the bucket, where it says anything.
+    pub fn next(&mut self, table: &Table, now: Moment) -> (Operation, Basis, Option<LifeId>) {
+        let numbers: Vec<u32> = table.numbers().collect();
         let faithful = self.random.chance(self.habits.faithful);
         let last = self.last.filter(|_| faithful);
-        let key = last.unwrap_or_else(|| *self.random.pick(&keys));
-        self.last = Some(key);
+        let number = last.unwrap_or_else(|| *self.random.pick(&numbers));
+        self.last = Some(number);
         let kind = match () {
             () if self.random.chance(self.reads) => Kind::Read,
             () if self.random.chance(self.habits.deletes) => Kind::Delete,
@@ -61,13 +66,21 @@ impl Client {
         };
         let (basis, seen) = match kind {
             Kind::Read => (Basis::Unsaid, BTreeSet::new()),
-            Kind::Write | Kind::Delete => self.basis(kind, key, table.bucket(key)),
+            Kind::Write | Kind::Delete => self.basis(kind, number, table.bucket(number)),
+        };
+        let life = match (&basis, self.memory.get(&number)) {
+            (Basis::Seen(_), Some(memory)) => Some(memory.life),
+            _ => None,
+        };
+        let key = KeyId {
+            number,
+            life: LifeId::default(),
         };
         self.said.clone_from(&seen);
         let operation = Operation {
             kind,
             key,
-            consistency: self.consistency(kind, table.bucket(key)),
+            consistency: self.consistency(kind, table.bucket(number)),
             seen,
             start: now,
             end: None,
@@ -75,7 +88,12 @@ impl Client {
             found: BTreeSet::new(),
             served_by: None,
         };
-        (operation, basis)
+        (operation, basis, life)
+    }
+
+    /// A node refused what the client has seen of a key: it is of another life of the bucket.
+    pub fn on_foreign(&mut self, number: u32) {
+        self.memory.remove(&number);
     }
 
     /// A delete at one replica excuses much where the last writer wins: those who do not work alone
@@ -92,12 +110,12 @@ impl Client {
         }
     }
 
-    fn basis(&mut self, kind: Kind, key: KeyId, bucket: Bucket) -> (Basis, BTreeSet<u32>) {
+    fn basis(&mut self, kind: Kind, number: u32, bucket: Bucket) -> (Basis, BTreeSet<u32>) {
         let unsaid = if bucket == Bucket::Siblings { 100 } else { 600 };
         if self.random.chance(unsaid) {
             return (Basis::Unsaid, BTreeSet::new());
         }
-        match self.memory.get(&key) {
+        match self.memory.get(&number) {
             Some(memory) if kind == Kind::Delete || self.random.chance(750) => {
                 (Basis::Seen(memory.context.clone()), memory.seen.clone())
             }
@@ -110,10 +128,8 @@ impl Client {
     pub fn on_told(&mut self, table: &Table, id: u32, key: KeyId, told: &Told) -> Ending {
         match told {
             Told::Read(Ok(answer)) => {
-                let found = found(table.bucket(key), &answer.object);
-                let context = answer.object.seen();
-                let seen = found.clone();
-                self.memory.insert(key, Memory { context, seen });
+                let found = found(table.bucket(key.number), &answer.object);
+                self.remember(key, answer.object.seen(), found.clone());
                 Ending {
                     outcome: Outcome::Done,
                     found,
@@ -121,9 +137,9 @@ impl Client {
                 }
             }
             Told::Written(Ok(answer)) => {
-                let (context, mut seen) = (answer.context.clone(), self.said.clone());
+                let mut seen = self.said.clone();
                 seen.insert(id);
-                self.memory.insert(key, Memory { context, seen });
+                self.remember(key, answer.context.clone(), seen);
                 Ending {
                     outcome: Outcome::Done,
                     found: BTreeSet::new(),
@@ -133,6 +149,16 @@ impl Client {
             Told::Read(Err(_)) => Ending::of(Outcome::Failed),
             Told::Written(Err(error)) => Ending::of(outcome(error)),
         }
+    }
+
+    fn remember(&mut self, key: KeyId, context: DotSet, seen: BTreeSet<u32>) {
+        let life = key.life;
+        let memory = Memory {
+            life,
+            context,
+            seen,
+        };
+        self.memory.insert(key.number, memory);
     }
 }
 
@@ -194,10 +220,9 @@ pub fn all_found(object: &Object) -> BTreeSet<u32> {
     values.flat_map(resolver::ids).collect()
 }
 
-/// What is asked of the cluster for an operation.
+/// What is asked of the cluster for an operation on the key `target`.
 #[must_use]
-pub fn ask(table: &Table, id: u32, operation: &Operation, basis: Basis) -> Ask {
-    let target = table.target(operation.key).clone();
+pub fn ask(target: Target, id: u32, operation: &Operation, basis: Basis) -> Ask {
     let consistency = operation.consistency;
     let value = match operation.kind {
         Kind::Read => {

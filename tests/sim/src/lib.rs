@@ -2,6 +2,7 @@
 //! that can go wrong going wrong, and an oracle that trusts values only.
 
 pub mod bug;
+pub mod catalog;
 pub mod client;
 pub mod digest;
 pub mod disk;

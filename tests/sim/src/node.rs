@@ -10,9 +10,11 @@ pub mod partitions;
 pub mod resolver;
 
 use crate::bug::Bug;
+use crate::catalog::{Catalog, Catalogs};
 use crate::disk::Disk;
-use crate::moment::{Moment, SECOND};
+use crate::moment::{MILLI, Moment, SECOND};
 use crate::random::Random;
+use crate::record;
 use crate::table::Table;
 use commit::Committer;
 use converge::{Round, Rounds};
@@ -21,10 +23,12 @@ use forward::ForwardTask;
 use partitions::{Operation, Partitions};
 use soros_core::codec::Codec;
 use soros_core::dot::Dot;
+use soros_core::epoch::Epoch;
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::message::{Reply, Request};
 use soros_core::operation::{OperationError, ReadAnswer, WriteAnswer};
 use soros_core::place::Place;
+use soros_core::record::Records;
 use soros_core::time::{HybridClock, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +47,8 @@ pub struct Settings {
     pub versions_max: usize,
     /// How far a peer's time is followed, in microseconds.
     pub skew_max: u64,
+    /// How many records a step of a sweep looks at.
+    pub swept: usize,
 }
 
 /// A question of one node to another, in one life of the one that asks.
@@ -61,6 +67,8 @@ pub struct Frame {
     pub from: NodeId,
     /// Which question it asks or answers.
     pub call: CallId,
+    /// The epoch of the map that the sender serves under.
+    pub epoch: Epoch,
     /// When it is too late to act on it.
     pub deadline: Moment,
     /// How the network may treat it.
@@ -117,6 +125,10 @@ pub enum Alarm {
     Pass,
     /// The second half of a drop that goes in two steps.
     DropClock(Place),
+    /// A map that was asked for is here.
+    MapCame(Epoch),
+    /// The next step of the sweep.
+    Sweep,
 }
 
 /// What a process does to the world.
@@ -146,8 +158,10 @@ pub struct Turn<'a> {
     pub now: Moment,
     /// What the node's wall clock says.
     pub wall: Time,
-    /// The cluster's map.
+    /// What does not change in the cluster's map.
     pub table: &'a Table,
+    /// What does, at all epochs.
+    pub catalogs: &'a Catalogs,
     /// What is the same for all nodes.
     pub settings: &'a Settings,
     /// The node's disk.
@@ -216,6 +230,10 @@ pub struct Process {
     rounds: Rounds,
     /// Partitions that are being dropped.
     renewing: BTreeSet<Place>,
+    /// The map's buckets that the node serves under.
+    catalog: Catalog,
+    /// The newest epoch that it has heard of.
+    heard: Epoch,
 }
 
 impl Process {
@@ -227,6 +245,7 @@ impl Process {
         life: u64,
         (sound, new): (bool, bool),
     ) -> Process {
+        let catalog = known(turn).clone();
         let mut process = Process {
             me,
             life,
@@ -239,12 +258,21 @@ impl Process {
             shunned: BTreeMap::new(),
             rounds: Rounds::default(),
             renewing: BTreeSet::new(),
+            heard: catalog.epoch,
+            catalog,
         };
         let places = turn.table.places_of(me).collect();
-        process.submit_silently(Operation::Open { places, sound, new });
+        let buckets = process.catalog.buckets();
+        process.submit_silently(Operation::Open {
+            places,
+            buckets,
+            sound,
+            new,
+        });
         process.pump(turn);
         let first = turn.random.below(turn.settings.pass_period);
         turn.wake(first, Alarm::Pass);
+        turn.wake(first, Alarm::Sweep);
         process
     }
 
@@ -260,6 +288,22 @@ impl Process {
         &self.partitions
     }
 
+    /// The map's buckets that it serves under.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The authority has a newer map.
+    pub fn on_map(&mut self, turn: &mut Turn<'_>, epoch: Epoch) {
+        if self.heard < epoch {
+            self.heard = epoch;
+            let buckets = turn.catalogs.at(epoch).buckets();
+            self.submit_silently(Operation::Adopt { buckets });
+            self.pump(turn);
+        }
+    }
+
     /// Whether nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -269,6 +313,11 @@ impl Process {
     /// A frame arrives.
     pub fn on_frame(&mut self, turn: &mut Turn<'_>, frame: Frame) {
         self.shunned.remove(&frame.from);
+        if self.heard < frame.epoch {
+            // Who is behind asks for the newer map.
+            let comes = turn.random.tailed(20 * MILLI);
+            turn.wake(comes, Alarm::MapCame(frame.epoch));
+        }
         match frame.body {
             Body::Request(bytes) => {
                 let reply_to = (frame.from, frame.call);
@@ -306,8 +355,25 @@ impl Process {
             Alarm::CallOver(call) => self.on_call_over(turn, call),
             Alarm::Pass => self.on_pass(turn),
             Alarm::DropClock(place) => self.submit_silently(Operation::Renew { place }),
+            Alarm::MapCame(epoch) => self.on_map(turn, epoch),
+            Alarm::Sweep => self.on_sweep(turn),
         }
         self.pump(turn);
+    }
+
+    /// Sweeps the partitions that need it, a step each.
+    fn on_sweep(&mut self, turn: &mut Turn<'_>) {
+        let needs = |place: &Place| {
+            let shown = self.partitions.shown(*place);
+            shown.is_some_and(|shown| shown.needs_sweep)
+        };
+        let places: Vec<Place> = turn.table.places_of(self.me).filter(needs).collect();
+        for place in places {
+            let records = turn.settings.swept;
+            self.submit_silently(Operation::Sweep { place, records });
+        }
+        let pause = turn.random.between(1, turn.settings.pass_period / 4);
+        turn.wake(pause, Alarm::Sweep);
     }
 
     fn on_reply(&mut self, turn: &mut Turn<'_>, asked: Asked, reply: Result<Reply, Silence>) {
@@ -389,6 +455,7 @@ impl Process {
         let frame = Frame {
             from: self.me,
             call,
+            epoch: self.catalog.epoch,
             deadline,
             lane: match request {
                 Request::Write(_) => Lane::Once,
@@ -399,6 +466,18 @@ impl Process {
         };
         turn.outputs.push(Output::Send(to, frame));
         call
+    }
+}
+
+/// The map that a node's disk knows, or the one that it is given when its disk knows none: not
+/// always the newest.
+fn known<'a>(turn: &mut Turn<'a>) -> &'a Catalog {
+    let stored = turn.disk.get(&record::MAP).ok().flatten();
+    let epoch = stored.and_then(|bytes| bytes.as_slice().try_into().ok());
+    match epoch.map(u64::from_be_bytes) {
+        Some(epoch) => turn.catalogs.at(Epoch(epoch)),
+        None if turn.random.chance(500) => turn.catalogs.before(),
+        None => turn.catalogs.newest(),
     }
 }
 

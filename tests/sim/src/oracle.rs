@@ -19,7 +19,7 @@ pub fn judge_read(table: &Table, history: &History, read: u32) -> Vec<Fault> {
     };
     let mut faults = phantoms(history, operation.key, &operation.found);
     if operation.is_firm() {
-        faults.extend(match table.bucket(operation.key) {
+        faults.extend(match table.bucket(operation.key.number) {
             Bucket::Siblings => siblings::judge_read(history, read, true),
             Bucket::Union => siblings::judge_read(history, read, false),
             Bucket::LastWriter => register::judge_read(history, read),
@@ -38,7 +38,7 @@ pub fn judge_end(
     end: &siblings::End<'_>,
 ) -> Vec<Fault> {
     let mut faults = phantoms(history, key, end.found);
-    faults.extend(match table.bucket(key) {
+    faults.extend(match table.bucket(key.number) {
         Bucket::Siblings => siblings::judge_end(history, key, end, true),
         Bucket::Union => siblings::judge_end(history, key, end, false),
         Bucket::LastWriter => register::judge_end(history, key, end.winner),

@@ -57,7 +57,7 @@ pub struct Habits {
     pub faithful: u64,
 }
 
-const HARMS: [Harm; 8] = [
+const HARMS: [Harm; 10] = [
     Harm::Crash,
     Harm::Wipe,
     Harm::Restore,
@@ -66,6 +66,8 @@ const HARMS: [Harm; 8] = [
     Harm::Storm,
     Harm::ClockJump,
     Harm::LogCut,
+    Harm::Purge,
+    Harm::Delete,
 ];
 
 /// How long a node stays alone with the last writes, at most.
@@ -152,6 +154,7 @@ fn settings(random: &mut Random, temper: &Temper, bug: Option<Bug>) -> Settings 
         },
         versions_max: *random.pick(&[4, 16, 128]),
         skew_max: SECOND / 2,
+        swept: *random.pick(&[1, 2, 64]),
     }
 }
 

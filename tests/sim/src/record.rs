@@ -10,6 +10,8 @@ use soros_core::object::Object;
 /// Where a key of a replica's state says which kind of record it names.
 const KIND_AT: usize = 15;
 const STATE: u8 = 0x01;
+/// The key of the record of the newest map that a node has adopted: its epoch, 8.
+pub const MAP: [u8; 1] = [0x04];
 
 /// A kind of record of a replica's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -108,6 +108,8 @@ pub enum LeftOver {
     Log,
     /// A record of an earlier generation.
     Generation,
+    /// An object of a dead bucket.
+    Bucket,
 }
 
 /// What was done to the cluster.
@@ -132,6 +134,10 @@ pub enum Harm {
     /// Of the nodes that alone had the last writes, all but one lost their disks, and that one was
     /// cut off.
     Orphan,
+    /// A bucket was purged, and made again.
+    Purge,
+    /// A bucket was to be deleted if it is empty.
+    Delete,
 }
 
 /// A run's report.

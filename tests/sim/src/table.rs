@@ -1,6 +1,7 @@
-//! This is the map of a simulated cluster: its nodes, its partitions and who holds them, its keys
-//! and what becomes of their siblings.
+//! This is what does not change in the map of a simulated cluster: its nodes, its partitions and who
+//! holds them, its keys and what becomes of their siblings.
 
+use crate::catalog::LifeId;
 use crate::random::Random;
 use soros_core::id::{BucketId, NodeId, PlacementId};
 use soros_core::key::{Key, Partition, PartitionCount};
@@ -20,21 +21,31 @@ pub enum Bucket {
     LastWriter,
 }
 
-/// The number of a key of the workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyId(pub u32);
+impl Bucket {
+    /// All buckets.
+    pub const ALL: [Bucket; 3] = [Bucket::Siblings, Bucket::Union, Bucket::LastWriter];
+}
 
-/// A simulated cluster's map. It does not change.
+/// A key of the workload in one life of its bucket: a deleted bucket's keys are others than those
+/// of the one that was made again under its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyId {
+    /// Which key.
+    pub number: u32,
+    /// The life of its bucket; none yet for an operation that has come to no node.
+    pub life: LifeId,
+}
+
+/// A simulated cluster's table of replicas, and its keys.
 #[derive(Clone, Debug)]
 pub struct Table {
     nodes: Vec<NodeId>,
     replicas: usize,
     rows: BTreeMap<Place, Vec<NodeId>>,
-    targets: Vec<(Target, Bucket)>,
+    keys: Vec<(Place, Key, Bucket)>,
 }
 
 const PLACEMENT: PlacementId = PlacementId(1);
-const BUCKETS: [Bucket; 3] = [Bucket::Siblings, Bucket::Union, Bucket::LastWriter];
 
 /// How large a simulated cluster is.
 #[derive(Clone, Copy, Debug)]
@@ -64,20 +75,14 @@ impl Table {
         };
         let rows = Partition::all(count).map(|partition| (place(partition), row(partition)));
         let rows = rows.collect();
-        let target = |(number, bucket): (u32, &Bucket)| {
+        let key = |(number, bucket): (u32, &Bucket)| {
             let key = Key::try_from(&number.to_be_bytes()[..]).expect("four bytes");
-            let place = place(Partition::of(&key, count));
-            let bucket_id = BucketId(*bucket as u64 + 1);
-            let entry = Entry {
-                bucket: bucket_id,
-                key,
-            };
-            (Target { place, entry }, *bucket)
+            (place(Partition::of(&key, count)), key, *bucket)
         };
         Table {
             replicas: size.replicas,
             rows,
-            targets: (0..).zip(buckets).map(target).collect(),
+            keys: (0..).zip(buckets).map(key).collect(),
             nodes,
         }
     }
@@ -122,34 +127,29 @@ impl Table {
         }
     }
 
-    /// The keys of the workload.
-    pub fn keys(&self) -> impl Iterator<Item = KeyId> {
-        (0..).take(self.targets.len()).map(KeyId)
+    /// The numbers of the keys of the workload.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        (0..).zip(&self.keys).map(|(number, _)| number)
     }
 
     /// Where a key lies.
     #[must_use]
-    pub fn target(&self, key: KeyId) -> &Target {
-        &self.targets[key.0 as usize].0
+    pub fn place_of(&self, number: u32) -> Place {
+        self.keys[number as usize].0
+    }
+
+    /// What a key is in the life of its bucket that has the id `bucket`.
+    #[must_use]
+    pub fn target(&self, number: u32, bucket: BucketId) -> Target {
+        let (place, key, _) = self.keys[number as usize].clone();
+        let entry = Entry { bucket, key };
+        Target { place, entry }
     }
 
     /// What becomes of a key's siblings.
     #[must_use]
-    pub fn bucket(&self, key: KeyId) -> Bucket {
-        self.targets[key.0 as usize].1
-    }
-
-    /// What becomes of the siblings of a key of the bucket `id`.
-    #[must_use]
-    pub fn bucket_by_id(&self, id: BucketId) -> Bucket {
-        let found = BUCKETS.iter().find(|bucket| **bucket as u64 + 1 == id.0);
-        found.copied().unwrap_or(Bucket::Siblings)
-    }
-
-    /// The key of an entry.
-    #[must_use]
-    pub fn key_of(&self, entry: &Entry) -> Option<KeyId> {
-        self.keys().find(|key| self.target(*key).entry == *entry)
+    pub fn bucket(&self, number: u32) -> Bucket {
+        self.keys[number as usize].2
     }
 }
 

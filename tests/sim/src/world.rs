@@ -1,10 +1,12 @@
 //! This is a run: one seed, a cluster in one thread, clients that use it and chance that harms it;
 //! then heal, quiet, and the oracle's word.
 
+mod deletion;
 mod ending;
 mod harm;
 
 use crate::bug::Bug;
+use crate::catalog::{Catalogs, LifeId};
 use crate::client::{self, Client, Ending};
 use crate::digest::Digest;
 use crate::disk::Disk;
@@ -16,8 +18,10 @@ use crate::oracle;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::{Fault, Harm, Report};
-use crate::table::Table;
+use crate::table::{Bucket, Table};
+use deletion::Deletion;
 use harm::Weakness;
+use soros_core::epoch::Epoch;
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::operation::Basis;
 use soros_core::place::Place;
@@ -45,7 +49,7 @@ enum Event {
     Rings(NodeId, u64, Alarm),
     Starts(NodeId),
     ClientActs(usize),
-    ClientAsks(usize, u32, NodeId, Box<Basis>),
+    ClientAsks(usize, u32, NodeId, Box<Basis>, Option<LifeId>),
     ClientTold(usize, u32, Box<Told>),
     ClientGivesUp(usize, u32),
     Harms(Harm, u8),
@@ -55,6 +59,14 @@ enum Event {
     Rifts(u64),
     Bereaves(Vec<NodeId>),
     Rejoins,
+    /// A node is sent a map.
+    MapComes(NodeId, Epoch),
+    /// A node is asked whether it holds keys of the closing bucket.
+    Surveys(NodeId),
+    /// The authority decides what becomes of the closing bucket.
+    Decides,
+    /// A bucket is made again.
+    Creates(Bucket),
     BacksUp,
     Mends,
     Calms,
@@ -77,6 +89,13 @@ pub struct World {
     seed: u64,
     plan: Plan,
     table: Table,
+    catalogs: Catalogs,
+    /// The bucket that is being deleted.
+    deletion: Option<Deletion>,
+    /// The lives of buckets that were dropped because they were empty.
+    dropped: Vec<(Bucket, LifeId)>,
+    /// How many changes of the map are under way.
+    changes_due: usize,
     now: Moment,
     schedule: Schedule<Event>,
     random: Random,
@@ -148,6 +167,10 @@ impl World {
             seed,
             network: Network::new(plan.weather),
             table,
+            catalogs: Catalogs::new(&Bucket::ALL),
+            deletion: None,
+            dropped: Vec::new(),
+            changes_due: 0,
             now: Moment::default(),
             schedule: Schedule::default(),
             random,
@@ -207,8 +230,8 @@ impl World {
             Event::Rings(node, life, alarm) => self.on_rings(node, life, alarm),
             Event::Starts(node) => self.on_starts(node),
             Event::ClientActs(client) => self.on_client_acts(client),
-            Event::ClientAsks(client, id, node, basis) => {
-                self.on_client_asks(client, id, node, *basis);
+            Event::ClientAsks(client, id, node, basis, life) => {
+                self.on_client_asks(client, id, node, (*basis, life));
             }
             Event::ClientTold(client, id, told) => self.on_client_told(client, id, &told),
             Event::ClientGivesUp(client, id) => self.on_client_gives_up(client, id),
@@ -219,6 +242,12 @@ impl World {
             Event::Strikes(node) => self.on_strikes(node),
             Event::Bereaves(holders) => self.on_bereaves(&holders),
             Event::Rejoins => self.network.part(&[]),
+            Event::MapComes(node, epoch) => {
+                self.turn(node, |process, turn| process.on_map(turn, epoch));
+            }
+            Event::Surveys(node) => self.on_surveys(node),
+            Event::Decides => self.on_decides(),
+            Event::Creates(bucket) => self.on_creates(bucket),
             Event::BacksUp => self.on_backs_up(),
             Event::Mends => self.network.mend(),
             Event::Calms => self.network.set_weather(self.plan.weather),
@@ -240,6 +269,7 @@ impl World {
             now: self.now,
             wall: Time::at_micros(WALL_START + self.now.0 + node.wall_ahead),
             table: &self.table,
+            catalogs: &self.catalogs,
             settings: &self.plan.settings,
             disk: &mut node.disk,
             random: &mut node.random,
@@ -342,6 +372,7 @@ impl World {
             now: self.now,
             wall: Time::at_micros(WALL_START + self.now.0 + node.wall_ahead),
             table: &self.table,
+            catalogs: &self.catalogs,
             settings: &self.plan.settings,
             disk: &mut node.disk,
             random: &mut node.random,
@@ -360,36 +391,57 @@ impl World {
         if self.phase != Phase::Harmed {
             return;
         }
-        let (operation, basis) = self.clients[client].next(&self.table, self.now);
+        let (operation, basis, life) = self.clients[client].next(&self.table, self.now);
         let id = self.history.begin(operation);
         let node = *self.random.pick(self.table.nodes());
-        self.send_ask(client, id, node, basis);
+        self.send_ask(client, id, node, (basis, life));
     }
 
-    fn send_ask(&mut self, client: usize, id: u32, node: NodeId, basis: Basis) {
+    fn send_ask(
+        &mut self,
+        client: usize,
+        id: u32,
+        node: NodeId,
+        (basis, life): (Basis, Option<LifeId>),
+    ) {
         self.waiting.insert(id, client);
         let arrives = self.now.after(MILLI / 10 + self.random.tailed(MILLI));
         let basis = Box::new(basis);
         self.schedule
-            .add(arrives, Event::ClientAsks(client, id, node, basis));
+            .add(arrives, Event::ClientAsks(client, id, node, basis, life));
         let patience = self.plan.settings.timeout + SECOND / 4;
         let gives_up = self.now.after(patience);
         self.schedule
             .add(gives_up, Event::ClientGivesUp(client, id));
     }
 
-    fn on_client_asks(&mut self, client: usize, id: u32, node: NodeId, basis: Basis) {
+    /// A client's operation comes to a node, which knows the bucket by its name.
+    fn on_client_asks(
+        &mut self,
+        client: usize,
+        id: u32,
+        node: NodeId,
+        (basis, life): (Basis, Option<LifeId>),
+    ) {
         let Some(operation) = self.history.get(id) else {
             return;
         };
-        let listens = self
-            .nodes
-            .get(&node)
-            .is_some_and(|node| node.process.is_some());
-        if !listens {
+        let number = operation.key.number;
+        let known = self
+            .process(node)
+            .and_then(|process| process.catalog().life(self.table.bucket(number)));
+        let Some(known) = known else {
+            return self.end_operation(client, id, &Ending::of(Outcome::Failed));
+        };
+        if life.is_some_and(|life| life != known.life) {
+            self.clients[client].on_foreign(number);
             return self.end_operation(client, id, &Ending::of(Outcome::Failed));
         }
-        let ask = client::ask(&self.table, id, operation, basis);
+        let target = self.table.target(number, known.id);
+        let ask = client::ask(target, id, operation, basis);
+        if let Some(operation) = self.history.get_mut(id) {
+            operation.key.life = known.life;
+        }
         self.turn(node, |process, turn| {
             process.on_client(turn, OperationId(u64::from(id)), ask);
         });

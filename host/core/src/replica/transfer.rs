@@ -17,6 +17,7 @@ use crate::dot::Dot;
 use crate::dot_set::DotSet;
 use crate::id::NodeId;
 use crate::limits::{ITEMS_PER_ANSWER_MAX, REPAIR_BYTES};
+use crate::map::bucket::Buckets;
 use crate::object::Object;
 use crate::place::Entry;
 use crate::record::{Batch, RecordError};
@@ -86,7 +87,8 @@ impl Replica {
     /// lacks included. Gives where it came to: the next range starts there; none when all is
     /// merged. The dots of versions that came count as seen, and all others only after
     /// [`Replica::join`]. A union counts none, and with a sender that lacks some dots it merges
-    /// nothing: what that one still has may be obsolete here.
+    /// nothing: what that one still has may be obsolete here. Objects of dead buckets are passed
+    /// over.
     ///
     /// # Errors
     /// [`RecordError`] when an object cannot be read.
@@ -95,11 +97,15 @@ impl Replica {
         batch: &mut dyn Batch,
         sender: NodeId,
         from: Option<&Entry>,
-        chunk: Chunk,
+        mut chunk: Chunk,
+        buckets: &Buckets,
     ) -> Result<Option<Entry>, RecordError> {
         if chunk.kind == TransferKind::Union && !chunk.clock.covers(&self.state.clock) {
             return Ok(chunk.end);
         }
+        chunk
+            .objects
+            .retain(|(entry, _)| !buckets.is_dead(entry.bucket));
         let (first, behind) = self.layout.objects();
         let first = from.map_or(first, |entry| self.layout.object(entry));
         let behind = chunk

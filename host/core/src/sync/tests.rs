@@ -35,8 +35,33 @@ fn state(dots: &[Dot], sum: u128) -> State {
     state
 }
 
+const EPOCH: Epoch = Epoch(7);
+
+/// A replica that serves under the map of `EPOCH` and holds objects of its buckets only.
+fn seen_as(state: &State) -> Own<'_> {
+    let (epoch, swept) = (EPOCH, true);
+    Own {
+        state,
+        epoch,
+        swept,
+    }
+}
+
+fn answered(answer: Answer, epoch: Epoch, trusted: bool) -> Event {
+    Event::Answered(answer, Speaker { epoch, trusted })
+}
+
+/// What a trusted replica under the same map says.
+fn said(answer: Answer) -> Event {
+    answered(answer, EPOCH, true)
+}
+
 fn difference(difference: Difference, other: &State) -> Event {
-    Event::Answered(answer(difference, other), true)
+    difference_of(difference, seen_as(other))
+}
+
+fn difference_of(difference: Difference, other: Own<'_>) -> Event {
+    answered(answer(difference, other), other.epoch, true)
 }
 
 fn item() -> Item {
@@ -50,7 +75,7 @@ fn item() -> Item {
 /// A round that was told that clocks or sums differ.
 fn asking(own: &State) -> Sync {
     let (mut sync, _) = Sync::new(PEER, own);
-    let effects = sync.step(Event::Answered(Answer::NotSame, true), own);
+    let effects = sync.step(said(Answer::NotSame), seen_as(own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.clone())]);
     sync
 }
@@ -64,7 +89,7 @@ fn equal_replicas_exchange_one_hash() {
     assert_eq!(compare(&own, digest), Answer::Same);
     assert_eq!(compare(&state(&[dot(1)], 6), digest), Answer::NotSame);
     assert_eq!(compare(&state(&[dot(2)], 5), digest), Answer::NotSame);
-    let effects = sync.step(Event::Answered(Answer::Same, true), &own);
+    let effects = sync.step(said(Answer::Same), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -75,13 +100,19 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     let other = state(&[dot(1), dot(2)], 9);
     let (items, more) = (vec![item()], true);
     let event = difference(Difference::Items { items, more }, &other);
-    assert_eq!(sync.step(event, &own), [Effect::Merge(vec![item()])]);
+    assert_eq!(
+        sync.step(event, seen_as(&own)),
+        [Effect::Merge(vec![item()])]
+    );
     let own = state(&[dot(1)], 3);
-    let effects = sync.step(Event::Merged, &own);
+    let effects = sync.step(Event::Merged, seen_as(&own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.clone())]);
     let (items, more) = (vec![item()], false);
-    sync.step(difference(Difference::Items { items, more }, &other), &own);
-    let effects = sync.step(Event::Merged, &other);
+    sync.step(
+        difference(Difference::Items { items, more }, &other),
+        seen_as(&own),
+    );
+    let effects = sync.step(Event::Merged, seen_as(&other));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -99,16 +130,16 @@ fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
     let clocked = TransferKind::Clocked;
     let mut sync = asking(own);
     let start = state(first, 9);
-    let effects = sync.step(difference(Difference::LogTooShort, &start), own);
+    let effects = sync.step(difference(Difference::LogTooShort, &start), seen_as(own));
     assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
     let range = chunk(clocked, first, Some(entry("m")));
-    let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), own);
+    let effects = sync.step(said(Answer::Chunk(range.clone())), seen_as(own));
     assert_eq!(effects, [Effect::MergeChunk(None, range)]);
-    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), seen_as(own));
     assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
     let range = chunk(clocked, last, None);
-    sync.step(Event::Answered(Answer::Chunk(range), true), own);
-    let effects = sync.step(Event::ChunkMerged(None), own);
+    sync.step(said(Answer::Chunk(range)), seen_as(own));
+    let effects = sync.step(Event::ChunkMerged(None), seen_as(own));
     (sync, effects)
 }
 
@@ -117,7 +148,7 @@ fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
     let own = state(&[], 0);
     let (mut sync, effects) = ranged(&own, &[dot(1)], &[dot(1)]);
     assert_eq!(effects, [Effect::Join(state(&[dot(1)], 0).clock)]);
-    let effects = sync.step(Event::Joined, &own);
+    let effects = sync.step(Event::Joined, seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -128,9 +159,12 @@ fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
     assert_eq!(effects, [Effect::AskRest(state(&[dot(2)], 0).clock)]);
     let other = state(&[dot(1), dot(2), dot(3)], 0);
     let (items, more) = (vec![item()], true);
-    let effects = sync.step(difference(Difference::Items { items, more }, &other), &own);
+    let effects = sync.step(
+        difference(Difference::Items { items, more }, &other),
+        seen_as(&own),
+    );
     assert_eq!(effects, [Effect::Merge(vec![item()])]);
-    let effects = sync.step(Event::Merged, &own);
+    let effects = sync.step(Event::Merged, seen_as(&own));
     assert_eq!(effects, [Effect::Join(state(&[dot(1), dot(2)], 0).clock)]);
 }
 
@@ -138,7 +172,7 @@ fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
 fn joins_nothing_when_the_log_forgot_what_the_sender_saw_meanwhile() {
     let own = state(&[], 0);
     let (mut sync, _) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
-    let effects = sync.step(difference(Difference::LogTooShort, &own), &own);
+    let effects = sync.step(difference(Difference::LogTooShort, &own), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }
 
@@ -147,14 +181,14 @@ fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
     let own = state(&[dot(1)], 1);
     let mut sync = asking(&own);
     let other = state(&[dot(1)], 2);
-    let effects = sync.step(difference(Difference::None, &other), &own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     let union = TransferKind::Union;
     let expected = [Effect::Alarm, Effect::AskChunk(union, None)];
     assert_eq!(effects, expected);
     // What either has seen meanwhile is repaired by its dots: nothing is joined.
     let range = chunk(union, &[dot(1), dot(2)], None);
-    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
-    let effects = sync.step(Event::ChunkMerged(None), &own);
+    sync.step(said(Answer::Chunk(range)), seen_as(&own));
+    let effects = sync.step(Event::ChunkMerged(None), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -164,10 +198,56 @@ fn an_object_that_may_be_ahead_of_its_clock_is_united_without_an_alarm() {
     own.unstripped = 1;
     let other = state(&[dot(1)], 2);
     let union = [Effect::AskChunk(TransferKind::Union, None)];
-    let effects = asking(&own).step(difference(Difference::None, &other), &own);
+    let effects = asking(&own).step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, union);
-    let effects = asking(&other).step(difference(Difference::None, &own), &other);
+    let effects = asking(&other).step(difference(Difference::None, &own), seen_as(&other));
     assert_eq!(effects, union);
+}
+
+#[test]
+fn sums_are_compared_only_when_both_are_over_the_buckets_of_one_map() {
+    let (one, two) = (state(&[dot(1)], 1), state(&[dot(1)], 2));
+    let mut older = seen_as(&two);
+    older.epoch = Epoch(EPOCH.0 - 1);
+    for other in [unswept_of(&two), older] {
+        let event = difference_of(Difference::None, other);
+        let effects = asking(&one).step(event, seen_as(&one));
+        assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+    }
+    let effects = asking(&one).step(difference(Difference::None, &two), unswept_of(&one));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+/// A replica that may hold objects of buckets that its map does not have.
+fn unswept_of(state: &State) -> Own<'_> {
+    Own {
+        swept: false,
+        ..seen_as(state)
+    }
+}
+
+#[test]
+fn an_answer_under_a_newer_map_is_not_used() {
+    let own = state(&[], 0);
+    let newer = Epoch(EPOCH.0 + 1);
+    for answer in [Answer::Same, Answer::NotSame] {
+        let (mut sync, _) = Sync::new(PEER, &own);
+        let effects = sync.step(answered(answer, newer, true), seen_as(&own));
+        assert_eq!(effects, [Effect::End(End::Broken)]);
+    }
+    let other = state(&[dot(1)], 9);
+    let (items, more) = (vec![item()], false);
+    let mut speaker = seen_as(&other);
+    speaker.epoch = newer;
+    let event = difference_of(Difference::Items { items, more }, speaker);
+    let effects = asking(&own).step(event, seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+    // The own map has been caught up with, and is the newer one of the two now.
+    let mut caught_up = seen_as(&own);
+    caught_up.epoch = Epoch(EPOCH.0 + 2);
+    let (mut sync, _) = Sync::new(PEER, &own);
+    let effects = sync.step(answered(Answer::Same, newer, true), caught_up);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
 #[test]
@@ -175,7 +255,7 @@ fn having_seen_more_than_the_other_is_no_alarm() {
     let own = state(&[dot(1), dot(2)], 1);
     let mut sync = asking(&own);
     let other = state(&[dot(1)], 2);
-    let effects = sync.step(difference(Difference::None, &other), &own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -183,8 +263,8 @@ fn having_seen_more_than_the_other_is_no_alarm() {
 fn one_doubtful_answer_makes_the_round_doubtful() {
     let own = state(&[], 0);
     let (mut sync, _) = Sync::new(PEER, &own);
-    sync.step(Event::Answered(Answer::NotSame, false), &own);
-    let effects = sync.step(difference(Difference::None, &own), &own);
+    sync.step(answered(Answer::NotSame, EPOCH, false), seen_as(&own));
+    let effects = sync.step(difference(Difference::None, &own), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: false })]);
 }
 
@@ -192,9 +272,12 @@ fn one_doubtful_answer_makes_the_round_doubtful() {
 fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
     let own = state(&[], 0);
     let (mut sync, _) = Sync::new(PEER, &own);
-    assert_eq!(sync.step(Event::Failed, &own), [Effect::End(End::Broken)]);
+    assert_eq!(
+        sync.step(Event::Failed, seen_as(&own)),
+        [Effect::End(End::Broken)]
+    );
     let mut sync = asking(&own);
-    let effects = sync.step(Event::Answered(Answer::Same, true), &own);
+    let effects = sync.step(said(Answer::Same), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }
 
@@ -202,10 +285,10 @@ fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
 fn half_way(own: &State, first: &[Dot]) -> Sync {
     let mut sync = asking(own);
     let start = state(first, 9);
-    sync.step(difference(Difference::LogTooShort, &start), own);
+    sync.step(difference(Difference::LogTooShort, &start), seen_as(own));
     let range = chunk(TransferKind::Clocked, first, Some(entry("m")));
-    sync.step(Event::Answered(Answer::Chunk(range), true), own);
-    sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    sync.step(said(Answer::Chunk(range)), seen_as(own));
+    sync.step(Event::ChunkMerged(Some(entry("m"))), seen_as(own));
     sync
 }
 
@@ -213,18 +296,21 @@ fn half_way(own: &State, first: &[Dot]) -> Sync {
 fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
     let own = state(&[], 0);
     let mut sync = half_way(&own, &[dot(1)]);
-    assert_eq!(sync.step(Event::Failed, &own), [Effect::End(End::Broken)]);
+    assert_eq!(
+        sync.step(Event::Failed, seen_as(&own)),
+        [Effect::End(End::Broken)]
+    );
     assert!(sync.is_resumable());
     let again = Effect::AskChunk(TransferKind::Clocked, Some(entry("m")));
     assert_eq!(sync.resume(), [again]);
     let range = chunk(TransferKind::Clocked, &[dot(1), dot(2)], None);
-    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    sync.step(said(Answer::Chunk(range)), seen_as(&own));
     let rest = Effect::AskRest(state(&[dot(1)], 0).clock);
     assert_eq!(
-        sync.step(Event::ChunkMerged(None), &own),
+        sync.step(Event::ChunkMerged(None), seen_as(&own)),
         std::slice::from_ref(&rest)
     );
-    sync.step(Event::Failed, &own);
+    sync.step(Event::Failed, seen_as(&own));
     assert_eq!(sync.resume(), [rest]);
 }
 
@@ -232,8 +318,8 @@ fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
 fn before_its_first_range_a_round_begins_anew() {
     let own = state(&[], 0);
     let mut sync = asking(&own);
-    sync.step(difference(Difference::LogTooShort, &own), &own);
-    sync.step(Event::Failed, &own);
+    sync.step(difference(Difference::LogTooShort, &own), seen_as(&own));
+    sync.step(Event::Failed, seen_as(&own));
     assert!(!sync.is_resumable());
     assert_eq!(sync.resume(), [Effect::End(End::Broken)]);
 }
@@ -243,7 +329,7 @@ fn a_sender_that_lost_what_it_had_seen_at_first_is_not_believed() {
     let own = state(&[], 0);
     let mut sync = half_way(&own, &[dot(1), dot(2)]);
     let range = chunk(TransferKind::Clocked, &[dot(1)], None);
-    let effects = sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    let effects = sync.step(said(Answer::Chunk(range)), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
     assert!(!sync.is_resumable());
 }
@@ -254,6 +340,23 @@ fn a_sender_that_lost_what_it_had_seen_meanwhile_is_not_believed() {
     let (mut sync, effects) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
     assert_eq!(effects, [Effect::AskRest(state(&[dot(2)], 0).clock)]);
     let other = state(&[dot(2)], 0);
-    let effects = sync.step(difference(Difference::None, &other), &own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
+}
+
+#[test]
+fn a_transfer_whose_sender_has_a_newer_map_goes_on_once_that_is_adopted() {
+    let own = state(&[], 0);
+    let mut sync = half_way(&own, &[dot(1)]);
+    let newer = Epoch(EPOCH.0 + 1);
+    let range = chunk(TransferKind::Clocked, &[dot(1)], None);
+    let event = answered(Answer::Chunk(range.clone()), newer, true);
+    let effects = sync.step(event.clone(), seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+    let again = Effect::AskChunk(TransferKind::Clocked, Some(entry("m")));
+    assert_eq!(sync.resume(), [again]);
+    let mut caught_up = seen_as(&own);
+    caught_up.epoch = newer;
+    let effects = sync.step(event, caught_up);
+    assert_eq!(effects, [Effect::MergeChunk(Some(entry("m")), range)]);
 }

@@ -3,6 +3,7 @@
 
 use crate::cluster::{place, value};
 use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
 use proptest::prelude::*;
 use soros_core::clock::Clock;
 use soros_core::codec::Codec;
@@ -21,7 +22,7 @@ use soros_core::place::{Entry, Layout, Place};
 use soros_core::read::Want;
 use soros_core::replica::{Chunk, Difference, Found, Item, Standing, State, TransferKind};
 use soros_core::sum::Sum;
-use soros_core::sync::{Answer, StateDigest};
+use soros_core::sync::{Answer, Speaker, StateDigest, Tally};
 use soros_core::time::Time;
 use std::fmt::Debug;
 
@@ -190,19 +191,33 @@ fn differences() -> impl Strategy<Value = Difference> {
     ]
 }
 
+fn tallies() -> impl Strategy<Value = Tally> {
+    any::<(u64, u128, bool)>().prop_map(|(epoch, sum, settled)| Tally {
+        epoch: Epoch(epoch),
+        sum: Sum(sum),
+        settled,
+    })
+}
+
+fn speakers() -> impl Strategy<Value = Speaker> {
+    (any::<u64>(), any::<bool>()).prop_map(|(epoch, trusted)| Speaker {
+        epoch: Epoch(epoch),
+        trusted,
+    })
+}
+
 fn answers() -> impl Strategy<Value = Answer> {
     prop_oneof![
         Just(Answer::Same),
         Just(Answer::NotSame),
         chunks().prop_map(Answer::Chunk),
-        (differences(), clocks(), any::<(u128, bool)>()).prop_map(
-            |(difference, clock, (sum, settled))| Answer::Difference {
+        (differences(), clocks(), option::of(tallies())).prop_map(|(difference, clock, tally)| {
+            Answer::Difference {
                 difference,
                 clock,
-                sum: Sum(sum),
-                settled,
+                tally,
             }
-        ),
+        }),
     ]
 }
 
@@ -274,7 +289,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         objects().prop_map(|object| Reply::Digest(object.digest())),
         errors().prop_map(|error| Reply::Written(Err(error))),
         errors().prop_map(|error| Reply::Read(Err(error))),
-        (answers(), any::<bool>()).prop_map(|(answer, trusted)| Reply::Sync(answer, trusted)),
+        (answers(), speakers()).prop_map(|(answer, speaker)| Reply::Sync(answer, speaker)),
         any::<bool>().prop_map(Reply::Surveyed),
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
         Just(Reply::Refused(Refusal::Suspect)),

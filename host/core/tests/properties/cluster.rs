@@ -10,6 +10,7 @@ use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketId, Incarnation, NodeId, PlacementId};
 use soros_core::key::{Key, Partition};
+use soros_core::map::bucket::Buckets;
 use soros_core::object::{Object, Value, Version};
 use soros_core::place::{Entry, Place};
 use soros_core::replica::{
@@ -355,9 +356,13 @@ impl Cluster {
         let (cells, sent) = (sender.cells.clone(), sender.stored_keys());
         let node = &mut self.nodes[to];
         let own = node.stored_keys();
-        let next = node
-            .replica
-            .merge_chunk(&mut node.disk, node_id(from), first, chunk);
+        let next = node.replica.merge_chunk(
+            &mut node.disk,
+            node_id(from),
+            first,
+            chunk,
+            &Buckets::default(),
+        );
         let next = next.expect("memory does not fail");
         node.replica.save(&mut node.disk);
         for key in sent.union(&own).copied() {

@@ -10,4 +10,5 @@ mod memory;
 mod model;
 mod objects;
 mod records;
+mod sweep;
 mod transfers;

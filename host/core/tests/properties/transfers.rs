@@ -8,6 +8,7 @@ use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::key::Key;
 use soros_core::limits::ITEMS_PER_ANSWER_MAX;
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Version;
 use soros_core::place::Entry;
 use soros_core::replica::{
@@ -79,9 +80,13 @@ fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) ->
         let view = from.replica.view(&from.disk);
         let chunk = view.chunk(kind, next.as_ref(), bytes_max).expect("a chunk");
         assert!(chunk.objects.len() <= ITEMS_PER_ANSWER_MAX);
-        let came_to = to
-            .replica
-            .merge_chunk(&mut to.disk, from.id(), next.as_ref(), chunk);
+        let came_to = to.replica.merge_chunk(
+            &mut to.disk,
+            from.id(),
+            next.as_ref(),
+            chunk,
+            &Buckets::default(),
+        );
         let came_to = came_to.expect("memory does not fail");
         assert!(came_to.is_none() || next < came_to, "a transfer moves on");
         next = came_to;
@@ -170,9 +175,9 @@ fn range(from: &Node, to: &mut Node, first: Option<&Entry>, bytes_max: usize) ->
     let view = from.replica.view(&from.disk);
     let chunk = view.chunk(TransferKind::Clocked, first, bytes_max);
     let chunk = chunk.expect("a chunk");
-    let reached = to
-        .replica
-        .merge_chunk(&mut to.disk, from.id(), first, chunk);
+    let reached =
+        to.replica
+            .merge_chunk(&mut to.disk, from.id(), first, chunk, &Buckets::default());
     to.replica.save(&mut to.disk);
     reached.expect("memory does not fail")
 }
@@ -314,6 +319,7 @@ fn a_key_that_the_sender_forgets_during_a_transfer_does_not_come_back() {
         sender.id(),
         None,
         chunk.expect("a chunk"),
+        &Buckets::default(),
     );
     assert_eq!(next, Ok(None));
     finish(&sender, &mut receiver, seen);
@@ -350,9 +356,13 @@ fn a_union_with_a_replica_that_knows_less_brings_nothing_back() {
     write(&mut one, 1, DotSet::of(written.dot), false);
     let view = other.replica.view(&other.disk);
     let chunk = view.chunk(TransferKind::Union, None, usize::MAX);
-    let next = one
-        .replica
-        .merge_chunk(&mut one.disk, other.id(), None, chunk.expect("a chunk"));
+    let next = one.replica.merge_chunk(
+        &mut one.disk,
+        other.id(),
+        None,
+        chunk.expect("a chunk"),
+        &Buckets::default(),
+    );
     assert_eq!(next, Ok(None));
     assert!(!is_live(&one, 1), "what was deleted stays deleted");
 }
@@ -388,20 +398,4 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
     );
     let open = open.expect("memory does not fail");
     assert_eq!(open.state(), one.replica.state());
-}
-
-#[test]
-fn what_a_dropped_replica_left_is_removed_a_little_at_a_time() {
-    let mut one = node(1);
-    for key in 0..10 {
-        write(&mut one, key, DotSet::default(), true);
-    }
-    let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
-    let renewed = renewed.expect("memory does not fail");
-    let mut steps = 0;
-    while renewed.sweep(&mut one.disk, 7).expect("memory") {
-        steps += 1;
-    }
-    assert_eq!(steps, 2, "20 records of which at most 7 go at a time");
-    assert_eq!(one.disk.records.len(), 2, "the generation and the clock");
 }

@@ -206,10 +206,37 @@ fn a_rolled_back_engine_is_told_and_the_doubt_stays_until_it_is_resolved() {
         drop(directory);
         let (directory, opened) = open(folder.path());
         assert_eq!(opened.doubts, [Doubt::Earlier]);
-        directory.resolve_doubt().expect("works");
+        let doubt = directory.doubt();
+        doubt.resolve().expect("works");
         drop(directory);
         assert_eq!(open(folder.path()).1.doubts, []);
+        doubt
+            .resolve()
+            .expect("a directory that was closed is left alone");
+        let (_, opened) = open(folder.path());
+        assert_eq!(opened.doubts, []);
     }
+}
+
+#[test]
+fn a_doubt_that_cannot_be_written_down_as_resolved_stays() {
+    let folder = rolled_back(Space::Partitions);
+    let (directory, _) = open(folder.path());
+    let identity = folder.path().join("identity");
+    let kept = fs::read(&identity).expect("a file");
+    // Nothing can be renamed over a folder that is not empty.
+    fs::remove_file(&identity).expect("a file");
+    fs::create_dir(&identity).expect("a folder");
+    fs::write(identity.join("file"), b"").expect("a file");
+    assert!(directory.doubt().resolve().is_err());
+    fs::remove_dir_all(&identity).expect("a folder");
+    fs::write(&identity, kept).expect("a file");
+    drop(directory);
+    let (directory, opened) = open(folder.path());
+    assert_eq!(opened.doubts, [Doubt::Earlier]);
+    directory.doubt().resolve().expect("works");
+    drop(directory);
+    assert_eq!(open(folder.path()).1.doubts, []);
 }
 
 #[test]

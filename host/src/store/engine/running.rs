@@ -231,6 +231,17 @@ impl Running {
             .try_for_each(|space| self.flush_space(space))
     }
 
+    /// The bytes of the tables of `space`.
+    pub(super) fn table_bytes(&self, space: Space) -> Result<u64, StoreError> {
+        guarded(|| Ok(self.keyspace(space).disk_space()))
+    }
+
+    /// Rewrites all tables of `space`, those that are in memory still included.
+    pub(super) fn compact(&self, space: Space) -> Result<(), StoreError> {
+        self.flush_space(space)?;
+        guarded(|| self.keyspace(space).major_compact())
+    }
+
     pub(super) fn flush_space(&self, space: Space) -> Result<(), StoreError> {
         let keyspace = self.keyspace(space);
         guarded(|| keyspace.rotate_memtable())?;

@@ -2,20 +2,21 @@
 //! seen.
 
 use super::commit::Waiter;
-use super::partitions::{Answer, Operation};
+use super::partitions::{Answer, Operation, Shown};
 use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn};
 use crate::bug::Bug;
 use crate::moment::Moment;
 use soros_core::clock::Clock;
 use soros_core::codec::Codec;
-use soros_core::id::NodeId;
+use soros_core::epoch::Epoch;
+use soros_core::id::{BucketId, NodeId};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Place};
 use soros_core::read::Want;
-use soros_core::replica::{Difference, TransferKind};
-use soros_core::sync::{self, StateDigest};
+use soros_core::replica::{Difference, LiveKey, TransferKind};
+use soros_core::sync::{self, Speaker, StateDigest};
 
 /// Who asks, and with which question.
 type Asker = (NodeId, CallId);
@@ -27,6 +28,7 @@ impl Process {
         let frame = Frame {
             from: self.me,
             call,
+            epoch: self.catalog.epoch,
             deadline: turn.now,
             lane: Lane::Other,
             body: Body::Reply(reply.to_bytes()),
@@ -92,8 +94,12 @@ impl Process {
         })
     }
 
-    /// The object of a key here; none when it cannot be read.
+    /// The object of a key here; none when it cannot be read, or when its bucket is dead: some of
+    /// its objects may have been removed already.
     pub(super) fn look(&mut self, turn: &mut Turn<'_>, target: &Target) -> Option<Object> {
+        if self.is_dead(turn, target) {
+            return None;
+        }
         let view = self.partitions.view(target.place, turn.disk)?;
         let object = view.object(&target.entry).ok();
         if object.is_none() {
@@ -102,12 +108,42 @@ impl Process {
         object
     }
 
+    pub(super) fn is_dead(&self, turn: &Turn<'_>, target: &Target) -> bool {
+        self.partitions.buckets().is_dead(target.bucket()) && !turn.has(Bug::DeadBucketRead)
+    }
+
+    /// Whether this node holds a live key of a bucket that it takes no more writes of; none where
+    /// it cannot say.
+    pub fn survey(&self, turn: &Turn<'_>, bucket: BucketId, epoch: Epoch) -> Option<bool> {
+        let buckets = self.partitions.buckets();
+        if buckets.epoch < epoch || !buckets.closing.contains(&bucket) {
+            return None;
+        }
+        let mut all_believed = true;
+        for place in turn.table.places_of(self.me) {
+            let view = self.partitions.view(place, turn.disk)?;
+            let mut from = None;
+            loop {
+                match view.live_key(bucket, from.as_ref(), 1).ok()? {
+                    LiveKey::Found => return Some(true),
+                    LiveKey::NotYet(next) => from = Some(next),
+                    LiveKey::None => break,
+                }
+            }
+            all_believed &= self.is_believed(turn, place) || turn.has(Bug::SuspectSurveyed);
+        }
+        all_believed.then_some(false)
+    }
+
     fn on_look(
         &mut self,
         turn: &mut Turn<'_>,
         target: &Target,
         want: Want,
     ) -> Result<Reply, Refusal> {
+        if self.is_dead(turn, target) {
+            return Err(Refusal::NotServed);
+        }
         if !self.is_believed(turn, target.place) {
             return Err(Refusal::Suspect);
         }
@@ -127,12 +163,19 @@ impl Process {
     ) -> Result<Reply, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
-        let trusted = shown.state.standing.is_trusted();
+        let speaker = self.speaker(shown);
         if answer == sync::Answer::Same {
             let clock = shown.state.clock.clone();
             self.remember(turn, from, place, clock);
         }
-        Ok(Reply::Sync(answer, trusted))
+        Ok(Reply::Sync(answer, speaker))
+    }
+
+    fn speaker(&self, shown: &Shown) -> Speaker {
+        Speaker {
+            epoch: self.partitions.buckets().epoch,
+            trusted: shown.state.standing.is_trusted(),
+        }
     }
 
     fn on_difference(
@@ -143,7 +186,9 @@ impl Process {
         other: &Clock,
     ) -> Result<Reply, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let trusted = shown.state.standing.is_trusted();
+        let mut own = self.partitions.own(shown);
+        own.swept |= turn.has(Bug::UnsweptSumCompared);
+        let speaker = self.speaker(shown);
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
         let Ok(mut difference) = view.difference(other, turn.settings.repair_bytes) else {
@@ -153,11 +198,11 @@ impl Process {
         if difference == Difference::LogTooShort && turn.has(Bug::ShortLogSkipped) {
             difference = Difference::None;
         }
-        let answer = sync::answer(difference, &shown.state);
+        let answer = sync::answer(difference, own);
         if seen {
             self.remember(turn, from, place, other.clone());
         }
-        Ok(Reply::Sync(answer, trusted))
+        Ok(Reply::Sync(answer, speaker))
     }
 
     fn on_chunk(
@@ -169,10 +214,8 @@ impl Process {
     ) -> Result<Reply, Refusal> {
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
-        let trusted = self
-            .partitions
-            .shown(place)
-            .is_some_and(|shown| shown.state.standing.is_trusted());
+        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
+        let speaker = self.speaker(shown);
         let chunk = if turn.has(Bug::StartClockFill) && kind == TransferKind::Clocked {
             let stored = view.chunk(TransferKind::Union, from, turn.settings.repair_bytes);
             stored.map(|chunk| self.rounds.fill_from_start((asker, place), from, chunk))
@@ -183,7 +226,7 @@ impl Process {
             self.renew(turn, place);
             return Err(Refusal::Storage);
         };
-        Ok(Reply::Sync(sync::Answer::Chunk(chunk), trusted))
+        Ok(Reply::Sync(sync::Answer::Chunk(chunk), speaker))
     }
 
     fn remember(&mut self, turn: &Turn<'_>, peer: NodeId, place: Place, clock: Clock) {

@@ -79,7 +79,9 @@ impl Process {
             turn.disk.write(changes);
             return self.begin_sync(turn, answers);
         };
-        // Nothing of the batch is written: all are told so, and the partition begins anew.
+        // Nothing of the batch is written: all are told so, and the partition begins anew. A map
+        // that was among it is heard of again.
+        self.heard = self.partitions.adopted();
         let mut dropped = std::mem::take(&mut self.renewing);
         dropped.insert(place);
         dropped.extend(self.partitions.reload(turn.disk));
@@ -143,6 +145,10 @@ impl Process {
 
     fn publish(&mut self, turn: &mut Turn<'_>) {
         self.partitions.publish();
+        let epoch = self.partitions.buckets().epoch;
+        if self.catalog.epoch != epoch {
+            self.catalog = turn.catalogs.at(epoch).clone();
+        }
         for place in self.partitions.take_renewed() {
             self.renewing.remove(&place);
             turn.outputs.push(Output::Renewed(place));

@@ -207,7 +207,11 @@ impl Process {
             return;
         };
         let effects = match self.partitions.shown(round.place) {
-            Some(shown) => round.machine.step(event, &shown.state),
+            Some(shown) => {
+                let mut own = self.partitions.own(shown);
+                own.swept |= turn.has(Bug::UnsweptSumCompared);
+                round.machine.step(event, own)
+            }
             None => vec![Effect::End(End::Broken)],
         };
         self.carry_out_round(turn, id, effects);
@@ -220,9 +224,12 @@ impl Process {
         reply: Result<Reply, Silence>,
     ) {
         let event = match reply {
-            Ok(Reply::Sync(answer, trusted)) => {
+            Ok(Reply::Sync(answer, mut speaker)) => {
                 self.skip_short_log(turn, id, &answer);
-                Event::Answered(answer, trusted)
+                if turn.has(Bug::NewerAnswerUsed) {
+                    speaker.epoch = speaker.epoch.min(self.catalog.epoch);
+                }
+                Event::Answered(answer, speaker)
             }
             Ok(_) | Err(_) => Event::Failed,
         };

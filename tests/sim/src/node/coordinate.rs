@@ -79,7 +79,9 @@ impl Process {
         if !replicas.contains(&self.me) || self.partitions.shown(place).is_none() {
             return Err(OperationError::NotServed);
         }
-        let bucket = turn.table.bucket_by_id(request.target.bucket());
+        let bucket = turn.catalogs.name(request.target.bucket());
+        let known = self.partitions.buckets().has(request.target.bucket());
+        let bucket = bucket.filter(|_| known).ok_or(OperationError::NotServed)?;
         let resolver = bucket != Bucket::Siblings;
         if write::reads_quorum(request, resolver) && !self.is_believed(turn, place) {
             return Err(OperationError::NotReady);
@@ -131,7 +133,8 @@ impl Process {
                 None
             }
             write::Effect::Resolve(object, version) => {
-                let bucket = turn.table.bucket_by_id(target.bucket());
+                let bucket = turn.catalogs.name(target.bucket());
+                let bucket = bucket.unwrap_or(Bucket::Siblings);
                 let resolved = resolver::resolve(bucket, &object, &version);
                 Some(write::Event::Resolved(resolved))
             }
@@ -250,7 +253,7 @@ impl Process {
     ) {
         let target = request.target.clone();
         let replicas = turn.table.replicas_of(target.place).len();
-        if self.partitions.shown(target.place).is_none() {
+        if self.partitions.shown(target.place).is_none() || self.is_dead(turn, &target) {
             let error = Err(OperationError::NotServed);
             return self.tell(turn, origin, Told::Read(error));
         }

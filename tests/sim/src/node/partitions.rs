@@ -4,10 +4,13 @@
 use crate::bug::Bug;
 use crate::disk::{Disk, Overlay};
 use crate::moment::Moment;
+use crate::record;
 use soros_core::clock::Clock;
 use soros_core::codec::Codec;
 use soros_core::dot::Dot;
+use soros_core::epoch::Epoch;
 use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
@@ -15,6 +18,7 @@ use soros_core::record::{Batch, RecordError, Records};
 use soros_core::replica::{
     Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, TransferKind, View,
 };
+use soros_core::sync::Own;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,10 +30,24 @@ pub enum Operation {
     Open {
         /// The partitions.
         places: Vec<Place>,
+        /// The buckets of the map that the node serves under.
+        buckets: Buckets,
         /// Whether nothing on it was lost.
         sound: bool,
         /// Whether nothing can have been lost: the cluster begins.
         new: bool,
+    },
+    /// Serves under the buckets of a newer map.
+    Adopt {
+        /// The buckets.
+        buckets: Buckets,
+    },
+    /// A step of a sweep.
+    Sweep {
+        /// The partition.
+        place: Place,
+        /// How many records it looks at.
+        records: usize,
     },
     /// A client's write, at its coordinator.
     Write {
@@ -148,9 +166,10 @@ impl Operation {
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         match self {
-            Operation::Open { .. } => None,
+            Operation::Open { .. } | Operation::Adopt { .. } => None,
             Operation::Write { target, .. } | Operation::Merge { target, .. } => Some(target.place),
             Operation::MergeItems { place, .. }
+            | Operation::Sweep { place, .. }
             | Operation::MergeChunk { place, .. }
             | Operation::Join { place, .. }
             | Operation::Merged { place, .. }
@@ -172,6 +191,10 @@ pub struct Shown {
     pub state: State,
     /// Whether it has compared clocks with another since the process started.
     pub compared: bool,
+    /// Whether it holds objects of the map's buckets only.
+    pub swept: bool,
+    /// Whether it holds records that nobody reads any more.
+    pub needs_sweep: bool,
 }
 
 /// All partitions of a node.
@@ -182,6 +205,9 @@ pub struct Partitions {
     compared: BTreeSet<Place>,
     touched: BTreeSet<Place>,
     shown: BTreeMap<Place, Shown>,
+    buckets: Buckets,
+    /// The buckets as readers see them.
+    shown_buckets: Buckets,
     /// Dropped since this was last asked for.
     renewed: BTreeSet<Place>,
 }
@@ -196,6 +222,8 @@ impl Partitions {
             compared: BTreeSet::new(),
             touched: BTreeSet::new(),
             shown: BTreeMap::new(),
+            buckets: Buckets::default(),
+            shown_buckets: Buckets::default(),
             renewed: BTreeSet::new(),
         }
     }
@@ -204,6 +232,27 @@ impl Partitions {
     #[must_use]
     pub fn shown(&self, place: Place) -> Option<&Shown> {
         self.shown.get(&place)
+    }
+
+    /// The buckets of the map that the node serves under.
+    #[must_use]
+    pub fn buckets(&self) -> &Buckets {
+        &self.shown_buckets
+    }
+
+    /// The epoch of the map that operations are applied under.
+    pub(super) fn adopted(&self) -> Epoch {
+        self.buckets.epoch
+    }
+
+    /// A partition as a round of anti-entropy sees it.
+    #[must_use]
+    pub fn own<'a>(&self, shown: &'a Shown) -> Own<'a> {
+        Own {
+            state: &shown.state,
+            epoch: self.shown_buckets.epoch,
+            swept: shown.swept,
+        }
     }
 
     /// Reads of the partition at `place`.
@@ -222,7 +271,25 @@ impl Partitions {
         bug: Option<Bug>,
     ) -> Applied {
         match operation {
-            Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
+            Operation::Open {
+                places,
+                buckets,
+                sound,
+                new,
+            } => {
+                self.adopt(batch, buckets);
+                self.open(batch, places, (sound, new), bug)
+            }
+            Operation::Adopt { buckets } => {
+                self.adopt(batch, buckets);
+                Ok(Answer::Done)
+            }
+            Operation::Sweep { place, records } => self.sweep(batch, place, records, bug),
+            Operation::Write { target, .. } | Operation::Merge { target, .. }
+                if !self.buckets.open.contains(&target.bucket()) =>
+            {
+                Ok(Answer::NotHeld)
+            }
             Operation::Write { deadline, .. } if deadline <= now => Ok(Answer::TooLate),
             Operation::Write { target, store, .. } => self.change(target.place, |replica| {
                 let written = replica.write(batch, &target.entry, store.into());
@@ -238,22 +305,28 @@ impl Partitions {
                 found.map(Answer::Found)
             }),
             Operation::MergeItems { place, items } => {
-                self.change(place, |replica| merge_items(replica, batch, items, bug))
+                let buckets = self.buckets.clone();
+                self.change(place, |replica| {
+                    merge_items(replica, batch, items, &buckets, bug)
+                })
             }
             Operation::MergeChunk {
                 place,
                 peer,
                 from,
                 chunk,
-            } => self.change(place, |replica| {
-                if bug == Some(Bug::OneWayTransfer) {
-                    return one_way(replica, batch, peer, chunk);
-                }
-                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk);
-                reached.map(Answer::Reached)
-            }),
+            } => {
+                let buckets = self.buckets.clone();
+                self.change(place, |replica| {
+                    if bug == Some(Bug::OneWayTransfer) {
+                        return one_way(replica, batch, peer, chunk, &buckets);
+                    }
+                    let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk, &buckets);
+                    reached.map(Answer::Reached)
+                })
+            }
             Operation::Join { place, peer, clock } => {
-                self.change(place, |replica| Ok(join(replica, peer, &clock, bug)))
+                self.change(place, |replica| join(replica, batch, peer, &clock, bug))
             }
             Operation::Merged {
                 place,
@@ -272,7 +345,7 @@ impl Partitions {
             }),
             Operation::Renew { place } => self.renew(batch, place, bug),
             Operation::Skip { place, clock } => {
-                self.change(place, |replica| Ok(skip(replica, &clock)))
+                self.change(place, |replica| skip(replica, batch, &clock))
             }
             Operation::DropObjects { place } => {
                 self.change(place, |replica| Ok(drop_objects(replica, batch)))
@@ -289,6 +362,33 @@ impl Partitions {
         };
         self.touched.insert(place);
         change(replica)
+    }
+
+    fn adopt(&mut self, batch: &mut Overlay<'_>, buckets: Buckets) {
+        batch.put(record::MAP.to_vec(), buckets.epoch.0.to_be_bytes().to_vec());
+        self.buckets = buckets;
+    }
+
+    fn sweep(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        records: usize,
+        bug: Option<Bug>,
+    ) -> Applied {
+        let buckets = self.buckets.clone();
+        self.change(place, |replica| {
+            if bug == Some(Bug::SweepKeepsSum) {
+                let (from, to) = replica.layout().objects();
+                let found = batch.keys(&from, &to).into_iter();
+                let entry = |key: &Vec<u8>| Layout::entry_of_object(key).ok();
+                let dead =
+                    |key: &Vec<u8>| entry(key).is_some_and(|entry| buckets.is_dead(entry.bucket));
+                found.filter(dead).for_each(|key| batch.remove(key));
+            }
+            replica.sweep(batch, &buckets, records)?;
+            Ok(Answer::Done)
+        })
     }
 
     fn open(
@@ -381,12 +481,19 @@ impl Partitions {
 
     /// Lets readers see what is synced.
     pub(super) fn publish(&mut self) {
-        for place in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        if self.shown_buckets != self.buckets {
+            self.shown_buckets = self.buckets.clone();
+            touched.extend(self.replicas.keys());
+        }
+        for place in touched {
             if let Some(replica) = self.replicas.get(&place) {
                 let shown = Shown {
                     layout: replica.layout(),
                     state: replica.state().clone(),
                     compared: self.compared.contains(&place),
+                    swept: replica.is_swept(&self.buckets),
+                    needs_sweep: replica.needs_sweep(&self.buckets),
                 };
                 self.shown.insert(place, shown);
             }
@@ -436,11 +543,15 @@ fn merge_items(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
     items: Vec<Item>,
+    buckets: &Buckets,
     bug: Option<Bug>,
 ) -> Applied {
-    for item in items {
-        let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
-        replica.merge(batch, &item.entry, object, &item.dots)?;
+    for mut item in items {
+        if bug == Some(Bug::DeadDotsSkipped) && buckets.is_dead(item.entry.bucket) {
+            continue;
+        }
+        item.object = collapsed(replica, batch, &item.entry, item.object, bug)?;
+        replica.merge_item(batch, item, buckets)?;
     }
     Ok(Answer::Done)
 }
@@ -451,6 +562,7 @@ fn one_way(
     batch: &mut Overlay<'_>,
     sender: NodeId,
     chunk: Chunk,
+    buckets: &Buckets,
 ) -> Applied {
     for (entry, object) in chunk.objects {
         let mut next = entry.key.as_bytes().to_vec();
@@ -466,7 +578,7 @@ fn one_way(
             objects: vec![(entry.clone(), object)],
             end,
         };
-        replica.merge_chunk(batch, sender, Some(&entry), one)?;
+        replica.merge_chunk(batch, sender, Some(&entry), one, buckets)?;
     }
     Ok(Answer::Reached(chunk.end))
 }
@@ -505,13 +617,19 @@ fn forget_actors(batch: &mut Overlay<'_>, place: Place) {
 }
 
 /// Ends a full transfer.
-fn join(replica: &mut Replica, sender: NodeId, clock: &Clock, bug: Option<Bug>) -> Answer {
+fn join(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    sender: NodeId,
+    clock: &Clock,
+    bug: Option<Bug>,
+) -> Applied {
     if replica.join(sender, clock) {
-        Answer::Done
+        Ok(Answer::Done)
     } else if matches!(bug, Some(Bug::JoinAfterDrop | Bug::OneWayTransfer)) {
-        skip(replica, clock)
+        skip(replica, batch, clock)
     } else {
-        Answer::NotHeld
+        Ok(Answer::NotHeld)
     }
 }
 
@@ -531,13 +649,25 @@ fn cut_log(replica: &mut Replica, batch: &mut Overlay<'_>, now: Moment) -> Appli
     Ok(Answer::Done)
 }
 
-/// Counts all that `clock` has seen as seen.
-fn skip(replica: &mut Replica, clock: &Clock) -> Answer {
-    for (actor, start, end) in clock.missing_from(&Clock::default()) {
-        let dots: Vec<Dot> = (start..=end).map(|counter| actor.dot(counter)).collect();
-        replica.skip(&dots);
+/// Counts all that `clock` has seen as seen: by a full transfer from nobody, with nothing in it.
+fn skip(replica: &mut Replica, batch: &mut Overlay<'_>, clock: &Clock) -> Applied {
+    let nobody = NodeId(u64::MAX);
+    let nothing = Chunk {
+        kind: TransferKind::Clocked,
+        clock: Clock::default(),
+        objects: Vec::new(),
+        end: None,
+    };
+    let mut from = None;
+    loop {
+        let buckets = Buckets::default();
+        from = replica.merge_chunk(batch, nobody, from.as_ref(), nothing.clone(), &buckets)?;
+        if from.is_none() {
+            break;
+        }
     }
-    Answer::Done
+    replica.join(nobody, clock);
+    Ok(Answer::Done)
 }
 
 /// Takes note of what another replica has seen, and drops what nobody needs any more.
@@ -549,7 +679,5 @@ fn remember(
 ) -> Applied {
     replica.remember(peer, clock);
     replica.truncate(batch, others)?;
-    // What an earlier generation left may be damaged: it is needed by nobody.
-    let _ = replica.sweep(batch, 16);
     Ok(Answer::Done)
 }

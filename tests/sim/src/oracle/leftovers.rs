@@ -1,4 +1,5 @@
-//! This is what must be gone from a disk after heal and quiet: tombstones, contexts, index and log.
+//! This is what must be gone from a disk after heal and quiet: tombstones, contexts, index and log,
+//! and all that dead buckets and dropped partitions left.
 //!
 //! Dots of an actor that died with a disk may leave a gap that nobody can fill; what waits for such
 //! an actor is excused.
@@ -12,6 +13,7 @@ use soros_core::clock::Clock;
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 
 /// Judges what a replica has on its disk. `died` says whether an actor's dots died with a disk.
@@ -21,9 +23,13 @@ pub fn judge(
     shown: &Shown,
     disk: &Disk,
     died: &dyn Fn(&Actor) -> bool,
+    buckets: &Buckets,
 ) -> Vec<Fault> {
     let mut left = Vec::new();
-    for (_, blocker, object) in replicas::objects(disk, &shown.layout) {
+    for (entry, blocker, object) in replicas::objects(disk, &shown.layout) {
+        if !buckets.has(entry.bucket) {
+            left.push(LeftOver::Bucket);
+        }
         let excused = blocker.is_some_and(|dot| is_excused(&object, dot, &shown.state.clock, died));
         if !object.is_live() && !excused {
             left.push(LeftOver::Tombstone);
@@ -55,14 +61,12 @@ fn entries<'a>(
 ) -> impl Iterator<Item = LeftOver> + 'a {
     let first = shown.layout.first();
     let place = first[..first.len() - 4].to_vec();
-    let damaged = disk.is_damaged_under(&place);
     let of_place = disk
         .records()
         .filter(move |(key, _)| key.starts_with(&place));
     of_place.filter_map(move |(key, _)| {
         if !key.starts_with(&first) {
-            // A damaged record stops the sweep of its generation: nothing lists what lies behind.
-            return (!damaged).then_some(LeftOver::Generation);
+            return Some(LeftOver::Generation);
         }
         let dot = record::dot_of(key)?;
         match record::kind(key)? {

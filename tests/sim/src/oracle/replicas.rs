@@ -50,12 +50,15 @@ pub fn agree(one: &Shown, other: &Shown) -> bool {
     one.state.clock == other.state.clock && one.state.sum == other.state.sum
 }
 
-/// Whether a partition is at rest: believed everywhere, with equal clocks and sums.
+/// Whether a partition is at rest: believed and swept everywhere, with equal clocks and sums.
 #[must_use]
 pub fn is_at_rest(place: Place, replicas: &[&Partitions]) -> bool {
     let shown: Option<Vec<&Shown>> = replicas.iter().map(|node| node.shown(place)).collect();
     shown.is_some_and(|shown| {
         let believed = |shown: &&Shown| shown.compared && shown.state.standing.is_trusted();
-        shown.iter().all(believed) && shown.iter().all(|other| agree(shown[0], other))
+        let swept = |shown: &&Shown| shown.swept && !shown.needs_sweep;
+        shown.iter().all(believed)
+            && shown.iter().all(swept)
+            && shown.iter().all(|other| agree(shown[0], other))
     })
 }

@@ -10,9 +10,9 @@ use crate::oracle::{self, leftovers, replicas, siblings};
 use crate::report::Fault;
 use crate::table::KeyId;
 use soros_core::dot::Actor;
-use soros_core::id::NodeId;
+use soros_core::id::{BucketId, NodeId};
 use soros_core::object::Object;
-use soros_core::operation::{Basis, Consistency};
+use soros_core::operation::{Basis, Consistency, Target};
 use soros_core::place::Place;
 use std::collections::BTreeSet;
 
@@ -39,6 +39,7 @@ impl World {
         for node in nodes {
             self.schedule.add(self.now, Event::Starts(node));
         }
+        self.spread();
         self.schedule.add(self.now.after(SECOND), Event::Checks);
     }
 
@@ -59,7 +60,14 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
+        let newest = self.catalogs.newest().epoch;
+        let is_new = |node: &NodeId| {
+            let process = self.process(*node);
+            process.is_some_and(|process| process.catalog().epoch == newest)
+        };
         self.waiting.is_empty()
+            && self.changes_due == 0
+            && self.table.nodes().iter().all(is_new)
             && self
                 .table
                 .places()
@@ -82,10 +90,37 @@ impl World {
             self.judge_counts(node);
             self.judge_leftovers(node);
         }
-        let keys: Vec<KeyId> = self.table.keys().collect();
-        for key in keys {
-            self.judge_key(key);
-            self.read_once_more(key);
+        let numbers: Vec<u32> = self.table.numbers().collect();
+        for number in numbers {
+            let bucket = self.table.bucket(number);
+            if let Some(life) = self.catalogs.newest().life(bucket) {
+                let key = KeyId {
+                    number,
+                    life: life.life,
+                };
+                self.judge_key(key, life.id);
+                self.read_once_more(key);
+            }
+            self.judge_dropped(number);
+        }
+    }
+
+    /// A bucket that was dropped because it was empty had no key: whatever was acknowledged had
+    /// been deleted.
+    fn judge_dropped(&mut self, number: u32) {
+        let bucket = self.table.bucket(number);
+        let lives = self.dropped.iter().filter(|(other, _)| *other == bucket);
+        for (_, life) in lives.copied().collect::<Vec<_>>() {
+            let found = BTreeSet::new();
+            let durable = |operation: &Operation| operation.is_firm();
+            let end = siblings::End {
+                found: &found,
+                winner: None,
+                durable: &durable,
+            };
+            let key = KeyId { number, life };
+            let faults = oracle::judge_end(&self.table, &self.history, key, &end);
+            self.faults.extend(faults);
         }
     }
 
@@ -99,15 +134,15 @@ impl World {
         let died = |actor: &Actor| self.died.contains(&(actor.node, actor.incarnation));
         for place in self.table.places_of(id) {
             if let Some(shown) = process.partitions().shown(place) {
-                let faults = leftovers::judge(id, shown, &node.disk, &died);
+                let buckets = self.catalogs.newest().buckets();
+                let faults = leftovers::judge(id, shown, &node.disk, &died, &buckets);
                 self.faults.extend(faults);
             }
         }
     }
 
     /// What each replica of a key holds.
-    fn objects_of(&self, key: KeyId) -> Vec<Object> {
-        let target = self.table.target(key);
+    fn objects_of(&self, target: &Target) -> Vec<Object> {
         let replicas = self.table.replicas_of(target.place).iter();
         let object = |id: &NodeId| {
             let node = self.nodes.get(id)?;
@@ -122,15 +157,15 @@ impl World {
         replicas.filter_map(object).collect()
     }
 
-    fn judge_key(&mut self, key: KeyId) {
-        let bucket = self.table.bucket(key);
+    fn judge_key(&mut self, key: KeyId, id: BucketId) {
+        let bucket = self.table.bucket(key.number);
         let live = client::all_found;
-        let objects = self.objects_of(key);
+        let objects = self.objects_of(&self.table.target(key.number, id));
         let Some(first) = objects.first() else {
             return;
         };
         if objects.iter().any(|object| live(object) != live(first)) {
-            let place = self.table.target(key).place;
+            let place = self.table.place_of(key.number);
             self.faults.push(Fault::Diverged { place });
         }
         let found = live(first);
@@ -161,7 +196,7 @@ impl World {
         };
         let id = self.history.begin(operation);
         let node = *self.random.pick(self.table.nodes());
-        self.send_ask(0, id, node, Basis::Unsaid);
+        self.send_ask(0, id, node, (Basis::Unsaid, None));
     }
 
     /// A client of a cluster that is whole again was not served.

@@ -48,6 +48,8 @@ impl World {
             Harm::Cut => self.cut(),
             Harm::Storm => self.storm(),
             Harm::Orphan => self.orphan(),
+            Harm::Purge => self.purge(),
+            Harm::Delete => self.delete(),
         };
         if fired {
             *self.harms.entry(harm).or_default() += 1;
