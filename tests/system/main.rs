@@ -3,4 +3,5 @@
 mod command_line;
 mod failover;
 mod key_value;
+mod losses;
 mod operator;

@@ -108,8 +108,8 @@ const FORMAT: u8 = 2;
 const TRUSTED: u8 = 0;
 const SUSPECT: u8 = 1;
 
-/// Format 2, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0 trusted; 1 suspect, then the nodes
-/// merged: count 4, each 8 and 1 if it was trusted), clock.
+/// Format 2, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0 trusted; 1 suspect, then
+/// the nodes merged: count 4, each 8 and 1 if it was trusted), clock.
 impl Codec for State {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(FORMAT);
@@ -202,7 +202,7 @@ impl Stored {
             reader.finish()?;
             Ok::<_, DecodeError>(Stored { blocker, object })
         };
-        read().map_err(|_| RecordError::Damaged("an object"))
+        read().map_err(|_| RecordError::Strange("an object"))
     }
 }
 
@@ -213,6 +213,6 @@ pub(super) fn encode_generation(generation: Generation) -> Vec<u8> {
 pub(super) fn decode_generation(bytes: &[u8]) -> Result<Generation, RecordError> {
     let bytes = bytes
         .try_into()
-        .map_err(|_| RecordError::Damaged("a generation"))?;
+        .map_err(|_| RecordError::Strange("a generation"))?;
     Ok(Generation(u32::from_be_bytes(bytes)))
 }

@@ -123,6 +123,12 @@ impl Replica {
         if begun != self.layout.generation() {
             return false;
         }
+        let own: Vec<Dot> = clock
+            .missing_from(&self.state.clock)
+            .filter(|(actor, ..)| actor.node == self.actor.node)
+            .map(|(actor, _, end)| actor.dot(end))
+            .collect();
+        self.check_own(&own);
         self.state.clock.join(clock);
         self.advanced.extend(clock.seen().actors().copied());
         self.changed = true;

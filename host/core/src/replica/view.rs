@@ -7,6 +7,9 @@ use crate::place::{Entry, Layout};
 use crate::record::{RecordError, Records};
 use std::ops::ControlFlow;
 
+/// Stored objects in order, and the entry that the rest begins with.
+type StoredRange = (Vec<(Entry, Object)>, Option<Entry>);
+
 /// Reads of a replica at one moment.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -50,7 +53,7 @@ impl<'a> View<'a> {
         from: &[u8],
         to: &[u8],
         bytes_max: usize,
-    ) -> Result<(Vec<(Entry, Object)>, Option<Entry>), RecordError> {
+    ) -> Result<StoredRange, RecordError> {
         let (mut found, mut rest, mut bytes) = (Vec::new(), None, 0);
         self.records.visit(from, to, &mut |key, value| {
             if bytes_max <= bytes || found.len() == ITEMS_PER_ANSWER_MAX {

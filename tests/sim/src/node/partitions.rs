@@ -95,8 +95,15 @@ pub enum Operation {
         peer: NodeId,
         /// What it has seen.
         clock: Clock,
+        /// Whether it believes that it holds all that it acknowledged.
+        trusted: bool,
         /// All other replicas.
         others: Vec<NodeId>,
+    },
+    /// There is reason to doubt that the replica holds all that it acknowledged.
+    Doubt {
+        /// The partition.
+        place: Place,
     },
     /// Drops the state of a partition and begins anew.
     Renew {
@@ -126,6 +133,8 @@ pub enum Answer {
     TooLate,
     /// The disk failed; nothing was written.
     Failed,
+    /// The other replica once had seen more, and does not know that it has lost something.
+    Behind,
     /// What became of a client's write.
     Written(Outcome),
     /// What was there when an object was merged.
@@ -146,6 +155,7 @@ impl Operation {
             | Operation::Join { place, .. }
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
+            | Operation::Doubt { place }
             | Operation::Renew { place }
             | Operation::DropObjects { place }
             | Operation::CutLog { place } => Some(*place),
@@ -227,13 +237,9 @@ impl Partitions {
                 let found = replica.merge(batch, &target.entry, object, &dots);
                 found.map(Answer::Found)
             }),
-            Operation::MergeItems { place, items } => self.change(place, |replica| {
-                for item in items {
-                    let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
-                    replica.merge(batch, &item.entry, object, &item.dots)?;
-                }
-                Ok(Answer::Done)
-            }),
+            Operation::MergeItems { place, items } => {
+                self.change(place, |replica| merge_items(replica, batch, items, bug))
+            }
             Operation::MergeChunk { place, from, chunk } => self.change(place, |replica| {
                 if bug == Some(Bug::OneWayTransfer) {
                     return one_way(replica, batch, chunk);
@@ -257,17 +263,16 @@ impl Partitions {
                 place,
                 peer,
                 clock,
+                trusted,
                 others,
             } => self.change(place, |replica| {
-                remember(replica, batch, (peer, clock), &others)
+                remember(replica, batch, (peer, clock, trusted), &others)
             }),
+            Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
             Operation::Renew { place } => self.renew(batch, place, bug),
-            Operation::DropObjects { place } => self.change(place, |replica| {
-                replica.stand(Standing::suspect());
-                let (from, to) = replica.layout().objects();
-                remove_range(batch, &from, &to);
-                Ok(Answer::Done)
-            }),
+            Operation::DropObjects { place } => {
+                self.change(place, |replica| Ok(drop_objects(replica, batch)))
+            }
             Operation::CutLog { place } => self.change(place, |replica| {
                 let (bytes, age) = (0, Duration::ZERO);
                 replica.bound_log(
@@ -410,6 +415,31 @@ impl Partitions {
     }
 }
 
+fn drop_objects(replica: &mut Replica, batch: &mut Overlay<'_>) -> Answer {
+    replica.stand(Standing::suspect());
+    let (from, to) = replica.layout().objects();
+    remove_range(batch, &from, &to);
+    Answer::Done
+}
+
+fn doubt(replica: &mut Replica) -> Answer {
+    replica.doubt();
+    Answer::Done
+}
+
+fn merge_items(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    items: Vec<Item>,
+    bug: Option<Bug>,
+) -> Applied {
+    for item in items {
+        let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
+        replica.merge(batch, &item.entry, object, &item.dots)?;
+    }
+    Ok(Answer::Done)
+}
+
 /// The object as it is merged: with the bug that collapses in place, only the greatest version of
 /// both sides is left, and the others count as met.
 fn collapsed(
@@ -501,10 +531,12 @@ fn join(replica: &mut Replica, begun: Generation, clock: &Clock, bug: Option<Bug
 fn remember(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
-    (peer, clock): (NodeId, Clock),
+    (peer, clock, trusted): (NodeId, Clock, bool),
     others: &[NodeId],
 ) -> Applied {
-    replica.remember(peer, clock);
+    if !replica.remember(peer, clock, trusted) {
+        return Ok(Answer::Behind);
+    }
     replica.truncate(batch, others)?;
     // What an earlier generation left may be damaged: it is needed by nobody.
     let _ = replica.sweep(batch, 16);
