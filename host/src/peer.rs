@@ -10,6 +10,7 @@ pub mod converge;
 pub mod coordinate;
 pub mod delays;
 pub mod forward;
+mod full;
 pub mod node_clock;
 pub mod partitions;
 pub mod survey;
@@ -17,8 +18,10 @@ pub mod survey;
 mod tests;
 pub mod wire;
 
+use crate::store::Store;
 use crate::store::commit::{CommitError, Committer};
 use delays::Delays;
+use full::FullNodes;
 use node_clock::NodeClock;
 use partitions::{Answer, Buckets, Moment, Moments, Operation, Shown};
 use soros_core::id::{Incarnation, NodeId};
@@ -75,6 +78,8 @@ pub struct Parts {
     pub committer: Committer<Operation, Answer>,
     /// What readers see of them.
     pub moments: Moments,
+    /// Where they are stored.
+    pub store: Arc<dyn Store>,
     /// The other nodes.
     pub wire: Arc<dyn Wire>,
     /// The cluster's map.
@@ -89,11 +94,13 @@ pub struct Peer {
     identity: Identity,
     committer: Committer<Operation, Answer>,
     moments: Moments,
+    store: Arc<dyn Store>,
     wire: Arc<dyn Wire>,
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
     clock: Arc<NodeClock>,
     delays: Arc<Delays>,
+    full: Arc<FullNodes>,
     /// Rung when a round of anti-entropy is wanted before its time.
     wake: Notify,
     /// How many partitions of how many replicas differ, as far as is known.
@@ -111,6 +118,7 @@ impl Peer {
         let Parts {
             committer,
             moments,
+            store,
             wire,
             maps,
             policies,
@@ -120,11 +128,13 @@ impl Peer {
             identity,
             committer,
             moments,
+            store,
             wire,
             maps,
             policies,
             clock: Arc::new(NodeClock::start()),
             delays: Arc::default(),
+            full: Arc::default(),
             wake: Notify::new(),
             behind: AtomicU64::new(u64::MAX),
             sum_alarms: AtomicU64::new(0),

@@ -75,6 +75,8 @@ pub enum Request {
         /// The epoch in which the bucket is closing.
         epoch: Epoch,
     },
+    /// Whether it has room for values.
+    Room,
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// A message of the membership protocol, opaque here. It has no reply.
@@ -98,6 +100,8 @@ pub enum Reply {
     Sync(Answer, bool),
     /// Whether it holds a live key of the bucket.
     Surveyed(bool),
+    /// Whether it has room for values.
+    Room(bool),
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// The request was not carried out, and nothing was stored.
@@ -209,6 +213,7 @@ impl Codec for Request {
                 writer.u64(bucket.0);
                 writer.u64(epoch.0);
             }
+            Request::Room => writer.u8(11),
         }
     }
 
@@ -250,6 +255,7 @@ impl Codec for Request {
                 bucket: BucketId(reader.u64()?),
                 epoch: Epoch(reader.u64()?),
             },
+            11 => Request::Room,
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
     }
@@ -297,6 +303,10 @@ impl Codec for Reply {
                 writer.u8(9);
                 writer.u8(u8::from(*has_keys));
             }
+            Reply::Room(has_room) => {
+                writer.u8(10);
+                writer.u8(u8::from(*has_room));
+            }
         }
     }
 
@@ -312,6 +322,7 @@ impl Codec for Reply {
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
             9 => Reply::Surveyed(reader.u8()? != 0),
+            10 => Reply::Room(reader.u8()? != 0),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }

@@ -64,6 +64,8 @@ pub enum Event {
     Acknowledged(NodeId, Dot, Found),
     /// A replica cannot be asked, or did not take the object.
     Failed(NodeId),
+    /// A replica that is read takes longer than most: one more may be asked.
+    HedgeDue,
     /// A time of this node's clock after the one asked for by [`Effect::Tick`].
     Ticked(Time),
     /// The request's time is up.
@@ -157,6 +159,7 @@ enum Phase {
     Looking {
         objects: BTreeMap<NodeId, Object>,
         latest: Time,
+        waiting: BTreeSet<NodeId>,
         spare: Vec<NodeId>,
     },
     /// The resolver's answer about these versions is awaited.
@@ -182,10 +185,11 @@ enum Phase {
 }
 
 impl Phase {
-    fn looking(spare: Vec<NodeId>) -> Phase {
+    fn looking(waiting: BTreeSet<NodeId>, spare: Vec<NodeId>) -> Phase {
         Phase::Looking {
             objects: BTreeMap::new(),
             latest: Time::default(),
+            waiting,
             spare,
         }
     }
@@ -203,7 +207,7 @@ impl Write {
             Basis::Seen(context) => context.clone(),
             Basis::Unsaid | Basis::Blind => DotSet::default(),
         };
-        let phase = Phase::looking(Vec::new());
+        let phase = Phase::looking(BTreeSet::new(), Vec::new());
         let (resolutions, minted_again) = (0, 0);
         let (failed, own) = (BTreeSet::new(), Vec::new());
         let (merges, existed) = (false, false);
@@ -244,6 +248,7 @@ impl Write {
             Event::StoreFailed(error) => self.on_store_failed(error),
             Event::Acknowledged(node, minted, found) => self.on_acknowledged(node, minted, found),
             Event::Failed(node) => self.on_failed(node),
+            Event::HedgeDue => self.on_hedge_due(),
             Event::Ticked(time) => self.on_ticked(time),
             Event::Expired => self.on_expired(),
         };
@@ -261,7 +266,7 @@ impl Write {
             .filter(|node| self.with.reachable.contains(node));
         let mut looks: Vec<NodeId> = std::iter::once(self.with.me).chain(others).collect();
         let spare = looks.split_off(self.looks());
-        self.phase = Phase::looking(spare);
+        self.phase = Phase::looking(looks.iter().copied().collect(), spare);
         looks.into_iter().map(Effect::Look).collect()
     }
 
@@ -297,11 +302,13 @@ impl Write {
         let Phase::Looking {
             objects,
             latest: highest,
+            waiting,
             ..
         } = &mut self.phase
         else {
             return Vec::new();
         };
+        waiting.remove(&node);
         *highest = (*highest).max(latest);
         objects.insert(node, object);
         if objects.len() < looks || !objects.contains_key(&self.with.me) {
@@ -576,17 +583,38 @@ impl Write {
 
     fn on_failed(&mut self, node: NodeId) -> Vec<Effect> {
         self.failed.insert(node);
+        let looks = self.looks();
         match &mut self.phase {
-            Phase::Looking { spare, .. } => match spare.pop() {
-                Some(next) if node != self.with.me => vec![Effect::Look(next)],
-                _ => {
-                    let reached = self.with.reachable.difference(&self.failed).count();
-                    self.answer(Err(unavailable(reached, self.needed())))
+            Phase::Looking {
+                objects,
+                waiting,
+                spare,
+                ..
+            } => {
+                waiting.remove(&node);
+                let next = spare.pop().filter(|_| node != self.with.me);
+                waiting.extend(next);
+                if node != self.with.me && looks <= objects.len() + waiting.len() {
+                    return next.map(Effect::Look).into_iter().collect();
                 }
-            },
+                let reached = self.with.reachable.difference(&self.failed).count();
+                self.answer(Err(unavailable(reached, self.needed())))
+            }
             Phase::Spreading { .. } => self.conclude(),
             _ => Vec::new(),
         }
+    }
+
+    /// A replica that stalls is not waited for while another can be asked.
+    fn on_hedge_due(&mut self) -> Vec<Effect> {
+        let me = self.with.me;
+        let Phase::Looking { waiting, spare, .. } = &mut self.phase else {
+            return Vec::new();
+        };
+        let stalls = waiting.iter().any(|node| *node != me);
+        let next = spare.pop().filter(|_| stalls);
+        waiting.extend(next);
+        next.map(Effect::Look).into_iter().collect()
     }
 
     fn on_expired(&mut self) -> Vec<Effect> {

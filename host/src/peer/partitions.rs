@@ -113,6 +113,33 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// The least room that it is taken with. What brings no value is taken with any: a delete makes
+    /// room in the end, and repair of what is already in a replica's clock needs little.
+    #[must_use]
+    pub fn needs(&self) -> Room {
+        match self {
+            Operation::Write { store, .. } if store.version.value.is_some() => Room::Ample,
+            Operation::Merge { object, dots, .. } => match dots.last() {
+                Some(minted) if object.has_value(minted) => Room::Ample,
+                None if object.is_live() => Room::High,
+                Some(_) | None => Room::Low,
+            },
+            Operation::MergeItems { items, .. } if items.iter().any(|item| item.object.is_live()) => {
+                Room::High
+            }
+            Operation::MergeChunk { .. } => Room::High,
+            Operation::Adopt { .. }
+            | Operation::Write { .. }
+            | Operation::MergeItems { .. }
+            | Operation::Join { .. }
+            | Operation::Stand { .. }
+            | Operation::BoundLog { .. }
+            | Operation::Remember { .. } => Room::Low,
+        }
+    }
+}
+
 /// The buckets of a map.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
@@ -140,6 +167,8 @@ pub enum Answer {
     NotHeld,
     /// The time given to it is up; nothing was written.
     TooLate,
+    /// The disk has no room for it; nothing was written.
+    Full,
     /// What became of a client's write.
     Written(Outcome),
     /// What was there when an object was merged.
@@ -201,15 +230,20 @@ pub struct Partitions {
     touched: BTreeSet<Place>,
     buckets: Buckets,
     moments: Moments,
+    store: Arc<dyn Store>,
 }
 
 impl Partitions {
     /// No partition yet, on `records`; the moments are where readers look. When the records are not
     /// `sound`, some may be missing, and what they say of a partition is not believed.
     #[must_use]
-    pub fn new(me: (NodeId, Incarnation), sound: bool, records: View) -> (Partitions, Moments) {
+    pub fn new(
+        me: (NodeId, Incarnation),
+        sound: bool,
+        store: Arc<dyn Store>,
+    ) -> (Partitions, Moments) {
         let moment = Moment {
-            records,
+            records: store.snapshot(Space::Partitions).into(),
             places: BTreeMap::new(),
         };
         let moments = Arc::new(ArcSwap::from_pointee(moment));
@@ -221,6 +255,7 @@ impl Partitions {
             touched: BTreeSet::new(),
             buckets: Buckets::default(),
             moments: moments.clone(),
+            store,
         };
         (partitions, moments)
     }
@@ -353,6 +388,7 @@ impl Commits for Partitions {
                 Ok(Answer::NotHeld)
             }
             Operation::Write { deadline, .. } if deadline <= Instant::now() => Ok(Answer::TooLate),
+            operation if operation.needs() < self.store.disk().room => Ok(Answer::Full),
             Operation::Write { target, store, .. } => self.change(target.place, |replica| {
                 replica
                     .write(batch, &target.entry, store.into())

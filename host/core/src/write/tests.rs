@@ -159,6 +159,33 @@ fn is_refused_before_anything_is_stored_when_too_few_can_be_reached() {
 }
 
 #[test]
+fn asks_another_replica_what_there_is_when_one_stalls_or_fails() {
+    let looked = |node| Event::Looked(node, Object::default(), Time(10));
+    for stalls in [Event::HedgeDue, Event::Failed(SECOND)] {
+        let (mut write, first) = begin(false, Basis::Unsaid, &[ME, SECOND, THIRD]);
+        assert_eq!(first, [Effect::Look(ME), Effect::Look(SECOND)]);
+        assert!(step(&mut write, looked(ME)).is_empty());
+        assert_eq!(step(&mut write, stalls), [Effect::Look(THIRD)]);
+        let effects = step(&mut write, looked(THIRD));
+        assert!(matches!(effects[..], [Effect::Store(_)]), "{effects:?}");
+    }
+}
+
+#[test]
+fn gives_up_reading_only_when_too_few_are_left_that_may_answer() {
+    let (mut write, _) = begin(false, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
+    assert_eq!(step(&mut write, Event::HedgeDue), [Effect::Look(THIRD)]);
+    assert!(step(&mut write, Event::Failed(SECOND)).is_empty());
+    let refused = OperationError::QuorumUnavailable {
+        reached: 1,
+        needed: 2,
+    };
+    let effects = step(&mut write, Event::Failed(THIRD));
+    assert_eq!(effects, [Effect::Answer(Err(refused))]);
+}
+
+#[test]
 fn is_unknown_once_stored_and_too_few_are_left() {
     let mut write = spreading();
     assert!(step(&mut write, Event::Failed(SECOND)).is_empty());

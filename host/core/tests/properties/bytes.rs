@@ -258,6 +258,7 @@ fn requests() -> impl Strategy<Value = Request> {
             bucket: BucketId(bucket),
             epoch: Epoch(epoch),
         }),
+        Just(Request::Room),
         vec(any::<u8>(), 0..9).prop_map(Request::Authority),
         vec(any::<u8>(), 0..9).prop_map(Request::Membership),
     ]
@@ -276,6 +277,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         errors().prop_map(|error| Reply::Read(Err(error))),
         (answers(), any::<bool>()).prop_map(|(answer, trusted)| Reply::Sync(answer, trusted)),
         any::<bool>().prop_map(Reply::Surveyed),
+        any::<bool>().prop_map(Reply::Room),
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
         Just(Reply::Refused(Refusal::Suspect)),
         Just(Reply::Refused(Refusal::Unreadable)),

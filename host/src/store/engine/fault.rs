@@ -2,6 +2,7 @@
 
 use crate::store::StoreError;
 use soros_core::record::RecordError;
+use std::os::unix::fs::MetadataExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,16 @@ pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The bytes that the journals in the folder take. The engine makes them as long as they may get,
+/// and fills them later.
+pub(super) fn journal_bytes(path: &Path) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    let journals = entries(path).unwrap_or_default().into_iter();
+    let journals = journals.filter(|path| path.extension().is_some_and(|end| end == "jnl"));
+    let blocks = journals.filter_map(|path| path.metadata().ok().map(|file| file.blocks()));
+    blocks.sum::<u64>().saturating_mul(BLOCK_BYTES)
 }
 
 /// Calls into fjall; a panic there becomes an error here.

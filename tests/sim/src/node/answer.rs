@@ -68,9 +68,10 @@ impl Process {
             Request::Chunk { place, kind, from } => {
                 self.on_chunk(turn, (asker.0, place), kind, from.as_ref())
             }
-            Request::Survey { .. } | Request::Authority(_) | Request::Membership(_) => {
-                Err(Refusal::Unreadable)
-            }
+            Request::Survey { .. }
+            | Request::Room
+            | Request::Authority(_)
+            | Request::Membership(_) => Err(Refusal::Unreadable),
         };
         self.reply(turn, asker, &reply.unwrap_or_else(Reply::Refused));
     }
