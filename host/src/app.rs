@@ -8,13 +8,15 @@ mod health;
 mod late;
 mod liveness;
 mod neighbours;
+mod opening;
 mod policies;
 mod router;
 mod service;
 mod state;
 
-use crate::authority::{self, Authority, Entry, Failure, First, member};
-use crate::config::{Config, ReadyNode, Start, write_ready_file};
+use crate::authority::scout::ScoutError;
+use crate::authority::{self, Authority, Failure, First, member};
+use crate::config::{Config, ReadyNode, write_ready_file};
 use crate::network::{
     self, Drained, Limits, LinkParts, Links, Shutdown, TcpAcceptor, Trigger, Workers,
     serve_clients, serve_peers, shutdown,
@@ -23,8 +25,7 @@ use crate::peer::partitions::{Answer, Operation, Partitions};
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
-use crate::store::directory::{self, Directory, DirectoryError, Opened};
-use crate::store::engine::EngineOptions;
+use crate::store::directory::{Directory, DirectoryError, Opened};
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
 use late::LatePeer;
@@ -33,7 +34,7 @@ use neighbours::Neighbours;
 use policies::{NodePolicies, shipped_plugins};
 use router::Router;
 use service::Service;
-use soros_core::id::NodeName;
+use soros_core::id::{ClusterId, Incarnation, NodeId, NodeName};
 use soros_core::map::node::Identity;
 use state::State;
 use std::net::SocketAddr;
@@ -75,6 +76,9 @@ pub enum StartError {
     /// Its member id could not be read.
     #[error(transparent)]
     RaftId(#[from] member::RaftIdError),
+    /// It must not come in.
+    #[error(transparent)]
+    Scout(#[from] ScoutError),
     /// A task of the start ended before its time.
     #[error("the start was broken off: {0}")]
     Broken(#[from] tokio::task::JoinError),
@@ -156,7 +160,7 @@ pub struct App {
     ready: ReadyNode,
     state: Arc<State>,
     workers: Arc<Workers>,
-    directory: Directory,
+    directory: Arc<Directory>,
     peer: Arc<Peer>,
     authority: Arc<Authority>,
     links: Links,
@@ -178,11 +182,23 @@ struct Listeners {
     peer_address: String,
 }
 
+/// The other nodes, before any role speaks to them.
+struct Network {
+    /// Held by whatever speaks to others; here so that it lives as long as the node.
+    neighbours: Arc<Neighbours>,
+    links: Links,
+    /// The epoch that the node's frames show.
+    epoch: Arc<AtomicU64>,
+}
+
 /// What the roles are made of.
 struct Ground {
     config: Config,
     identity: Identity,
+    /// The cluster that its directory belongs to, if that is known.
+    cluster: Option<ClusterId>,
     store: Arc<dyn Store>,
+    network: Network,
     sound: bool,
     policies: Arc<NodePolicies>,
     workers: Arc<Workers>,
@@ -193,10 +209,7 @@ struct Ground {
 struct Roles {
     peer: Arc<Peer>,
     authority: Arc<Authority>,
-    links: Links,
     committer: CommitterThread<Operation, Answer>,
-    epoch: Arc<AtomicU64>,
-    neighbours: Arc<Neighbours>,
     hints: Hints,
     waiting: Waiting,
 }
@@ -210,19 +223,24 @@ impl App {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, runtime: Arc<Runtime>) -> Result<App, StartError> {
         let (dir, name) = (config.dir.clone(), config.name.clone());
-        let opening = tokio::task::spawn_blocking(move || open_directory(&dir, name.as_ref()));
+        let opening = tokio::task::spawn_blocking(move || opening::open(&dir, name.as_ref()));
         let (directory, opened) = opening.await??;
+        let directory = Arc::new(directory);
         let thread_name = format!("soros-{}", directory.name());
         let workers = Workers::start(&thread_name, config.workers.get());
         let workers = Arc::new(workers.map_err(StartError::Threads)?);
+        let network = Network::new(&directory.name(), opened.incarnation, &workers);
+        let sound = opening::judge(&config, &directory, &opened, &network.neighbours).await?;
         let listeners = Listeners::bind(&config, &workers).await?;
         let store: Arc<dyn Store> = directory.store();
         let identity = identity(&config, &directory, &opened, &listeners).await?;
         let ground = Ground {
             config,
             identity,
+            cluster: directory.cluster(),
             store,
-            sound: opened.doubts.is_empty(),
+            network,
+            sound,
             policies: Arc::new(NodePolicies::new(runtime)),
             workers: Arc::clone(&workers),
             metrics: Arc::default(),
@@ -231,9 +249,10 @@ impl App {
         Ok(App::serve(ground, roles, listeners, directory))
     }
 
-    fn serve(ground: Ground, roles: Roles, listeners: Listeners, directory: Directory) -> App {
+    fn serve(ground: Ground, roles: Roles, listeners: Listeners, directory: Arc<Directory>) -> App {
         let Ground {
             identity,
+            network,
             policies,
             workers,
             metrics,
@@ -242,18 +261,21 @@ impl App {
         let Roles {
             peer,
             authority,
-            links,
             committer,
-            epoch,
-            neighbours,
             hints,
             waiting,
         } = roles;
+        let Network {
+            neighbours,
+            links,
+            epoch,
+        } = network;
         let maps = authority.keeper().subscribe();
         let converging = Arc::clone(&peer);
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),
+            workers.spawn_on(0, opening::remember(Arc::clone(&directory), maps.clone())),
             workers.spawn_on(0, liveness::run(identity.id(), others, maps, waiting)),
         ];
         let state = State::new(Arc::clone(&peer), Arc::clone(&authority), policies, metrics);
@@ -348,8 +370,10 @@ impl App {
         self.state.stop();
         self.stop_clients.fire();
         report(self.clients.await, "clients");
-        for task in &self.own {
+        for task in self.own {
             task.abort();
+            // An error means that it was ended so.
+            let _ = task.await;
         }
         // Before the others cannot reach this node any more: a leader hands over.
         self.authority.stop().await;
@@ -364,7 +388,8 @@ impl App {
             if let Some(workers) = Arc::into_inner(workers) {
                 workers.stop();
             }
-            directory.close()
+            // Whoever else had it has ended by now.
+            Arc::into_inner(directory).map_or(Ok(()), Directory::close)
         });
         closing.await?.map_err(RunError::Directory)
     }
@@ -416,30 +441,6 @@ async fn identity(
     })
 }
 
-/// Opens the node's folder. One that is damaged is set aside, and the node begins with an empty
-/// one: the other replicas have what it held.
-fn open_directory(
-    path: &Path,
-    name: Option<&NodeName>,
-) -> Result<(Directory, Opened), DirectoryError> {
-    let opened = match Directory::open(path, name, EngineOptions::default()) {
-        Err(error) if error.is_damage() => {
-            let aside = directory::set_aside(path)?;
-            tracing::error!(
-                %error,
-                aside = %aside.display(),
-                "the data directory is damaged: it was set aside, and the node begins anew"
-            );
-            Directory::open(path, name, EngineOptions::default())?
-        }
-        opened => opened?,
-    };
-    for doubt in &opened.1.doubts {
-        tracing::warn!(%doubt, "records may be missing: they are compared with the other replicas");
-    }
-    Ok(opened)
-}
-
 /// The size of the file system that a folder is on, or as much as can be when it does not say.
 fn disk_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
@@ -451,26 +452,26 @@ impl Roles {
             identity,
             store,
             workers,
+            network: Network {
+                neighbours, epoch, ..
+            },
             ..
         } = ground;
-        let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
+        let me = identity.id();
         let view = store.snapshot(Space::Partitions).into();
         let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
         let (committer, thread) = Committer::start(core, &thread).map_err(StartError::Threads)?;
-        let neighbours = Arc::new(Neighbours::default());
-        let links = links(ground, &neighbours, &epoch);
-        neighbours.set_links(links.clone());
         let (hints, waiting) = liveness::hints();
         neighbours.set_hints(hints.clone());
         let late = LatePeer::new(
             Arc::clone(&ground.policies),
             Arc::clone(store),
-            Arc::clone(&epoch),
+            Arc::clone(epoch),
         );
         let late = Arc::new(late);
-        let parts = authority_parts(ground, &neighbours, &late);
+        let parts = authority_parts(ground, neighbours, &late);
         let authority = workers.spawn_on(0, Authority::start(parts)).await??;
         let authority = Arc::new(authority);
         let maps: Arc<dyn Maps> = Arc::clone(authority.keeper()) as Arc<dyn Maps>;
@@ -484,7 +485,7 @@ impl Roles {
             peer::Parts {
                 committer,
                 moments,
-                wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
+                wire: Arc::clone(neighbours) as Arc<dyn peer::wire::Wire>,
                 maps,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
             },
@@ -499,26 +500,33 @@ impl Roles {
         Ok(Roles {
             peer,
             authority,
-            links,
             committer,
-            epoch,
-            neighbours,
             hints,
             waiting,
         })
     }
 }
 
-fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {
-    let identity = network::Identity {
-        node: ground.identity.id(),
-        incarnation: ground.identity.incarnation,
-        cluster: None,
-    };
-    let events = Arc::clone(neighbours) as Arc<dyn network::LinkEvents>;
-    let runtime = ground.workers.runtime(0);
-    let _entered = runtime.enter();
-    Links::new(LinkParts::tcp(identity, Arc::clone(epoch), events))
+impl Network {
+    /// Links to nobody yet, of a node in no cluster yet.
+    fn new(name: &NodeName, incarnation: Incarnation, workers: &Workers) -> Network {
+        let (neighbours, epoch) = (Arc::new(Neighbours::default()), Arc::new(AtomicU64::new(0)));
+        let identity = network::Identity {
+            node: NodeId::of(name),
+            incarnation,
+            cluster: None,
+        };
+        let events = Arc::clone(&neighbours) as Arc<dyn network::LinkEvents>;
+        let runtime = workers.runtime(0);
+        let _entered = runtime.enter();
+        let links = Links::new(LinkParts::tcp(identity, Arc::clone(&epoch), events));
+        neighbours.set_links(links.clone());
+        Network {
+            neighbours,
+            links,
+            epoch,
+        }
+    }
 }
 
 fn authority_parts(
@@ -526,16 +534,10 @@ fn authority_parts(
     neighbours: &Arc<Neighbours>,
     late: &Arc<LatePeer>,
 ) -> authority::Parts {
-    let entry = match &ground.config.start {
-        Start::Bootstrap(founders) => {
-            Entry::Bootstrap(founders.iter().map(ToString::to_string).collect())
-        }
-        Start::Join(member) => Entry::Join(member.to_string()),
-        Start::Known => Entry::Known,
-    };
     authority::Parts {
         identity: ground.identity.clone(),
-        entry,
+        entry: opening::entry(&ground.config.start),
+        cluster: ground.cluster,
         first: First {
             name: "soros".to_owned(),
             plugins: shipped_plugins(),

@@ -13,6 +13,7 @@ pub mod log;
 pub mod member;
 pub mod raft;
 pub mod record;
+pub mod scout;
 pub mod state;
 pub mod wire;
 
@@ -41,7 +42,7 @@ use keeper::{Adopts, KeeperError, MapKeeper};
 use member::{Member, RaftIdError};
 use serde::Serialize;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, BucketName, NodeId, NodeName};
+use soros_core::id::{BucketId, BucketName, ClusterId, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
 use soros_core::map::node::{Identity, Node, NodeState, Role};
@@ -158,6 +159,8 @@ pub struct Parts {
     pub identity: Identity,
     /// How it comes into a cluster.
     pub entry: Entry,
+    /// The cluster that its directory belongs to, if that is known.
+    pub cluster: Option<ClusterId>,
     /// What it would found a cluster with.
     pub first: First,
     /// Its disk.
@@ -196,6 +199,17 @@ pub enum Failure {
     /// The cluster does not take it.
     #[error("the cluster does not take this node: {0}")]
     Refused(ChangeError),
+    /// Its directory is of another cluster than the nodes it was told of.
+    #[error(
+        "the data directory belongs to cluster {recorded}, and the nodes that answer are in \
+         {found}: give it the directory or the addresses that fit, or an empty directory"
+    )]
+    OtherCluster {
+        /// The cluster of the directory.
+        recorded: ClusterId,
+        /// The cluster of the others.
+        found: ClusterId,
+    },
 }
 
 /// Why a node's authority could not be started.

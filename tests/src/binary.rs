@@ -1,4 +1,5 @@
-//! This is the `soros` binary under test, built once by the cargo that builds the tests.
+//! This is the `soros` binary under test: the one that `SOROS_BINARY` names, or one built once by
+//! the cargo that builds the tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,7 @@ use std::sync::OnceLock;
 #[must_use]
 pub fn soros() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| std::env::var_os("SOROS_BINARY").map_or_else(build, PathBuf::from))
 }
 
 fn build() -> PathBuf {

@@ -4,14 +4,14 @@
 use super::liveness::Hints;
 use crate::authority::wire::{To, Wire as AuthorityWire, WireError as AuthorityWireError};
 use crate::authority::{Authority, Liveness};
-use crate::network::{LinkEvents, LinkState, Links, Priority};
+use crate::network::{Cause, LinkError, LinkEvents, LinkState, Links, Priority, Refusal};
 use crate::peer::Peer;
 use crate::peer::wire::{Urgency, Wire, WireError};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use soros_core::codec::Codec;
 use soros_core::epoch::Epoch;
-use soros_core::id::NodeId;
+use soros_core::id::{ClusterId, NodeId};
 use soros_core::message::{Reply, Request};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
@@ -124,10 +124,7 @@ impl LinkEvents for Neighbours {
                     hints.link_lost(node);
                 }
             }
-            LinkState::Refused(refusal) => {
-                tracing::error!(%node, %refusal, "a node refused this one");
-                self.note_link(node, false);
-            }
+            LinkState::Refused(_) => self.note_link(node, false),
         }
     }
 }
@@ -203,12 +200,10 @@ impl AuthorityWire for Neighbours {
                     .await
                     .map(|(_, answer)| answer),
             };
-            let answer = answer.map_err(|error| {
-                if error.is_not_taken() {
-                    AuthorityWireError::NotSent
-                } else {
-                    AuthorityWireError::Unknown
-                }
+            let answer = answer.map_err(|error| match error {
+                LinkError::NotSent(Cause::Refused(Refusal::Twin)) => AuthorityWireError::Twin,
+                error if error.is_not_taken() => AuthorityWireError::NotSent,
+                _ => AuthorityWireError::Unknown,
             })?;
             match Reply::from_bytes(&answer) {
                 Ok(Reply::Authority(bytes)) => Ok(bytes.into()),
@@ -221,6 +216,12 @@ impl AuthorityWire for Neighbours {
     fn set_address(&self, node: NodeId, address: &str) {
         if let Some(links) = self.links.get() {
             links.set_address(node, address);
+        }
+    }
+
+    fn set_cluster(&self, cluster: ClusterId) {
+        if let Some(links) = self.links.get() {
+            links.set_cluster(cluster);
         }
     }
 }

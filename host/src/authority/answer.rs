@@ -121,6 +121,7 @@ impl Inner {
             cluster: map.as_ref().map(|map| map.cluster()),
             epoch: map.map(|map| map.epoch()).unwrap_or_default(),
             founders,
+            lost: self.parts.cluster.filter(|_| self.keeper.map().is_none()),
             has_voted: match self.member.as_ref().and_then(Member::running) {
                 Some(running) => has_voted(&running.raft).await,
                 None => false,

@@ -56,6 +56,18 @@ pub enum Waiting {
     /// Another member makes the Raft group, or the group elects its leader.
     #[error("another founding member makes the first map")]
     Founding,
+    /// These were in a cluster and have lost its map. Nobody may found another in its place.
+    #[error(
+        "the map of cluster {cluster} was lost at {}: start a member that has it, put back what was \
+         set aside in damaged-*, or empty the directories of all members to begin anew",
+        .members.join(", ")
+    )]
+    Lost {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Those that were in it.
+        members: Vec<String>,
+    },
 }
 
 /// Why a founding member gives up.
@@ -86,6 +98,9 @@ pub fn next_step(view: &View<'_>) -> Step {
         Ok(None) => {}
         Err(error) => return Step::GiveUp(error),
     }
+    if let Some(lost) = lost_cluster(view) {
+        return Step::Wait(lost);
+    }
     match ready(view) {
         Ok(members) => founding_step(view, &members),
         Err(step) => step,
@@ -109,6 +124,17 @@ fn living_cluster(view: &View<'_>) -> Result<Option<String>, BootstrapError> {
         }
     }
     Ok(newest.map(|(address, _, _)| address.clone()))
+}
+
+/// Which cluster must be found before another may be founded, if any.
+fn lost_cluster(view: &View<'_>) -> Option<Waiting> {
+    let members = std::iter::once((&view.me.identity.peer, view.me)).chain(view.others);
+    let lost: Vec<_> = members
+        .filter_map(|(address, hello)| Some((address.clone(), hello.lost?)))
+        .collect();
+    let cluster = lost.first()?.1;
+    let members = lost.into_iter().map(|(address, _)| address).collect();
+    Some(Waiting::Lost { cluster, members })
 }
 
 /// All members, if all answered, agree on who they are, and differ from each other.

@@ -2,7 +2,7 @@
 //! its own to whoever shows a smaller one, and acts on each map it adopts.
 
 use super::spread::{message, push};
-use super::wire::{Answer, Request, To, ask};
+use super::wire::{Answer, Request, To, WireError, ask};
 use super::{Failure, Inner};
 use soros_core::epoch::Epoch;
 use soros_core::id::NodeId;
@@ -41,7 +41,7 @@ pub(super) async fn catch_up(inner: Arc<Inner>, mut hints: mpsc::Receiver<(NodeI
 
 /// Fetches a map newer than `newer_than` and adopts it.
 pub(super) async fn fetch(inner: &Inner, from: &To, newer_than: Epoch) {
-    if let Some(map) = fetch_map(inner, from, newer_than).await
+    if let Ok(Some(map)) = fetch_map(inner, from, newer_than).await
         && let Err(error) = inner.keeper.accept(map).await
     {
         tracing::warn!(?from, %error, "a map was not adopted");
@@ -49,17 +49,18 @@ pub(super) async fn fetch(inner: &Inner, from: &To, newer_than: Epoch) {
 }
 
 /// The map of the node `from`, if it is newer than `newer_than`.
-pub(super) async fn fetch_map(inner: &Inner, from: &To, newer_than: Epoch) -> Option<Map> {
-    match ask(
-        inner.wire(),
-        from,
-        &Request::Fetch { newer_than },
-        FETCH_TIMEOUT,
-    )
-    .await
-    {
-        Ok(Answer::Fetch(map)) => map.map(|map| *map),
-        _ => None,
+///
+/// # Errors
+/// [`WireError`] when the node does not answer.
+pub(super) async fn fetch_map(
+    inner: &Inner,
+    from: &To,
+    newer_than: Epoch,
+) -> Result<Option<Map>, WireError> {
+    let request = Request::Fetch { newer_than };
+    match ask(inner.wire(), from, &request, FETCH_TIMEOUT).await? {
+        Answer::Fetch(map) => Ok(map.map(|map| *map)),
+        _ => Ok(None),
     }
 }
 
@@ -71,6 +72,7 @@ pub(super) async fn watch_maps(inner: Arc<Inner>) {
     loop {
         let map = maps.borrow_and_update().clone();
         if let Some(map) = map {
+            inner.wire().set_cluster(map.cluster());
             set_addresses(&inner, &map);
             inner.parts.metrics.epoch.set(map.epoch().0);
             let named = inner.keeper.is_registered();

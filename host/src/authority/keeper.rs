@@ -171,7 +171,8 @@ impl MapKeeper {
     }
 }
 
-fn read(store: &dyn Store) -> Result<Option<Map>, KeeperError> {
+/// The map that lies in `store`; a damaged one is none.
+pub(super) fn read(store: &dyn Store) -> Result<Option<Map>, KeeperError> {
     let damaged = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "this node's map is damaged; it looks for its cluster");
         Ok(None)

@@ -8,7 +8,7 @@ use super::forward::{propose, propose_under};
 use super::lead;
 use super::member::{Member, Running};
 use super::raft::Voter;
-use super::wire::{Answer, Hello, Request, To, ask};
+use super::wire::{Answer, Hello, Request, To, WireError, ask};
 use super::{Entry, Failure, Inner, PlanError, twin};
 use futures_util::future::join_all;
 use soros_core::epoch::Epoch;
@@ -104,10 +104,21 @@ fn judge(registered: Result<Epoch, CommandError>) -> Result<(), Failure> {
 /// Comes into the cluster of the node at `address`: as itself, if the map knows it, else as new.
 async fn enter(inner: &Arc<Inner>, address: &str) -> Result<(), Failure> {
     let from = To::Address(address.to_owned());
-    let Some(map) = fetch_map(inner, &from, Epoch::NONE).await else {
-        tracing::info!(address, "no map was had there yet");
-        return Ok(());
+    let map = match fetch_map(inner, &from, Epoch::NONE).await {
+        Ok(Some(map)) => map,
+        Err(WireError::Twin) => {
+            let name = inner.parts.identity.name.clone();
+            return Err(Failure::IdentityInUse(name));
+        }
+        Ok(None) | Err(WireError::NotSent | WireError::Unknown) => {
+            tracing::info!(address, "no map was had there yet");
+            return Ok(());
+        }
     };
+    if let Some(recorded) = inner.parts.cluster.filter(|lost| *lost != map.cluster()) {
+        let found = map.cluster();
+        return Err(Failure::OtherCluster { recorded, found });
+    }
     set_addresses(inner, &map);
     let named = map
         .node(inner.id())

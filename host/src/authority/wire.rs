@@ -42,6 +42,10 @@ pub enum WireError {
     /// The request was certainly not taken.
     #[error("the request was not sent")]
     NotSent,
+    /// The request was not taken: who was asked is another living process with this node's
+    /// identity.
+    #[error("another living process has this node's identity")]
+    Twin,
     /// The request may have been taken.
     #[error("there was no answer")]
     Unknown,
@@ -59,6 +63,9 @@ pub trait Wire: Send + Sync + 'static {
 
     /// From now on `node` is at `address`.
     fn set_address(&self, node: NodeId, address: &str);
+
+    /// From now on this node is in `cluster`, and speaks to none of another.
+    fn set_cluster(&self, cluster: ClusterId);
 }
 
 /// What one node asks another.
@@ -153,6 +160,8 @@ pub struct Hello {
     pub founders: Vec<String>,
     /// Whether its Raft member has voted or has a log.
     pub has_voted: bool,
+    /// The cluster that it was in and has lost its records of.
+    pub lost: Option<ClusterId>,
 }
 
 /// Who leads the authority and who votes in it, as one node sees it.

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod tests;
 
 /// The format that this program writes, and the newest it reads.
@@ -145,6 +147,16 @@ pub enum Doubt {
     Earlier,
 }
 
+impl Doubt {
+    /// Whether commits of `space` are known to be missing.
+    fn is_loss_of(self, space: Space) -> bool {
+        match self {
+            Doubt::Behind { space: of, .. } | Doubt::Gap(of) => of == space,
+            Doubt::NoMark | Doubt::Earlier => false,
+        }
+    }
+}
+
 /// How a directory was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -215,6 +227,9 @@ impl Directory {
             doubts(&engine, marked, identity.is_in_doubt)
         };
         identity.is_in_doubt = !doubts.is_empty();
+        identity.is_vote_lost |= doubts
+            .iter()
+            .any(|doubt| doubt.is_loss_of(Space::Authority));
         identity.is_founded = true;
         // Durable before the mark moves, which is the last that tells of a loss.
         write_identity(path, &identity)?;
@@ -289,6 +304,34 @@ impl Directory {
         }
     }
 
+    /// Puts all that is there in doubt: it was found out that later records are missing.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn doubt(&self) -> Result<(), DirectoryError> {
+        let mut identity = self.identity();
+        identity.is_in_doubt = true;
+        identity.is_vote_lost = true;
+        write_identity(&self.path, &identity)
+    }
+
+    /// Whether the node's vote in the authority may be lost: it must not vote as the member that it
+    /// was.
+    #[must_use]
+    pub fn is_vote_lost(&self) -> bool {
+        self.identity().is_vote_lost
+    }
+
+    /// The node is another member of the authority now.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn resolve_vote(&self) -> Result<(), DirectoryError> {
+        let mut identity = self.identity();
+        identity.is_vote_lost = false;
+        write_identity(&self.path, &identity)
+    }
+
     /// Ends the doubt that an opening found: what was missing has been had from others.
     ///
     /// # Errors
@@ -348,6 +391,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
             &Identity {
                 raft_id,
                 is_founded: false,
+                is_vote_lost: false,
                 ..identity
             },
         )?;
@@ -458,6 +502,7 @@ fn next_life(
             is_clean: false,
             is_in_doubt: false,
             is_founded: false,
+            is_vote_lost: false,
         }),
     }
 }

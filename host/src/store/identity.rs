@@ -8,7 +8,7 @@
 //! 8   the node's number in the authority, random for each directory
 //! 16  the incarnation of the process that opened the directory last
 //! 1   bits: 1 it closed the directory cleanly, 2 the directory is in doubt,
-//!     4 the engine was opened at least once
+//!     4 the engine was opened at least once, 8 the vote in the authority may be lost
 //! 4   CRC-32 of all before
 //! ```
 //!
@@ -22,6 +22,7 @@ const MAGIC: &[u8; 8] = b"soros id";
 const CLEAN: u8 = 1;
 const IN_DOUBT: u8 = 2;
 const FOUNDED: u8 = 4;
+const VOTE_LOST: u8 = 8;
 const CHECKSUM_BYTES: usize = 4;
 
 /// The longest file that is looked at.
@@ -37,6 +38,7 @@ pub(crate) struct Identity {
     pub(crate) is_clean: bool,
     pub(crate) is_in_doubt: bool,
     pub(crate) is_founded: bool,
+    pub(crate) is_vote_lost: bool,
 }
 
 impl Identity {
@@ -68,7 +70,8 @@ impl Codec for Identity {
         writer.u128(self.incarnation.0);
         writer.u8(bit(self.is_clean, CLEAN)
             | bit(self.is_in_doubt, IN_DOUBT)
-            | bit(self.is_founded, FOUNDED));
+            | bit(self.is_founded, FOUNDED)
+            | bit(self.is_vote_lost, VOTE_LOST));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Identity, DecodeError> {
@@ -92,6 +95,7 @@ impl Codec for Identity {
             is_clean: bits & CLEAN != 0,
             is_in_doubt: bits & IN_DOUBT != 0,
             is_founded: bits & FOUNDED != 0,
+            is_vote_lost: bits & VOTE_LOST != 0,
         })
     }
 }
@@ -109,6 +113,7 @@ mod tests {
             is_clean: false,
             is_in_doubt: true,
             is_founded: true,
+            is_vote_lost: true,
         }
     }
 

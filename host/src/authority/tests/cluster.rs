@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::store::memory::Memory;
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, BucketName, Incarnation, NodeId, NodeName};
+use soros_core::id::{BucketId, BucketName, ClusterId, Incarnation, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::node::{Identity, Role};
@@ -84,6 +84,7 @@ impl Net {
 struct NodeWire {
     net: Arc<Net>,
     from: String,
+    me: (NodeId, Incarnation),
     addresses: Mutex<BTreeMap<NodeId, String>>,
 }
 
@@ -98,7 +99,7 @@ impl Wire for NodeWire {
             To::Address(address) => Some(address.clone()),
             To::Node(node) => self.addresses.lock().unwrap().get(node).cloned(),
         };
-        let (net, from) = (Arc::clone(&self.net), self.from.clone());
+        let (net, from, me) = (Arc::clone(&self.net), self.from.clone(), self.me);
         Box::pin(async move {
             let address = address.ok_or(WireError::NotSent)?;
             if net.is_cut(&from) || net.is_cut(&address) {
@@ -108,6 +109,10 @@ impl Wire for NodeWire {
             // A little time passes on the way, so that nobody spins.
             sleep(Duration::from_micros(300)).await;
             let node = net.at(&address).ok_or(WireError::NotSent)?;
+            let identity = node.identity();
+            if identity.id() == me.0 && identity.incarnation != me.1 {
+                return Err(WireError::Twin);
+            }
             let answered = timeout(limit, node.on_request(&request)).await;
             let lost = net.is_cut(&from) || net.is_cut(&address);
             answered.ok().filter(|_| !lost).ok_or(WireError::Unknown)
@@ -120,6 +125,8 @@ impl Wire for NodeWire {
             .unwrap()
             .insert(node, address.to_owned());
     }
+
+    fn set_cluster(&self, _: ClusterId) {}
 }
 
 struct Alive(Arc<Net>);
@@ -268,21 +275,28 @@ impl Cluster {
         authority
     }
 
-    fn parts(&self, identity: Identity, entry: Entry, store: Arc<dyn Store>) -> Parts {
-        let wire = NodeWire {
+    /// The way to the others of a process at `from`.
+    pub(super) fn wire(&self, from: &str, name: &NodeName, life: Incarnation) -> Arc<dyn Wire> {
+        Arc::new(NodeWire {
             net: Arc::clone(&self.net),
-            from: identity.peer.clone(),
+            from: from.to_owned(),
+            me: (NodeId::of(name), life),
             addresses: Mutex::default(),
-        };
+        })
+    }
+
+    fn parts(&self, identity: Identity, entry: Entry, store: Arc<dyn Store>) -> Parts {
+        let wire = self.wire(&identity.peer, &identity.name, identity.incarnation);
         Parts {
             identity,
             entry,
+            cluster: None,
             first: First {
                 name: "soros".to_owned(),
                 plugins: plugins(),
             },
             store,
-            wire: Arc::new(wire),
+            wire,
             planner: self.net.clone(),
             buckets: self.net.clone(),
             adopts: Arc::new(NobodyServes),

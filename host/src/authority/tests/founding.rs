@@ -28,6 +28,7 @@ fn hello(name: &str, founders: &[&str]) -> Hello {
         epoch: Epoch::NONE,
         founders,
         has_voted: false,
+        lost: None,
     }
 }
 
@@ -120,6 +121,23 @@ fn gives_up_on_lists_that_cannot_be() {
         leads: false,
     };
     assert_eq!(next_step(&view), Step::GiveUp(BootstrapError::NoAuthority));
+}
+
+#[test]
+fn founds_nothing_in_the_place_of_a_cluster_that_was_lost() {
+    let lost = Some(ClusterId(7));
+    let waits = step_of("n1", |others| {
+        others.get_mut(&address("n2")).unwrap().lost = lost;
+    });
+    let members = vec![address("n2")];
+    let cluster = ClusterId(7);
+    assert_eq!(waits, Step::Wait(Waiting::Lost { cluster, members }));
+    let finds = step_of("n1", |others| {
+        others.get_mut(&address("n2")).unwrap().lost = lost;
+        let living = others.get_mut(&address("n3")).unwrap();
+        (living.cluster, living.epoch) = (lost, Epoch(4));
+    });
+    assert_eq!(finds, Step::Rejoin(address("n3")));
 }
 
 #[test]

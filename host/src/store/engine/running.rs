@@ -2,7 +2,8 @@
 
 use crate::store::checked::{frame, unframe};
 use crate::store::engine::EngineOptions;
-use crate::store::engine::fault::{check_files, guarded, guarded_opening};
+use crate::store::engine::fault::{guarded, guarded_opening};
+use crate::store::engine::files;
 use crate::store::sequence::{self, Found, Link, Numbered};
 use crate::store::{Durability, Space, StoreError, Write};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -37,7 +38,7 @@ impl Running {
         path: &Path,
         options: EngineOptions,
     ) -> Result<(Running, [Found; Space::ALL.len()]), StoreError> {
-        check_files(path)?;
+        files::check(path)?;
         let database = guarded_opening(|| {
             Database::builder(path)
                 .cache_size(options.cache_bytes)
@@ -59,6 +60,7 @@ impl Running {
         match running
             .check_numbers()
             .and_then(|()| guarded_opening(|| running.found()))
+            .and_then(|found| running.check_records().map(|()| found))
         {
             Ok(found) => Ok((running, found)),
             Err(error) => {
@@ -88,6 +90,26 @@ impl Running {
                 "a number in the journal is not one of ours".to_owned(),
             ))
         }
+    }
+
+    /// Reads all that the node knows of itself and the cluster, and the authority's records: they
+    /// are few, and a node that lacks one of them must know it before it says a word. What is
+    /// damaged among the partitions is found when it is read.
+    fn check_records(&self) -> Result<(), StoreError> {
+        let snapshot = self.synced()?;
+        [Space::Node, Space::Authority]
+            .into_iter()
+            .try_for_each(|space| {
+                guarded_opening(|| {
+                    for guard in snapshot.range::<&[u8], _>(self.keyspace(space), ..) {
+                        let (key, stored) = guard.into_inner()?;
+                        if let Err(error) = unframe(space, &key, &stored) {
+                            return Ok(Err(StoreError::Damaged(error.to_string())));
+                        }
+                    }
+                    Ok(Ok(()))
+                })?
+            })
     }
 
     pub(super) fn keyspace(&self, space: Space) -> &Keyspace {
