@@ -3,6 +3,7 @@
 
 mod ending;
 mod harm;
+pub mod play;
 
 use crate::bug::Bug;
 use crate::client::{self, Client, Ending};
@@ -88,12 +89,19 @@ pub struct World {
     history: History,
     lives: u64,
     phase: Phase,
+    /// Whether clients act by themselves; in a play they are told what to do.
+    is_left_to_chance: bool,
+    /// From whom to whom frames wait, and the ones that do.
+    holding: BTreeSet<(NodeId, NodeId)>,
+    held: Vec<(NodeId, Frame)>,
     digest: Digest,
     events: u64,
     faults: Vec<Fault>,
     harms: BTreeMap<Harm, usize>,
     unfired: usize,
     renewed: usize,
+    /// Ranges of full transfers that were merged and had more behind them.
+    ranges: usize,
     transfers: usize,
     sum_alarms: usize,
     weak: BTreeMap<(NodeId, Place), Weakness>,
@@ -157,12 +165,16 @@ impl World {
             history: History::default(),
             lives: 0,
             phase: Phase::Harmed,
+            is_left_to_chance: true,
+            holding: BTreeSet::new(),
+            held: Vec::new(),
             digest: Digest::default(),
             events: 0,
             faults: Vec::new(),
             harms: BTreeMap::new(),
             unfired: 0,
             renewed: 0,
+            ranges: 0,
             transfers: 0,
             sum_alarms: 0,
             weak: BTreeMap::new(),
@@ -270,7 +282,10 @@ impl World {
                 self.on_sum_alarm(place);
             }
             Output::Renewed(place) => self.on_renewed(node, place),
-            Output::HalfWay(peer) => self.on_half_way(node, peer),
+            Output::HalfWay(peer) => {
+                self.ranges += 1;
+                self.on_half_way(node, peer);
+            }
             Output::Transferred(_) => self.transfers += 1,
         }
     }
@@ -279,6 +294,9 @@ impl World {
         let (Body::Request(bytes) | Body::Reply(bytes)) = &frame.body;
         self.digest.number(to.0);
         self.digest.bytes(bytes);
+        if self.holding.contains(&(from, to)) {
+            return self.held.push((to, frame.clone()));
+        }
         let listens = self
             .nodes
             .get(&to)
@@ -357,7 +375,7 @@ impl World {
     }
 
     fn on_client_acts(&mut self, client: usize) {
-        if self.phase != Phase::Harmed {
+        if self.phase != Phase::Harmed || !self.is_left_to_chance {
             return;
         }
         let (operation, basis) = self.clients[client].next(&self.table, self.now);
@@ -403,7 +421,7 @@ impl World {
             return;
         };
         // Now and then an answer is lost on its way: the client learns nothing.
-        if self.phase == Phase::Harmed && self.random.chance(10) {
+        if self.phase == Phase::Harmed && self.is_left_to_chance && self.random.chance(10) {
             return;
         }
         let when = self.now.after(MILLI / 10 + self.random.tailed(MILLI));

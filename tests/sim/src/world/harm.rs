@@ -80,6 +80,9 @@ impl World {
     }
 
     fn restart_later(&mut self, id: NodeId) {
+        if !self.is_left_to_chance {
+            return;
+        }
         // A supervisor starts a process again at once, an operator later.
         let down = if self.random.chance(300) {
             self.random.between(MILLI, 50 * MILLI)
