@@ -1,13 +1,14 @@
 //! This is a cluster of real processes on loopback, each with a folder, ports and a log of its own
 //! that it keeps across restarts.
 
-use crate::binary::soros;
+use crate::flags::Flags;
 use crate::http::Http;
+use crate::network::Network;
 use crate::ports::free_port;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -21,6 +22,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Cluster {
     folder: TempDir,
     nodes: Vec<Node>,
+    network: Option<Network>,
 }
 
 /// One node of it, running or not.
@@ -44,7 +46,25 @@ impl Cluster {
     /// # Panics
     /// When a node does not come up.
     pub async fn start_with(roles: &[&str]) -> Cluster {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut cluster = Cluster::prepare(roles);
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// Starts `count` nodes with both roles that reach each other through a network that can be
+    /// harmed.
+    ///
+    /// # Panics
+    /// When a node does not come up.
+    pub async fn start_on_network(count: usize) -> Cluster {
+        let mut cluster = Cluster::prepare(&vec!["peer,authority"; count]);
+        let peers: Vec<u16> = cluster.nodes.iter().map(|node| node.peer).collect();
+        cluster.network = Some(Network::start(&peers).await);
+        cluster.start_all().await;
+        cluster
+    }
+
+    fn prepare(roles: &[&str]) -> Cluster {
         let node = |(index, roles): (usize, &&str)| Node {
             name: format!("n{}", index + 1),
             roles: (*roles).to_owned(),
@@ -52,15 +72,33 @@ impl Cluster {
             peer: free_port(),
             process: None,
         };
-        let nodes = roles.iter().enumerate().map(node).collect();
-        let mut cluster = Cluster { folder, nodes };
-        for index in 0..roles.len() {
-            cluster.spawn(index);
+        Cluster {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            nodes: roles.iter().enumerate().map(node).collect(),
+            network: None,
         }
-        for index in 0..roles.len() {
-            cluster.wait_ready(index).await;
+    }
+
+    /// Starts all nodes and waits until they serve at full strength.
+    ///
+    /// # Panics
+    /// When one does not come up.
+    pub async fn start_all(&mut self) {
+        for node in 0..self.count() {
+            self.spawn(node);
         }
-        cluster
+        for node in 0..self.count() {
+            self.wait_ready(node).await;
+        }
+    }
+
+    /// The network between the nodes.
+    ///
+    /// # Panics
+    /// When they were not started on one.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a cluster on a network")
     }
 
     /// How many nodes there are.
@@ -124,36 +162,69 @@ impl Cluster {
             .join(format!("{}.log", self.nodes[node].name))
     }
 
+    /// The flags that a node is started with.
+    #[must_use]
+    pub fn flags(&self, node: usize) -> Flags {
+        let advertised = |node: usize| match &self.network {
+            Some(network) => network.port(node),
+            None => self.nodes[node].peer,
+        };
+        let founders = (0..self.count()).map(|node| format!("127.0.0.1:{}", advertised(node)));
+        let Node {
+            name,
+            roles,
+            client,
+            peer,
+            ..
+        } = &self.nodes[node];
+        Flags {
+            name: Some(name.clone()),
+            roles: roles.clone(),
+            folder: self.folder(node),
+            client: *client,
+            peer: *peer,
+            advertised: advertised(node),
+            founders: founders.collect(),
+        }
+    }
+
+    /// A place for a test's own files that goes with the cluster.
+    #[must_use]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.folder.path().join("scratch").join(name)
+    }
+
     /// Starts the process of a node that does not run, with the same flags every time.
     ///
     /// # Panics
     /// When the process cannot be started.
     pub fn spawn(&mut self, node: usize) {
-        let founders: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| format!("127.0.0.1:{}", node.peer))
-            .collect();
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log_path(node));
-        let folder = self.folder(node);
-        let node = &mut self.nodes[node];
-        assert!(node.process.is_none(), "{} runs already", node.name);
-        let process = Command::new(soros())
-            .arg("serve")
-            .args(["--name", &node.name, "--roles", &node.roles])
-            .arg("--dir")
-            .arg(folder)
-            .args(["--listen", &format!("127.0.0.1:{}", node.client)])
-            .args(["--peer", &format!("127.0.0.1:{}", node.peer)])
-            .args(["--bootstrap", &founders.join(",")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.expect("a log file"))
-            .spawn();
-        node.process = Some(process.expect("the binary starts"));
+        let mut command = self.flags(node).command();
+        let process = command.stderr(log.expect("a log file")).spawn();
+        let process = process.expect("the binary starts");
+        if let Some(network) = &self.network {
+            network.set_process(node, process.id());
+        }
+        let before = self.nodes[node].process.replace(process);
+        assert!(before.is_none(), "{} runs already", self.name(node));
+    }
+
+    /// A figure of a node's `/metrics`; its sum over all labels.
+    ///
+    /// # Panics
+    /// When the node does not answer.
+    pub async fn figure(&self, node: usize, name: &str) -> f64 {
+        let answer = self.http(node).get("/metrics").await.expect("an answer");
+        let text = answer.text();
+        let lines = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(name));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
     }
 
     /// Waits until a node serves and lacks nothing that the others have.
@@ -185,6 +256,14 @@ impl Cluster {
         }
     }
 
+    /// Waits until a node's process ends by itself.
+    ///
+    /// # Panics
+    /// When it goes on for too long.
+    pub async fn wait_ended(&mut self, node: usize) -> ExitStatus {
+        self.ended_within(node, START_TIMEOUT).await
+    }
+
     /// Kills a node's process at once.
     ///
     /// # Panics
@@ -202,12 +281,17 @@ impl Cluster {
     pub async fn terminate(&mut self, node: usize) -> (ExitStatus, Duration) {
         let begun = Instant::now();
         self.signal(node, rustix::process::Signal::TERM);
+        (self.ended_within(node, STOP_TIMEOUT).await, begun.elapsed())
+    }
+
+    async fn ended_within(&mut self, node: usize, time: Duration) -> ExitStatus {
+        let begun = Instant::now();
         let mut process = self.nodes[node].process.take().expect("a node that runs");
         loop {
             if let Some(status) = process.try_wait().expect("a process of this test") {
-                return (status, begun.elapsed());
+                return status;
             }
-            if STOP_TIMEOUT < begun.elapsed() {
+            if time < begun.elapsed() {
                 let _ = process.kill();
                 panic!("{} does not end\n{}", self.name(node), self.log(node));
             }

@@ -3,7 +3,11 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod flags;
+pub mod folder;
 pub mod http;
 pub mod load;
+pub mod network;
 pub mod oracle;
 pub mod ports;
+pub mod register;

@@ -57,16 +57,20 @@ impl Load {
     /// Starts `clients` for each of `nodes`.
     #[must_use]
     pub fn start(cluster: &Cluster, nodes: &[usize], clients: usize) -> Load {
-        let (stop, oracle) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(Oracle::default()),
-        );
+        Load::go_on(cluster, nodes, clients, Arc::default())
+    }
+
+    /// As [`Load::start`], for clients that know what those before them wrote.
+    #[must_use]
+    pub fn go_on(cluster: &Cluster, nodes: &[usize], clients: usize, oracle: Arc<Oracle>) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let turn = oracle.next_turn();
         let mut tasks = JoinSet::new();
         for &node in nodes {
             for number in 0..clients {
                 let client = Client {
                     node,
-                    name: format!("{node}.{number}"),
+                    name: format!("{turn}.{node}.{number}"),
                     http: Http::new(cluster.address(node)),
                     oracle: oracle.clone(),
                     tally: Tally::default(),
@@ -120,43 +124,71 @@ impl Load {
     }
 }
 
-/// What is wrong with the values that each key holds in the end, read at every node: they must
-/// agree, and satisfy the oracle.
+/// How long the replicas may take to hold the same once nothing is written any more.
+const AGREE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is wrong with the values that each key holds in the end: what a quorum says at every node
+/// must satisfy the oracle, and so must the nodes' own copies, which come to be the same.
 ///
 /// # Panics
 /// When a node does not answer.
 pub async fn faults(cluster: &Cluster, oracle: &Oracle) -> Vec<String> {
     let mut faults = Vec::new();
+    let begun = Instant::now();
     for key in oracle.keys() {
-        let mut first: Option<BTreeSet<String>> = None;
         for node in 0..cluster.count() {
-            let answer = read(&mut cluster.http(node), &key)
-                .await
-                .expect("an answer");
-            assert!(is_found_or_absent(&answer), "{}", answer.text());
-            let values = values(&answer);
+            let values = found(cluster, node, &key, "quorum").await;
             faults.extend(oracle.faults(&key, &values));
-            if first.get_or_insert_with(|| values.clone()) != &values {
-                faults.push(format!("DIVERGED {key} at {}", cluster.name(node)));
-            }
         }
+        let mut copies = own_copies(cluster, &key).await;
+        while 1 < copies.len() && begun.elapsed() < AGREE_TIMEOUT {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            copies = own_copies(cluster, &key).await;
+        }
+        if 1 < copies.len() {
+            faults.push(format!("DIVERGED {key}: {copies:?}"));
+        }
+        let in_copies = copies.iter().flat_map(|values| oracle.faults(&key, values));
+        faults.extend(in_copies);
     }
     faults
 }
 
-async fn read(http: &mut Http, key: &str) -> Result<Answer, NoAnswer> {
+/// The different copies of a key that the nodes hold.
+async fn own_copies(cluster: &Cluster, key: &str) -> BTreeSet<BTreeSet<String>> {
+    let mut copies = BTreeSet::new();
+    for node in 0..cluster.count() {
+        copies.insert(found(cluster, node, key, "one").await);
+    }
+    copies
+}
+
+/// What a key holds, as a node says.
+async fn found(cluster: &Cluster, node: usize, key: &str, consistency: &str) -> BTreeSet<String> {
+    let headers = [("accept", SIBLINGS), ("soros-consistency", consistency)];
+    let path = format!("/v1/kv/{BUCKET}/{key}");
+    let mut http = cluster.http(node);
+    let answer = http.send(hyper::Method::GET, &path, &headers, "").await;
+    let answer = answer.expect("an answer");
+    let name = cluster.name(node);
+    assert!(is_found_or_absent(&answer), "{name}: {}", answer.text());
+    values(&answer)
+}
+
+/// Reads a key at a quorum.
+pub(crate) async fn read(http: &mut Http, key: &str) -> Result<Answer, NoAnswer> {
     let path = format!("/v1/kv/{BUCKET}/{key}");
     http.send(hyper::Method::GET, &path, &[("accept", SIBLINGS)], "")
         .await
 }
 
 /// Whether a read says what there is: a value, several, or none.
-fn is_found_or_absent(answer: &Answer) -> bool {
+pub(crate) fn is_found_or_absent(answer: &Answer) -> bool {
     answer.status.is_success() || [300, 404].contains(&answer.status.as_u16())
 }
 
 /// The values in an answer to [`read`].
-fn values(answer: &Answer) -> BTreeSet<String> {
+pub(crate) fn values(answer: &Answer) -> BTreeSet<String> {
     let json = answer.json();
     let siblings = json["siblings"].as_array().cloned().unwrap_or_default();
     let values = siblings

@@ -16,11 +16,22 @@ struct Writes {
     acknowledged: BTreeMap<String, BTreeSet<String>>,
     /// All values sent to each key, acknowledged or not.
     sent: BTreeMap<String, BTreeSet<String>>,
+    /// How often clients began.
+    turns: u64,
 }
 
 impl Oracle {
     fn with<T>(&self, change: impl FnOnce(&mut Writes) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A number for clients that begin, so that their values differ from those before.
+    #[must_use]
+    pub fn next_turn(&self) -> u64 {
+        self.with(|writes| {
+            writes.turns += 1;
+            writes.turns
+        })
     }
 
     /// A client is about to write `value`, having seen `seen`.

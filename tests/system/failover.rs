@@ -4,6 +4,7 @@
 use soros_tests::cluster::Cluster;
 use soros_tests::load::{Load, Tally, faults};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const CLIENTS: usize = 4;
 
@@ -37,14 +38,16 @@ fn assert_untroubled(tallies: &BTreeMap<usize, Tally>, nodes: &[usize]) {
 async fn no_acknowledged_write_is_lost_when_any_node_is_killed_and_comes_back() {
     let mut cluster = Cluster::start(3).await;
     Load::prepare(&cluster).await;
+    let mut oracle = Arc::default();
     for victim in 0..3 {
-        let load = Load::start(&cluster, &[0, 1, 2], CLIENTS);
+        let load = Load::go_on(&cluster, &[0, 1, 2], CLIENTS, oracle);
         load.progress(100).await;
         cluster.kill(victim);
         load.progress(100).await;
         cluster.restart(victim).await;
         load.progress(100).await;
-        let (tallies, oracle) = load.stop().await;
+        let (tallies, written) = load.stop().await;
+        oracle = written;
         let others: Vec<usize> = (0..3).filter(|node| *node != victim).collect();
         assert_untroubled(&tallies, &others);
         assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());

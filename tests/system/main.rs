@@ -3,4 +3,6 @@
 mod command_line;
 mod failover;
 mod key_value;
+mod lost;
 mod operator;
+mod paused;

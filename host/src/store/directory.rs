@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod tests;
 
 /// The format that this program writes, and the newest it reads.

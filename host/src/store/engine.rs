@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use view::View;
 
 mod fault;
+mod files;
 #[cfg(test)]
 mod full_disk;
 mod running;

@@ -9,7 +9,8 @@
 //!
 //! It is written after each synced commit, which survives the end of the process, and synced once
 //! a second, which bounds what a power cut takes from it. A mark that is too old finds less; one
-//! that is too new costs a comparison with peers; so it has no checksum. It is written with
+//! that is too new costs a comparison with peers; so it has no checksum. One that no store lives to
+//! see says nothing: the numbers go on above it. It is written with
 //! `pwrite` and not mapped: a map would need `unsafe`, and the call costs less than a microsecond
 //! beside a sync of a hundred.
 
@@ -25,6 +26,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// The most commits that a store has lived through.
+const COMMITS_MAX: u64 = 1 << 62;
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// The mark of a running store; it is synced behind the commits until this is dropped.
@@ -135,7 +138,7 @@ fn parsed(bytes: &[u8]) -> Option<Sequences> {
     let mut reader = Reader::new(bytes);
     let mut sequences = Sequences::default();
     for number in &mut sequences.0 {
-        *number = reader.u64().ok()?;
+        *number = reader.u64().ok().filter(|number| *number <= COMMITS_MAX)?;
     }
     reader.finish().ok()?;
     Some(sequences)
@@ -162,10 +165,12 @@ mod tests {
     }
 
     #[test]
-    fn says_nothing_when_it_is_cut_short() {
+    fn says_nothing_when_it_is_cut_short_or_tells_of_more_than_can_be() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("mark");
-        std::fs::write(&path, [0; 23]).expect("a file");
-        assert_eq!(Mark::open(&path).expect("a mark").1, None);
+        for bytes in [&[0; 23][..], &[0xff; 24]] {
+            std::fs::write(&path, bytes).expect("a file");
+            assert_eq!(Mark::open(&path).expect("a mark").1, None);
+        }
     }
 }

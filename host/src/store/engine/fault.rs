@@ -3,48 +3,6 @@
 use crate::store::StoreError;
 use soros_core::record::RecordError;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-
-/// Refuses a folder with entries that fjall asserts about, aborting the process from a destructor.
-pub(super) fn check_files(path: &Path) -> Result<(), StoreError> {
-    let strange = |name: &std::path::Path| {
-        StoreError::Damaged(format!(
-            "{} is not the engine's; move it away",
-            name.display()
-        ))
-    };
-    for entry in entries(path)? {
-        let is_journal = entry
-            .extension()
-            .is_some_and(|extension| extension == "jnl");
-        if entry.file_name().is_none_or(|name| name.to_str().is_none())
-            || is_journal && !entry.is_file()
-        {
-            return Err(strange(&entry));
-        }
-    }
-    for entry in entries(&path.join("keyspaces"))? {
-        let name = entry.file_name().and_then(|name| name.to_str());
-        if !entry.is_file() && name.is_none_or(|name| name.parse::<u64>().is_err()) {
-            return Err(strange(&entry));
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let failed = |error: std::io::Error| {
-        StoreError::Failed(format!("{} cannot be listed: {error}", path.display()))
-    };
-    match std::fs::read_dir(path) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()
-            .map_err(failed),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(error)),
-    }
-}
 
 /// Calls into fjall; a panic there becomes an error here.
 pub(super) fn guarded<T>(act: impl FnOnce() -> fjall::Result<T>) -> Result<T, StoreError> {
@@ -69,7 +27,12 @@ fn explained(error: &fjall::Error) -> StoreError {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
             match error.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof => {
+                // Seeking before a file's begin, or making what is there, comes of what was read.
+                std::io::ErrorKind::NotFound
+                | std::io::ErrorKind::AlreadyExists
+                | std::io::ErrorKind::InvalidInput
+                | std::io::ErrorKind::InvalidData
+                | std::io::ErrorKind::UnexpectedEof => {
                     StoreError::Damaged(format!("a file is missing or cut short ({error})"))
                 }
                 _ => StoreError::Failed(error.to_string()),

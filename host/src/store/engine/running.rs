@@ -2,7 +2,8 @@
 
 use crate::store::checked::{frame, unframe};
 use crate::store::engine::EngineOptions;
-use crate::store::engine::fault::{check_files, guarded, guarded_opening};
+use crate::store::engine::fault::{guarded, guarded_opening};
+use crate::store::engine::files;
 use crate::store::sequence::{self, Found, Link, Numbered};
 use crate::store::{Durability, Space, StoreError, Write};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -37,7 +38,7 @@ impl Running {
         path: &Path,
         options: EngineOptions,
     ) -> Result<(Running, [Found; Space::ALL.len()]), StoreError> {
-        check_files(path)?;
+        files::check(path)?;
         let database = guarded_opening(|| {
             Database::builder(path)
                 .cache_size(options.cache_bytes)

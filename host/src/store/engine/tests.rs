@@ -52,7 +52,7 @@ fn used(journal: &[u8]) -> usize {
 
 /// The journals of the folder, oldest first.
 fn journals(path: &Path) -> Vec<PathBuf> {
-    let mut journals = fault::entries(path).expect("a folder");
+    let mut journals = files::entries(path).expect("a folder");
     journals.retain(|path| is_journal(path));
     journals.sort_by_key(|path| {
         let name = path.file_stem().and_then(|stem| stem.to_str());
