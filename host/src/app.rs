@@ -86,6 +86,9 @@ pub enum RunError {
     /// It cannot be part of its cluster.
     #[error(transparent)]
     Failure(#[from] Failure),
+    /// The thread that decides and writes died: a bug of ours.
+    #[error("the thread that writes to the disk died: start the node again, and report the log")]
+    Committer,
     /// Its folder did not close cleanly; the next start recovers.
     #[error("the data directory did not close cleanly: {0}")]
     Directory(#[source] DirectoryError),
@@ -332,14 +335,21 @@ impl App {
     /// # Errors
     /// [`RunError`] when it ended by itself or not cleanly.
     pub async fn run(self, mut stop: Shutdown) -> Result<(), RunError> {
-        let failure = tokio::select! {
+        let failure: Option<RunError> = tokio::select! {
             () = stop.wait() => None,
-            failure = self.authority.failed() => Some(failure),
+            failure = self.authority.failed() => Some(failure.into()),
+            () = self.committer_died() => Some(RunError::Committer),
         };
         let drained = self.drain().await;
-        match failure {
-            Some(failure) => Err(failure.into()),
-            None => drained,
+        failure.map_or(drained, Err)
+    }
+
+    /// Waits until the committer's thread has died: the node could not write any more, and only a
+    /// new start helps.
+    async fn committer_died(&self) {
+        const STEP: Duration = Duration::from_secs(1);
+        while !self.committer.has_died() {
+            tokio::time::sleep(STEP).await;
         }
     }
 
@@ -401,6 +411,9 @@ async fn identity(
     listeners: &Listeners,
 ) -> Result<Identity, StartError> {
     let store: Arc<dyn Store> = directory.store();
+    if opened.lost_some_of(Space::Authority) {
+        member::after_a_loss(&store, &directory.name()).await?;
+    }
     Ok(Identity {
         name: directory.name(),
         incarnation: opened.incarnation,
@@ -456,6 +469,7 @@ impl Roles {
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
         let view = store.snapshot(Space::Partitions).into();
         let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
+        let damage = partitions.damage();
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
         let (committer, thread) =
@@ -469,6 +483,7 @@ impl Roles {
         let late = LatePeer::new(
             Arc::clone(&ground.policies),
             Arc::clone(store),
+            Arc::clone(&neighbours),
             Arc::clone(&epoch),
         );
         let late = Arc::new(late);
@@ -481,11 +496,13 @@ impl Roles {
                 node: me,
                 incarnation: identity.incarnation,
                 raft: identity.raft,
+                home: authority.keeper().home(),
                 sound: ground.sound,
             },
             peer::Parts {
                 committer,
                 moments,
+                damage,
                 wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
                 maps,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
@@ -493,9 +510,11 @@ impl Roles {
         );
         late.set(&peer);
         neighbours.set_roles(&peer, &authority);
-        // A map that came before the peer was there is served under from here on.
+        // A map that came before the peer was there is served under from here on; on a full disk
+        // that may take a while.
         if let Some(map) = authority.keeper().map() {
-            late.serve_under(map).await;
+            let late = Arc::clone(&late);
+            workers.spawn_on(0, async move { late.serve_under(map).await });
         }
         let committer = thread;
         Ok(Roles {

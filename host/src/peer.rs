@@ -8,6 +8,7 @@ pub mod answer;
 pub mod api;
 pub mod converge;
 pub mod coordinate;
+pub mod damage;
 pub mod delays;
 pub mod forward;
 pub mod node_clock;
@@ -18,6 +19,7 @@ mod tests;
 pub mod wire;
 
 use crate::store::commit::{CommitError, Committer};
+use damage::Damage;
 use delays::Delays;
 use node_clock::NodeClock;
 use partitions::{Answer, Buckets, Moment, Moments, Operation, Shown};
@@ -31,7 +33,7 @@ use soros_core::operation::{OperationError, Target};
 use soros_core::place::Place;
 use soros_core::replica::{Quorum, Standing};
 use soros_core::write::Resolved;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -65,6 +67,8 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// Its directory.
     pub raft: RaftId,
+    /// The life that the directory's own map named at the start, if it had one.
+    pub home: Option<Incarnation>,
     /// Whether what the directory holds can be believed: it was not found damaged or behind.
     pub sound: bool,
 }
@@ -75,6 +79,8 @@ pub struct Parts {
     pub committer: Committer<Operation, Answer>,
     /// What readers see of them.
     pub moments: Moments,
+    /// Those of them that are damaged.
+    pub damage: Arc<Damage>,
     /// The other nodes.
     pub wire: Arc<dyn Wire>,
     /// The cluster's map.
@@ -111,11 +117,17 @@ pub struct Peer {
     identity: Identity,
     committer: Committer<Operation, Answer>,
     moments: Moments,
+    damage: Arc<Damage>,
     wire: Arc<dyn Wire>,
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
     clock: Arc<NodeClock>,
     delays: Arc<Delays>,
+    /// Whether what the directory holds can be believed, as far as is known by now.
+    sound: AtomicBool,
+    /// Whether it is known if the directory is the latest of this node: before, no silence about
+    /// a key is believed.
+    vouched: AtomicBool,
     /// Rung when a round of anti-entropy is wanted before its time.
     wake: Notify,
     /// How many partitions of how many replicas differ, as far as is known.
@@ -133,6 +145,7 @@ impl Peer {
         let Parts {
             committer,
             moments,
+            damage,
             wire,
             maps,
             policies,
@@ -142,11 +155,14 @@ impl Peer {
             identity,
             committer,
             moments,
+            damage,
             wire,
             maps,
             policies,
             clock: Arc::new(NodeClock::start()),
             delays: Arc::default(),
+            sound: AtomicBool::new(identity.sound),
+            vouched: AtomicBool::new(false),
             wake: Notify::new(),
             behind: AtomicU64::new(u64::MAX),
             noted: Noted::default(),
@@ -165,6 +181,7 @@ impl Peer {
         let Some(map) = self.map() else {
             return Ok(());
         };
+        self.check_life(&map).await?;
         let moment = self.moments.load_full();
         let mut places = Vec::new();
         for placement in map.placements().values() {
@@ -191,13 +208,45 @@ impl Peer {
         Ok(())
     }
 
+    /// The node's directory is its latest, as others know, or is known not to be: what its replicas
+    /// say of themselves is believed from here on.
+    pub fn vouch(&self) {
+        self.vouched.store(true, Ordering::Release);
+    }
+
+    /// The node's directory is not its latest: it was put back, and lacks what was written since.
+    /// All its partitions are suspect when this is done.
+    ///
+    /// # Errors
+    /// [`CommitError`] when that could not be made durable; none of them is believed meanwhile.
+    pub async fn doubt(&self) -> Result<(), CommitError> {
+        self.sound.store(false, Ordering::Release);
+        self.vouched.store(false, Ordering::Release);
+        self.committer.commit(Operation::DoubtAll).await?;
+        self.vouch();
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Compares the life that `map` names with those that the directory knows of. Who takes a node
+    /// into the map has made sure of it.
+    async fn check_life(&self, map: &Map) -> Result<(), CommitError> {
+        let named = map.node(self.me).map(|node| node.identity.incarnation);
+        match named {
+            Some(life) if life == self.identity.incarnation => self.vouch(),
+            Some(life) if self.identity.home != Some(life) => self.doubt().await?,
+            Some(_) | None => (),
+        }
+        Ok(())
+    }
+
     /// How a partition stands of which this node's directory holds nothing. A directory that is
     /// older than the placement has not lost anything of it.
     fn standing_of_new(&self, map: &Map, placement: &Placement) -> Standing {
         let older = map.node(self.me).is_some_and(|node| {
             node.identity.raft == self.identity.raft && node.since.0 <= placement.id.0
         });
-        if older && self.identity.sound {
+        if older && self.sound.load(Ordering::Acquire) {
             Standing::Trusted
         } else {
             Standing::suspect()
@@ -210,7 +259,8 @@ impl Peer {
         self.me
     }
 
-    /// Whether this node holds all partitions that the current map gives it.
+    /// Whether this node holds all partitions that the current map gives it, but for those whose
+    /// records are damaged.
     #[must_use]
     pub fn serves(&self) -> bool {
         let Some(map) = self.map() else {
@@ -228,7 +278,7 @@ impl Peer {
                     placement,
                     partition,
                 };
-                moment.shown(&place).is_some()
+                moment.shown(&place).is_some() || self.damage.at(&place).is_some()
             })
         })
     }
@@ -311,11 +361,13 @@ impl Peer {
         shown.is_some_and(|shown| self.is_shown_believed(target.place, shown))
     }
 
-    /// A replica is believed once it is not suspect and has compared clocks with another since the
-    /// process started; alone it has nobody to ask.
+    /// A replica is believed once it is not suspect, is not of an old directory, and has compared
+    /// clocks with another since the process started; alone it has nobody to ask.
     fn is_shown_believed(&self, place: Place, shown: &Shown) -> bool {
         let alone = self.others_of(place).is_empty();
-        alone || (shown.compared.load(Ordering::Relaxed) && shown.state.standing.is_trusted())
+        let compared = || shown.compared.load(Ordering::Relaxed);
+        let vouched = || self.vouched.load(Ordering::Acquire);
+        alone || (shown.state.standing.is_trusted() && compared() && vouched())
     }
 }
 

@@ -128,6 +128,19 @@ pub trait Store: Send + Sync + 'static {
     /// A consistent view of `space`, of what is synced only.
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync>;
 
+    /// The keys of at most `limit` records of `space` from `from` (included) to `to` (excluded),
+    /// damaged ones too: for who removes them.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the engine fails.
+    fn keys(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, RecordError>;
+
     /// Makes all of `writes` durable, or none.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod command_line;
 mod failover;
 mod key_value;
+mod losses;
 mod lost;
 mod operator;
 mod paused;

@@ -9,7 +9,7 @@ pub const PARTITIONS_MAX: u32 = 65_536;
 /// The most replicas a partition may have.
 pub const REPLICAS_MAX: u8 = 7;
 /// The largest value a bucket may allow, in bytes.
-pub const VALUE_BYTES_MAX: usize = 64 << 20;
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
 /// The largest value a bucket allows unless told otherwise, in bytes.
 pub const VALUE_BYTES_DEFAULT: usize = 4 << 20;
 /// The most user metadata of a value, names included, in bytes.
@@ -54,6 +54,12 @@ pub const ITEMS_PER_ANSWER_MAX: usize = 1024;
 /// About how many bytes of objects one message of repair carries; a larger object goes alone.
 pub const REPAIR_BYTES: usize = 1 << 20;
 /// The largest message between nodes, in bytes: an object with its siblings, or a map.
-pub const MESSAGE_BYTES_MAX: usize = 80 << 20;
+pub const MESSAGE_BYTES_MAX: usize = 128 << 20;
+/// The most bytes that the versions of a key may have together for a client to leave one beside
+/// them. Each replica takes writes on its own, and what all of them took must fit one message: what
+/// does not could never be repaired.
+pub const SIBLINGS_BYTES_MAX: usize = VALUE_BYTES_MAX + (64 << 10);
 
-const _: () = assert!(VALUE_BYTES_MAX + REPAIR_BYTES < MESSAGE_BYTES_MAX);
+const _: () = assert!(VALUE_BYTES_MAX + META_BYTES_MAX < SIBLINGS_BYTES_MAX);
+const _: () =
+    assert!(REPLICAS_MAX as usize * SIBLINGS_BYTES_MAX + 2 * REPAIR_BYTES < MESSAGE_BYTES_MAX);

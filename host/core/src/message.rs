@@ -49,6 +49,8 @@ pub enum Request {
         place: Place,
         /// The hash.
         digest: StateDigest,
+        /// Whether the asker believes that it holds all that it acknowledged.
+        trusted: bool,
     },
     /// What it has seen and the clock has not.
     Difference {
@@ -58,6 +60,8 @@ pub enum Request {
         clock: Clock,
         /// Whether the asker has seen all of them; else they were compared, and are not seen yet.
         seen: bool,
+        /// Whether the asker believes that it holds all that it acknowledged.
+        trusted: bool,
     },
     /// Its objects from an entry on.
     Chunk {
@@ -113,6 +117,9 @@ pub enum Refusal {
     /// Its silence about the key cannot be believed.
     #[error("the replica is catching up")]
     Suspect,
+    /// The asker once had seen more of the partition than it has now: it lost something.
+    #[error("the replica that asks has lost something")]
+    Behind,
     /// Too much is under way.
     #[error("too much is under way")]
     Overloaded,
@@ -133,7 +140,7 @@ pub enum Refusal {
     Unreadable,
 }
 
-const REFUSALS: [Refusal; 8] = [
+const REFUSALS: [Refusal; 9] = [
     Refusal::NotServed,
     Refusal::Suspect,
     Refusal::Overloaded,
@@ -142,6 +149,7 @@ const REFUSALS: [Refusal; 8] = [
     Refusal::NotReady,
     Refusal::TooLate,
     Refusal::Unreadable,
+    Refusal::Behind,
 ];
 
 fn check_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
@@ -179,16 +187,27 @@ impl Codec for Request {
                 writer.u8(4);
                 request.encode(writer);
             }
-            Request::Compare { place, digest } => {
+            Request::Compare {
+                place,
+                digest,
+                trusted,
+            } => {
                 writer.u8(5);
                 place.encode(writer);
                 writer.u128(digest.0);
+                writer.u8(u8::from(*trusted));
             }
-            Request::Difference { place, clock, seen } => {
+            Request::Difference {
+                place,
+                clock,
+                seen,
+                trusted,
+            } => {
                 writer.u8(6);
                 place.encode(writer);
                 clock.encode(writer);
                 writer.u8(u8::from(*seen));
+                writer.u8(u8::from(*trusted));
             }
             Request::Chunk { place, kind, from } => {
                 writer.u8(7);
@@ -233,11 +252,13 @@ impl Codec for Request {
             5 => Request::Compare {
                 place: Place::decode(reader)?,
                 digest: StateDigest(reader.u128()?),
+                trusted: reader.u8()? != 0,
             },
             6 => Request::Difference {
                 place: Place::decode(reader)?,
                 clock: Clock::decode(reader)?,
                 seen: reader.u8()? != 0,
+                trusted: reader.u8()? != 0,
             },
             7 => Request::Chunk {
                 place: Place::decode(reader)?,

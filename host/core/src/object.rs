@@ -168,19 +168,21 @@ impl Object {
     /// About how many bytes the object takes when sent.
     #[must_use]
     pub fn size(&self) -> usize {
-        let value = |version: &Version| {
-            let meta = |(name, value): &(String, String)| name.len() + value.len() + 8;
-            version.value.as_ref().map_or(0, |value| {
-                let meta = value.meta.iter().map(meta).sum::<usize>();
-                value.bytes.len() + value.content_type.len() + meta
-            })
-        };
-        let versions = self
-            .versions
-            .values()
-            .map(|version| 64 + value(version))
-            .sum::<usize>();
+        let versions = self.versions.values().map(Version::size).sum::<usize>();
         versions + 44 * self.context.actor_count() + 16 * self.context.ranges_above()
+    }
+}
+
+impl Version {
+    /// About how many bytes the version takes when sent.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let meta = |(name, value): &(String, String)| name.len() + value.len() + 8;
+        let value = self.value.as_ref().map_or(0, |value| {
+            let meta = value.meta.iter().map(meta).sum::<usize>();
+            value.bytes.len() + value.content_type.len() + meta
+        });
+        64 + value
     }
 }
 

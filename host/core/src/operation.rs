@@ -133,7 +133,10 @@ pub enum OperationError {
         context: DotSet,
     },
     /// The key has as many versions as it may. Nothing was stored.
-    #[error("the key has as many siblings as it may: read it and write with its Soros-Context")]
+    #[error(
+        "the key has as many siblings as it may, or as large ones: read it and write with its \
+         Soros-Context"
+    )]
     TooManySiblings {
         /// What a read would have shown.
         context: DotSet,

@@ -193,11 +193,11 @@ impl Layout {
     /// The entry of [`Layout::entry_bytes`].
     ///
     /// # Errors
-    /// [`RecordError::Damaged`] when the bytes are none.
+    /// [`RecordError::Strange`] when the bytes are none.
     pub fn entry(bytes: &[u8]) -> Result<Entry, RecordError> {
-        let damaged = RecordError::Damaged("an entry's bucket and key");
-        let (bucket, key) = bytes.split_first_chunk().ok_or(damaged.clone())?;
-        let key = Key::try_from(key).map_err(|_| damaged)?;
+        let strange = RecordError::Strange("an entry's bucket and key");
+        let (bucket, key) = bytes.split_first_chunk().ok_or(strange.clone())?;
+        let key = Key::try_from(key).map_err(|_| strange)?;
         Ok(Entry {
             bucket: BucketId(u64::from_be_bytes(*bucket)),
             key,
@@ -207,24 +207,24 @@ impl Layout {
     /// The entry of an object's key.
     ///
     /// # Errors
-    /// [`RecordError::Damaged`] when it is not an object's key.
+    /// [`RecordError::Strange`] when it is not an object's key.
     pub fn entry_of_object(key: &[u8]) -> Result<Entry, RecordError> {
         const HEAD: usize = 1 + 10 + 4 + 1;
         let tail = key
             .get(HEAD..)
-            .ok_or(RecordError::Damaged("an object's key"))?;
+            .ok_or(RecordError::Strange("an object's key"))?;
         Layout::entry(tail)
     }
 
     /// The entry of an index key.
     ///
     /// # Errors
-    /// [`RecordError::Damaged`] when it is not an index key.
+    /// [`RecordError::Strange`] when it is not an index key.
     pub fn entry_of_unstripped(key: &[u8]) -> Result<Entry, RecordError> {
         const HEAD: usize = 1 + 10 + 4 + 1 + 36;
         let tail = key
             .get(HEAD..)
-            .ok_or(RecordError::Damaged("an index key"))?;
+            .ok_or(RecordError::Strange("an index key"))?;
         Layout::entry(tail)
     }
 }

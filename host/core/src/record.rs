@@ -12,9 +12,13 @@ pub enum RecordError {
     /// The storage engine failed; the message is for the operator's log.
     #[error("the storage engine failed: {0}")]
     Failed(String),
-    /// A record is not what was written: its checksum or its layout is wrong.
+    /// A record is not what was written: its checksum is wrong.
     #[error("a stored record is damaged: {0}")]
     Damaged(&'static str),
+    /// A record is what was written, in a layout that this program does not know: a newer one wrote
+    /// it, or this one has a bug. To drop it would be to lose it everywhere.
+    #[error("a stored record has an unknown layout: {0}")]
+    Strange(&'static str),
 }
 
 /// A key and what is stored under it.

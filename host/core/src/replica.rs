@@ -22,7 +22,8 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
-use crate::id::{Generation, Incarnation, NodeId};
+use crate::id::{Incarnation, NodeId};
+use crate::limits::SIBLINGS_BYTES_MAX;
 use crate::object::{Object, Version};
 use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
@@ -50,6 +51,8 @@ pub struct Replica {
     milestones: VecDeque<Milestone>,
     /// The full transfers from each replica that are under way, or broke off.
     transfers: BTreeMap<NodeId, Transfer>,
+    /// Others have seen dots of its actor that it lacks: it mints no more in this life.
+    barred: bool,
     changed: bool,
 }
 
@@ -95,7 +98,8 @@ pub enum Outcome {
     Written(Written),
     /// The versions are not those the resolver saw: nothing was written. The object is filled.
     Moved(Object),
-    /// The key has as many versions as it may: nothing was written. The object is filled.
+    /// The key has as many versions as it may, or as large ones: nothing was written. The object is
+    /// filled.
     TooManySiblings(Object),
 }
 
@@ -136,13 +140,11 @@ impl Replica {
         (node, incarnation): (NodeId, Incarnation),
         standing: Standing,
     ) -> Result<Replica, RecordError> {
-        let life = records.get(&Layout::life(place))?;
-        let generation = life.as_deref().map(state::decode_generation).transpose()?;
-        let layout = Layout::new(place, generation.unwrap_or(Generation(1)));
+        let layout = Layout::new(place, Replica::stored_generation(records, place)?);
         let stored = records.get(&layout.clock())?;
         let state = match stored.as_deref().map(State::from_bytes).transpose() {
             Ok(state) => state.unwrap_or_else(|| State::new(standing)),
-            Err(_) => return Err(RecordError::Damaged("a clock record")),
+            Err(_) => return Err(RecordError::Strange("a clock record")),
         };
         let actor = Actor {
             node,
@@ -159,6 +161,7 @@ impl Replica {
             truncated: BTreeMap::new(),
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
+            barred: false,
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
         })
@@ -191,13 +194,18 @@ impl Replica {
     /// Applies a client's write: mints its dot and stores what is left.
     ///
     /// # Errors
-    /// [`RecordError`] when the object cannot be read.
+    /// [`RecordError`] when the object cannot be read, or others have seen dots of this actor that
+    /// are not here: the next one might be among them.
     pub fn write(
         &mut self,
         batch: &mut dyn Batch,
         entry: &Entry,
         write: Write,
     ) -> Result<Outcome, RecordError> {
+        if self.barred {
+            let message = "dots of this process are known elsewhere and not here: restart it";
+            return Err(RecordError::Failed(message.to_owned()));
+        }
         let stored = self.load(batch, entry)?;
         let mut object = stored.object.clone().fill(&self.state.clock);
         if let Siblings::Supersede { seen } | Siblings::Merge { seen, .. } = &write.siblings
@@ -208,7 +216,10 @@ impl Replica {
         let (live, before) = (object.is_live(), object.clone());
         object.discard(&write.context);
         object.context.join(&write.context);
-        if write.versions_max <= object.versions.len() && matches!(write.siblings, Siblings::Keep) {
+        let is_crowded = write.versions_max <= object.versions.len()
+            || !object.versions.is_empty()
+                && SIBLINGS_BYTES_MAX < object.size() + write.version.size();
+        if is_crowded && matches!(write.siblings, Siblings::Keep) {
             return Ok(Outcome::TooManySiblings(before));
         }
         let dot = self.next_dot(1);
@@ -258,6 +269,7 @@ impl Replica {
         let mine = self.met(entry, stored.object.clone());
         let live = mine.is_live();
         let merged = mine.sync(object, &self.state.clock);
+        self.check_own(&answered);
         let found = Found {
             live,
             beside: beside(&merged, &answered),
@@ -269,6 +281,7 @@ impl Replica {
 
     /// Marks dots of a bucket that is no more as seen, without their objects.
     pub fn skip(&mut self, dots: &[Dot]) {
+        self.check_own(dots);
         for dot in dots {
             self.see(*dot);
         }
@@ -305,15 +318,29 @@ impl Replica {
         Ok(false)
     }
 
-    /// Remembers what another replica says it has seen.
-    pub fn remember(&mut self, node: NodeId, clock: Clock) {
+    /// Remembers what another replica says it has seen. False, and nothing is remembered, when it
+    /// had seen more before and is `trusted` still: it has lost something and does not know it.
+    pub fn remember(&mut self, node: NodeId, clock: Clock, trusted: bool) -> bool {
+        let is_behind = |before: &Clock| !clock.covers(before);
+        if trusted && self.remembered.get(&node).is_some_and(is_behind) {
+            return false;
+        }
         self.remembered.insert(node, clock);
+        true
     }
 
     /// Changes how the replica stands.
     pub fn stand(&mut self, standing: Standing) {
         self.changed |= self.state.standing != standing;
         self.state.standing = standing;
+    }
+
+    /// Takes note that the replica may have lost something that it acknowledged. What it has merged
+    /// as a suspect stays merged: what is lost was lost before its process started.
+    pub fn doubt(&mut self) {
+        if self.state.standing.is_trusted() {
+            self.stand(Standing::suspect());
+        }
     }
 
     /// Ends the replica's part of a commit: writes the clock record if anything changed.
@@ -338,6 +365,18 @@ impl Replica {
     fn next_dot(&self, ahead: u64) -> Dot {
         self.actor
             .dot(self.state.clock.highest(&self.actor) + ahead)
+    }
+
+    /// Looks for dots of this node among `dots` that are not here: whoever minted them acknowledged
+    /// them, so that they were here once.
+    fn check_own(&mut self, dots: &[Dot]) {
+        let is_own = |dot: &&Dot| dot.actor.node == self.actor.node;
+        let lost = |dot: &&Dot| !self.state.clock.has(dot);
+        let lost: Vec<&Dot> = dots.iter().filter(is_own).filter(lost).collect();
+        if !lost.is_empty() {
+            self.barred |= lost.iter().any(|dot| dot.actor == self.actor);
+            self.doubt();
+        }
     }
 
     fn see(&mut self, dot: Dot) {

@@ -1,6 +1,7 @@
 //! This is how the roles of a node reach each other though each is made of the other: by a place
 //! that is filled once both are there.
 
+use super::neighbours::Neighbours;
 use super::policies::NodePolicies;
 use crate::authority::keeper::{Adopts, MapKeeper};
 use crate::authority::wire::Facts;
@@ -9,32 +10,47 @@ use crate::network::BoxFuture;
 use crate::peer::survey::Survey;
 use crate::peer::{Maps, Peer};
 use crate::store::Store;
+use crate::store::commit::CommitError;
 use soros_core::id::{BucketId, BucketName};
 use soros_core::map::Map;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
 
 /// The peer role, once it is there, as the authority's role needs it.
 pub(super) struct LatePeer {
     peer: OnceLock<Weak<Peer>>,
     policies: Arc<NodePolicies>,
     store: Arc<dyn Store>,
+    neighbours: Arc<Neighbours>,
     /// The epoch that the node's frames show: of the last map it serves under.
     epoch: Arc<AtomicU64>,
+    /// Held while the node begins to serve under a map.
+    turn: Mutex<()>,
 }
+
+/// How long between two looks at whether the peer role is there.
+const STEP: Duration = Duration::from_millis(5);
+/// How long what the disk refused is left alone.
+const RETRY: Duration = Duration::from_millis(200);
 
 impl LatePeer {
     /// Nobody yet.
     pub(super) fn new(
         policies: Arc<NodePolicies>,
         store: Arc<dyn Store>,
+        neighbours: Arc<Neighbours>,
         epoch: Arc<AtomicU64>,
     ) -> LatePeer {
         LatePeer {
             peer: OnceLock::new(),
             policies,
             store,
+            neighbours,
             epoch,
+            turn: Mutex::default(),
         }
     }
 
@@ -48,23 +64,61 @@ impl LatePeer {
         self.peer.get().and_then(Weak::upgrade)
     }
 
-    /// Serves under `map`: its policies first, then its partitions.
+    /// The peer role, as soon as it is there.
+    async fn peer_soon(&self) -> Arc<Peer> {
+        loop {
+            if let Some(peer) = self.peer() {
+                return peer;
+            }
+            sleep(STEP).await;
+        }
+    }
+
+    /// Serves under `map`, or under a newer one: its policies first, then its partitions. Until the
+    /// disk allows that the node shows its epoch of before.
     pub(super) async fn serve_under(&self, map: Arc<Map>) {
-        let epoch = map.epoch().0;
-        self.policies.adopt(map).await;
+        // Of two maps that come at once the older must not have the last word.
+        let _turn = self.turn.lock().await;
+        self.neighbours.set_cluster(map.cluster());
         let Some(peer) = self.peer() else {
+            self.policies.adopt(map).await;
             return;
         };
-        match peer.adopt().await {
-            Ok(()) => self.epoch.store(epoch, Ordering::Release),
-            Err(error) => tracing::error!(%error, "the partitions of a map cannot be opened"),
+        let newest = |map: Arc<Map>| match peer.map() {
+            Some(newer) if map.epoch() < newer.epoch() => newer,
+            Some(_) | None => map,
+        };
+        let map = newest(map);
+        let epoch = map.epoch();
+        self.policies.adopt(map).await;
+        while let Err(error) = peer.adopt().await {
+            tracing::error!(%error, "the partitions of a map cannot be opened yet");
+            if matches!(error, CommitError::Closed) {
+                return;
+            }
+            sleep(RETRY).await;
         }
+        self.epoch.store(epoch.0, Ordering::Release);
     }
 }
 
 impl Adopts for LatePeer {
     fn adopted(&self, map: Arc<Map>) -> BoxFuture<'_, ()> {
         Box::pin(self.serve_under(map))
+    }
+
+    fn vouched(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.peer_soon().await.vouch() })
+    }
+
+    fn doubted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let peer = self.peer_soon().await;
+            while let Err(error) = peer.doubt().await {
+                tracing::error!(%error, "it could not be noted that the directory is in doubt");
+                sleep(RETRY).await;
+            }
+        })
     }
 }
 

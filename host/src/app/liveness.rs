@@ -5,7 +5,7 @@ use super::neighbours::Neighbours;
 use crate::peer::wire::{Urgency, Wire};
 use soros_core::id::NodeId;
 use soros_core::map::Map;
-use soros_core::membership::{Effect, Event, Membership, Standing};
+use soros_core::membership::{Effect, Event, Membership};
 use soros_core::message::Request;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -71,9 +71,7 @@ pub(super) async fn run(
                     neighbours.send(to, &Request::Membership(bytes), Urgency::Foreground);
                 }
                 Effect::Wake(at) => due = Some(at),
-                Effect::Now(node, standing) => {
-                    neighbours.note_life(node, standing != Standing::Down);
-                }
+                Effect::Now(node, standing) => neighbours.note_life(node, standing),
                 Effect::Renewed => tracing::info!("this node was taken for dead, and is not"),
                 Effect::Unreadable => tracing::warn!("a membership message could not be read"),
             }

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use soros_core::codec::Codec;
 use soros_core::epoch::Epoch;
-use soros_core::id::NodeId;
+use soros_core::id::{ClusterId, NodeId};
+use soros_core::membership::Standing;
 use soros_core::message::{Reply, Request};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(super) struct Neighbours {
     links: OnceLock<Links>,
-    /// Those that no link reaches, and those that the nodes hold for dead.
+    /// Those that no link reaches, and what the nodes hold of each other's lives.
     down: RwLock<Down>,
     hints: OnceLock<Hints>,
     peer: OnceLock<Weak<Peer>>,
@@ -34,6 +35,8 @@ pub(super) struct Neighbours {
 struct Down {
     unlinked: BTreeSet<NodeId>,
     dead: BTreeSet<NodeId>,
+    /// Those that do not answer, and have not been given up yet.
+    silent: BTreeSet<NodeId>,
 }
 
 impl Down {
@@ -57,6 +60,13 @@ impl Neighbours {
         let _ = self.links.set(links);
     }
 
+    /// The cluster that this node is in: nodes of another are refused from here on.
+    pub(super) fn set_cluster(&self, cluster: ClusterId) {
+        if let Some(links) = self.links.get() {
+            links.set_cluster(cluster);
+        }
+    }
+
     /// The roles that hear what links show.
     pub(super) fn set_roles(&self, peer: &Arc<Peer>, authority: &Arc<Authority>) {
         let _ = self.peer.set(Arc::downgrade(peer));
@@ -77,13 +87,17 @@ impl Neighbours {
             .has(node)
     }
 
-    /// Takes note of whether the nodes hold `node` for alive.
-    pub(super) fn note_life(&self, node: NodeId, alive: bool) {
+    /// Takes note of how `node` stands with the nodes.
+    pub(super) fn note_life(&self, node: NodeId, standing: Standing) {
         self.note(node, |down| {
-            if alive {
-                down.dead.remove(&node)
-            } else {
-                down.dead.insert(node)
+            down.silent.remove(&node);
+            match standing {
+                Standing::Alive => down.dead.remove(&node),
+                Standing::Suspect => {
+                    down.silent.insert(node);
+                    down.dead.remove(&node)
+                }
+                Standing::Down => down.dead.insert(node),
             }
         });
     }
@@ -195,6 +209,11 @@ impl Wire for Neighbours {
 
     fn is_reachable(&self, node: NodeId) -> bool {
         self.is_up(node)
+    }
+
+    fn is_silent(&self, node: NodeId) -> bool {
+        let down = self.down.read().unwrap_or_else(PoisonError::into_inner);
+        down.silent.contains(&node)
     }
 }
 

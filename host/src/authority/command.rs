@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketName, NodeId, NodeName, PlacementName};
+use soros_core::id::{BucketName, Incarnation, NodeId, NodeName, PlacementName};
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::ChangeError;
 use soros_core::map::node::Identity;
@@ -18,7 +18,7 @@ use soros_core::map::settings::Settings;
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// A node started.
-    Register(Box<Identity>),
+    Register(Box<Registration>),
     /// A bucket is to be made or configured anew.
     PutBucket {
         /// Which.
@@ -47,6 +47,15 @@ pub enum Command {
     },
     /// The settings are to be replaced.
     PutSettings(Settings),
+}
+
+/// A node that started, and what its directory knows of its lives before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Who it is, in this life of its process.
+    pub identity: Identity,
+    /// The life that the map in its directory named; none when it has no map.
+    pub home: Option<Incarnation>,
 }
 
 /// What becomes of a bucket that has keys.
@@ -110,6 +119,13 @@ pub enum CommandError {
     /// The policy could not be asked, or had no answer. Nothing was changed.
     #[error("the policy did not answer: {0}")]
     PolicyFailed(String),
+    /// The node had a later life than its directory knows of: the directory is new, or was put
+    /// back. Nothing was changed; it is taken in once it knows.
+    #[error("the node had a later life than its directory knows of")]
+    OldDirectory {
+        /// The latest life there is a map of.
+        latest: Incarnation,
+    },
     /// A living node has this identity. Nothing was changed.
     #[error("a living node is called `{0}` already")]
     IdentityInUse(NodeName),

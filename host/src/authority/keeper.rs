@@ -9,7 +9,7 @@ use crate::network::BoxFuture;
 use crate::store::{Space, Store, StoreError, Write};
 use arc_swap::ArcSwapOption;
 use soros_core::epoch::Epoch;
-use soros_core::id::ClusterId;
+use soros_core::id::{ClusterId, Incarnation};
 use soros_core::map::Map;
 use soros_core::map::node::Identity;
 use soros_core::record::RecordError;
@@ -21,6 +21,8 @@ const MAP: &[u8] = b"map";
 /// A node's map.
 pub struct MapKeeper {
     identity: Identity,
+    /// The life of this node that its directory's map named at the start.
+    home: Option<Incarnation>,
     store: Arc<dyn Store>,
     current: ArcSwapOption<Map>,
     changes: watch::Sender<Option<Arc<Map>>>,
@@ -32,6 +34,13 @@ pub struct MapKeeper {
 pub trait Adopts: Send + Sync + 'static {
     /// `map` is durable, and the newest here.
     fn adopted(&self, map: Arc<Map>) -> BoxFuture<'_, ()>;
+
+    /// The other nodes know no later life of this one than its directory does.
+    fn vouched(&self) -> BoxFuture<'_, ()>;
+
+    /// They do: the directory is new or was put back, and what it lacks must not be taken for what
+    /// there is not. Done when that is durable.
+    fn doubted(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Why a map was not adopted.
@@ -64,7 +73,9 @@ impl MapKeeper {
     /// [`KeeperError`] when the disk fails.
     pub fn open(identity: Identity, store: Arc<dyn Store>) -> Result<MapKeeper, KeeperError> {
         let map = read(&*store)?.map(Arc::new);
+        let known = map.as_ref().and_then(|map| map.node(identity.id()));
         Ok(MapKeeper {
+            home: known.map(|node| node.identity.incarnation),
             identity,
             store,
             changes: watch::Sender::new(map.clone()),
@@ -78,6 +89,12 @@ impl MapKeeper {
     #[must_use]
     pub fn map(&self) -> Option<Arc<Map>> {
         self.current.load_full()
+    }
+
+    /// The life of this node that its directory's map named at the start.
+    #[must_use]
+    pub fn home(&self) -> Option<Incarnation> {
+        self.home
     }
 
     /// The epoch of the node's map; 0 without one.
@@ -171,7 +188,11 @@ impl MapKeeper {
     }
 }
 
-fn read(store: &dyn Store) -> Result<Option<Map>, KeeperError> {
+/// The map that lies in `store`.
+///
+/// # Errors
+/// [`KeeperError`] when the disk fails; a damaged map is none.
+pub(super) fn read(store: &dyn Store) -> Result<Option<Map>, KeeperError> {
     let damaged = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "this node's map is damaged; it looks for its cluster");
         Ok(None)

@@ -3,13 +3,14 @@
 //!
 //! One command at a time: what was planned on a map is proposed for that map only.
 
-use super::command::{Command, CommandError, Done, Keys, Proposed};
+use super::command::{Command, CommandError, Done, Keys, Proposed, Registration};
 use super::member::Running;
 use super::raft::{Types, Voter};
 use super::{Inner, PlanError, deletion, spread, twin};
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use soros_core::epoch::Epoch;
+use soros_core::id::Incarnation;
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::{Change, ChangeError, Proposal};
@@ -53,7 +54,7 @@ pub(super) async fn carry_out(
 ) -> Result<Done, CommandError> {
     let Proposed { command, only_at } = proposed;
     match &command {
-        Command::Register(identity) => return register(inner, identity, only_at).await,
+        Command::Register(registration) => return register(inner, registration, only_at).await,
         Command::DeleteBucket {
             name,
             keys: Keys::Keep,
@@ -77,7 +78,7 @@ fn is_new(before: &Map, command: &Command) -> bool {
     match command {
         Command::PutBucket { name, .. } => before.bucket(name).is_none(),
         Command::PutPlacement { name, .. } => before.placement(name).is_none(),
-        Command::Register(identity) => before.node(identity.id()).is_none(),
+        Command::Register(registration) => before.node(registration.identity.id()).is_none(),
         Command::DeleteBucket { .. }
         | Command::DeletePlacement { .. }
         | Command::PutSettings(_) => false,
@@ -173,7 +174,7 @@ pub(super) async fn propose(
 
 async fn prepare(inner: &Inner, map: &Map, command: &Command) -> Result<Change, CommandError> {
     Ok(match command.clone() {
-        Command::Register(identity) => Change::Register(identity),
+        Command::Register(registration) => Change::Register(Box::new(registration.identity)),
         Command::PutBucket { name, config } => {
             check_policies(inner, map, &config).await?;
             Change::PutBucket { name, config }
@@ -282,11 +283,13 @@ pub(super) fn plan_failed(error: PlanError) -> CommandError {
 /// may answer.
 async fn register(
     inner: &Arc<Inner>,
-    identity: &Identity,
+    registration: &Registration,
     only_at: Option<Epoch>,
 ) -> Result<Done, CommandError> {
+    let Registration { identity, home } = registration;
     let registered = change(inner, only_at, async |map| {
         refuse_a_second_life(inner, map, identity).await?;
+        refuse_an_old_directory(map, identity, *home)?;
         Ok(Change::Register(Box::new(identity.clone())))
     });
     let changed = registered.await?;
@@ -299,6 +302,24 @@ async fn register(
         created,
         not_ready: Vec::new(),
     })
+}
+
+/// Refuses a node whose directory is not its latest, until the node knows: it must not be believed
+/// when it says that there is nothing.
+fn refuse_an_old_directory(
+    map: &Map,
+    identity: &Identity,
+    home: Option<Incarnation>,
+) -> Result<(), CommandError> {
+    let latest = map
+        .node(identity.id())
+        .map(|node| node.identity.incarnation);
+    match latest {
+        Some(latest) if home != Some(latest) && latest != identity.incarnation => {
+            Err(CommandError::OldDirectory { latest })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a node whose name a living process has.

@@ -1,18 +1,19 @@
 //! This is a node's member of the Raft group: it is built from the store, runs, and is built again
 //! when its disk failed it.
 
-use super::keeper::MapKeeper;
+use super::keeper::{KeeperError, MapKeeper};
 use super::log::LogStore;
 use super::raft::{Types, config};
-use super::record::{commit, open, seal};
+use super::record::{OpenError, check, commit, open, seal};
 use super::state::{SnapshotData, StateMachine};
 use super::transport::Transport;
 use super::wire::Wire;
 use crate::store::{Space, Store, StoreError, Write};
 use arc_swap::ArcSwapOption;
 use openraft::async_runtime::WatchReceiver;
-use soros_core::map::node::RaftId;
-use soros_core::record::RecordError;
+use soros_core::id::NodeName;
+use soros_core::map::node::{Node, RaftId, Role};
+use soros_core::record::{RecordError, Records};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,32 +192,69 @@ pub enum RaftIdError {
     /// The disk failed.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The node's map could not be read.
+    #[error(transparent)]
+    Map(#[from] KeeperError),
+    /// A later program wrote the records.
+    #[error("the authority's records cannot be read: {0}")]
+    Newer(#[from] OpenError),
     /// There were no random bits.
     #[error("no random bits: {0}")]
     Random(#[from] getrandom::Error),
 }
 
 /// The member id of the node whose records these are: drawn at its first start and kept beside its
-/// vote, so that whoever loses the vote loses the id with it. Where the id cannot be read, neither
-/// can the vote be trusted: all of the authority's records are dropped and a new id is drawn.
+/// vote, so that whoever loses the vote loses the id with it. Where the id or any other of the
+/// authority's records cannot be read, the vote cannot be trusted: all of them are dropped and a
+/// new id is drawn.
 ///
 /// # Errors
 /// [`RaftIdError`] when the disk fails.
 pub async fn raft_id(store: &Arc<dyn Store>) -> Result<RaftId, RaftIdError> {
-    let read = match store.snapshot(Space::Authority).get(RAFT_ID) {
-        Ok(None) => None,
-        Ok(Some(record)) => Some(open::<RaftId>(&record)),
-        Err(RecordError::Damaged(what)) => Some(Err(RecordError::Damaged(what).into())),
-        Err(failed @ RecordError::Failed(_)) => return Err(failed.into()),
-    };
-    match read {
-        Some(Ok(id)) => return Ok(id),
-        Some(Err(error)) => {
-            tracing::warn!(%error, "this node's member id is damaged; it draws another");
+    match read_id(&*store.snapshot(Space::Authority)) {
+        Ok(Some(id)) => return Ok(id),
+        Ok(None) => {}
+        Err(OpenError::Disk(failed @ RecordError::Failed(_))) => return Err(failed.into()),
+        // The records are sound; it is this program that is too old for them.
+        Err(error @ OpenError::Version(_)) => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "the authority's records here are damaged: they are dropped");
         }
-        None => {}
     }
     forget(store).await
+}
+
+/// The member id, if it and all that lies beside it can be read.
+fn read_id(records: &dyn Records) -> Result<Option<RaftId>, OpenError> {
+    let id = records.get(RAFT_ID)?;
+    let mut from = vec![1];
+    loop {
+        let found = records.scan(&from, &[0xff; 64], REMOVED_AT_ONCE)?;
+        for (_, record) in &found {
+            check(record)?;
+        }
+        match found.last() {
+            Some((last, _)) => from = [last, &[0][..]].concat(),
+            None => break,
+        }
+    }
+    id.as_deref().map(open).transpose()
+}
+
+/// Sees to the authority's records of the node `name` where the disk may have lost some: the member
+/// might vote twice, or not have what it helped to commit. The others take a new one in for it. Of
+/// a member that is the only one there is, what is left is kept.
+///
+/// # Errors
+/// [`RaftIdError`] when the disk fails.
+pub async fn after_a_loss(store: &Arc<dyn Store>, name: &NodeName) -> Result<(), RaftIdError> {
+    let is_other = |node: &Node| node.identity.has(Role::Authority) && node.identity.name != *name;
+    let map = super::keeper::read(&**store)?;
+    if map.is_some_and(|map| map.nodes().values().any(is_other)) {
+        tracing::warn!("the authority's records may have lost a vote: they are dropped");
+        forget(store).await?;
+    }
+    Ok(())
 }
 
 /// Drops all of the authority's records and draws a new member id: for a disk that may have lost
@@ -230,13 +268,12 @@ pub async fn forget(store: &Arc<dyn Store>) -> Result<RaftId, RaftIdError> {
     let remove = |key| Write::remove(Space::Authority, key);
     commit(Arc::clone(store), vec![remove(RAFT_ID.to_vec())]).await?;
     loop {
-        let found = store
-            .snapshot(Space::Authority)
-            .scan(&[1], &[0xff; 64], REMOVED_AT_ONCE)?;
+        // Some may be damaged, which is no reason to keep them.
+        let found = store.keys(Space::Authority, &[1], &[0xff; 64], REMOVED_AT_ONCE)?;
         if found.is_empty() {
             break;
         }
-        let removed = found.into_iter().map(|(key, _)| remove(key)).collect();
+        let removed = found.into_iter().map(remove).collect();
         commit(Arc::clone(store), removed).await?;
     }
     let write = Write::put(Space::Authority, RAFT_ID.to_vec(), seal(&id));

@@ -63,6 +63,14 @@ pub fn seal(value: &impl Serialize) -> Vec<u8> {
 /// # Errors
 /// [`OpenError`] when it is not one that [`seal`] wrote.
 pub fn open<T: DeserializeOwned>(record: &[u8]) -> Result<T, OpenError> {
+    Ok(serde_json::from_slice(check(record)?)?)
+}
+
+/// The JSON in `record`, whatever it is of.
+///
+/// # Errors
+/// [`OpenError`] when it is not as [`seal`] wrote it.
+pub fn check(record: &[u8]) -> Result<&[u8], OpenError> {
     let (&version, rest) = record.split_first().ok_or(OpenError::Short)?;
     if version != VERSION {
         return Err(OpenError::Version(version));
@@ -71,7 +79,7 @@ pub fn open<T: DeserializeOwned>(record: &[u8]) -> Result<T, OpenError> {
     if *sum != checksum(json) {
         return Err(OpenError::Checksum);
     }
-    Ok(serde_json::from_slice(json)?)
+    Ok(json)
 }
 
 fn checksum(json: &[u8]) -> [u8; CHECKSUM_BYTES] {

@@ -2,17 +2,17 @@
 //! it under its new incarnation. It serves under the map it has meanwhile.
 
 use super::bootstrap::{Step, View, Waiting, next_step};
-use super::command::{Command, CommandError, Proposed};
+use super::command::{Command, CommandError, Proposed, Registration};
 use super::follow::{fetch_map, set_addresses};
 use super::forward::{propose, propose_under};
 use super::lead;
 use super::member::{Member, Running};
 use super::raft::Voter;
 use super::wire::{Answer, Hello, Request, To, ask};
-use super::{Entry, Failure, Inner, PlanError, twin};
-use futures_util::future::join_all;
+use super::{Entry, Failure, Inner, PlanError, locked, twin};
+use futures_util::future::{Either, join_all, select};
 use soros_core::epoch::Epoch;
-use soros_core::id::ClusterId;
+use soros_core::id::{ClusterId, Incarnation, NodeId};
 use soros_core::map::Map;
 use soros_core::map::change::{Change, Proposal};
 use soros_core::map::founding::{Founding, founding_nodes};
@@ -22,14 +22,19 @@ use soros_core::map::settings::Settings;
 use soros_core::policy::topology::Snapshot;
 use soros_core::token::TokenKey;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// How long a founding member may take to introduce itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many other nodes are asked at a time what they know of this one.
+const ASKED_MAX: usize = 8;
 /// How long a node waits before it tries again to come in.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long it waits before it asks the other nodes again.
+const CHECK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs this node's member of the Raft group, if it has one, and adopts each map it comes to.
 pub(super) async fn run_member(inner: Arc<Inner>) {
@@ -40,12 +45,21 @@ pub(super) async fn run_member(inner: Arc<Inner>) {
 
 /// Brings this node into its cluster, as itself, and ends when the map names it so.
 pub(super) async fn come_in(inner: Arc<Inner>) {
+    let registered = pin!(register_soon(&inner));
+    // Not after one another: the leader may be long in coming, and the data path waits for none.
+    if let Either::Right(((), registered)) = select(registered, pin!(check_directory(&inner))).await
+    {
+        registered.await;
+    }
+}
+
+async fn register_soon(inner: &Arc<Inner>) {
     let mut last_wait = None;
     while !inner.keeper.is_registered() {
         let tried = match (inner.keeper.map(), &inner.parts.entry) {
-            (Some(_), _) => come_back(&inner).await,
-            (None, Entry::Bootstrap(founders)) => bootstrap(&inner, founders, &mut last_wait).await,
-            (None, Entry::Join(address)) => enter(&inner, address).await,
+            (Some(map), _) => come_back(inner, &map).await,
+            (None, Entry::Bootstrap(founders)) => bootstrap(inner, founders, &mut last_wait).await,
+            (None, Entry::Join(address)) => enter(inner, address).await,
             (None, Entry::Known) => Err(Failure::NoCluster),
         };
         if let Err(failure) = tried {
@@ -59,12 +73,59 @@ pub(super) async fn come_in(inner: Arc<Inner>) {
 }
 
 /// A known node shows its new incarnation to the leader.
-async fn come_back(inner: &Arc<Inner>) -> Result<(), Failure> {
-    if let Some(map) = inner.keeper.map() {
-        refuse_twin(inner, &map).await?;
-    }
+async fn come_back(inner: &Arc<Inner>, map: &Map) -> Result<(), Failure> {
+    set_addresses(inner, map);
+    refuse_twin(inner, map).await?;
     let registered = propose(inner, register(inner)).await;
-    judge(registered.map(|done| done.epoch))
+    judge(inner, registered.map(|done| done.epoch)).await
+}
+
+/// Asks the other nodes whether they know a later life of this one than its directory does, until
+/// one can tell, and says so to who serves.
+async fn check_directory(inner: &Inner) {
+    while !is_directory_known(inner).await {
+        sleep(CHECK_PAUSE).await;
+    }
+}
+
+/// Whether the others could tell.
+async fn is_directory_known(inner: &Inner) -> bool {
+    let Some(map) = inner.keeper.map() else {
+        return false;
+    };
+    set_addresses(inner, &map);
+    let me = &inner.parts.identity;
+    // Who has an older map than this node cannot tell.
+    let newer_than = Epoch(map.epoch().0.saturating_sub(1));
+    let (before, after): (Vec<NodeId>, Vec<NodeId>) =
+        map.nodes().keys().partition(|&&node| node <= me.id());
+    let others = after
+        .into_iter()
+        .chain(before)
+        .filter(|node| *node != me.id());
+    let asked = others
+        .take(ASKED_MAX)
+        .map(async |node| fetch_map(inner, &To::Node(node), newer_than).await);
+    let maps: Vec<Map> = join_all(asked).await.into_iter().flatten().collect();
+    let lives = maps.iter().filter_map(|map| map.node(me.id()));
+    let home = *locked(&inner.home);
+    let is_other = |life: &Incarnation| *life != me.incarnation && home != Some(*life);
+    match lives.map(|node| node.identity.incarnation).find(is_other) {
+        Some(latest) => doubt(inner, latest).await,
+        None if !maps.is_empty() || map.nodes().len() == 1 => inner.parts.adopts.vouched().await,
+        None => return false,
+    }
+    true
+}
+
+/// This node's directory is not its latest: whoever serves from it must know.
+async fn doubt(inner: &Inner, latest: Incarnation) {
+    tracing::warn!(
+        "the cluster knows a later life of this node than its directory does: it is new, or was \
+         put back, and its replicas are compared with the others before they are believed"
+    );
+    inner.parts.adopts.doubted().await;
+    *locked(&inner.home) = Some(latest);
 }
 
 /// Refuses to come in beside a living process with this node's name. Every leader does so too, but
@@ -78,16 +139,23 @@ async fn refuse_twin(inner: &Inner, map: &Map) -> Result<(), Failure> {
 }
 
 fn register(inner: &Inner) -> Proposed {
-    let command = Command::Register(Box::new(inner.parts.identity.clone()));
+    let registration = Registration {
+        identity: inner.parts.identity.clone(),
+        home: *locked(&inner.home),
+    };
     Proposed {
-        command,
+        command: Command::Register(Box::new(registration)),
         only_at: None,
     }
 }
 
 /// Whether a registration that failed is worth another try.
-fn judge(registered: Result<Epoch, CommandError>) -> Result<(), Failure> {
+async fn judge(inner: &Inner, registered: Result<Epoch, CommandError>) -> Result<(), Failure> {
     match registered {
+        Err(CommandError::OldDirectory { latest }) => {
+            doubt(inner, latest).await;
+            Ok(())
+        }
         Err(CommandError::IdentityInUse(name)) => Err(Failure::IdentityInUse(name)),
         Err(CommandError::Refused(error)) => Err(Failure::Refused(error)),
         Err(error) => {
@@ -120,7 +188,7 @@ async fn enter(inner: &Arc<Inner>, address: &str) -> Result<(), Failure> {
     }
     refuse_twin(inner, &map).await?;
     let registered = propose_under(inner, &map, register(inner)).await;
-    judge(registered.map(|done| done.epoch))
+    judge(inner, registered.map(|done| done.epoch)).await
 }
 
 /// Does the next step of a founding member.

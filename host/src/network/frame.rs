@@ -20,7 +20,7 @@ const HEAD_BYTES: usize = 1 + 1 + 8 + 8 + 4;
 pub(super) const SEGMENT_BYTES_MAX: usize = 32 << 10;
 /// How many messages of several segments a stream may have begun, and what they may hold.
 pub(super) const BEGUN_MAX: usize = 4;
-pub(super) const BEGUN_BYTES_MAX: usize = 96 << 20;
+pub(super) const BEGUN_BYTES_MAX: usize = 144 << 20;
 
 const _: () = assert!(MESSAGE_BYTES_MAX <= BEGUN_BYTES_MAX);
 

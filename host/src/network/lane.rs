@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 /// The most messages of a lane that wait to be sent.
 const QUEUED_MAX: usize = 8 << 10;
 /// The most bytes of a lane that wait to be sent.
-const QUEUED_BYTES_MAX: usize = 96 << 20;
+const QUEUED_BYTES_MAX: usize = 144 << 20;
 /// The most calls of a lane that wait, to be sent or for an answer.
 const WAITING_MAX: usize = 32 << 10;
 

@@ -43,9 +43,19 @@ impl Peer {
             Request::Read(request) => {
                 Ok(Reply::Read(self.coordinate_read(request, deadline).await))
             }
-            Request::Compare { place, digest } => self.on_compare(from, place, digest),
-            Request::Difference { place, clock, seen } => {
-                self.on_difference((from, seen), place, clock)
+            Request::Compare {
+                place,
+                digest,
+                trusted,
+            } => self.on_compare((from, trusted), place, digest).await,
+            Request::Difference {
+                place,
+                clock,
+                seen,
+                trusted,
+            } => {
+                self.on_difference((from, trusted), place, (clock, seen))
+                    .await
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
@@ -96,43 +106,49 @@ impl Peer {
         let view = moment.view(&target.place).ok_or(Refusal::NotServed)?;
         let object = view
             .object(&target.entry)
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| self.unreadable(target.place, &error))?;
         Ok(match want {
             Want::Object => Reply::Object(object),
             Want::Digest => Reply::Digest(object.digest()),
         })
     }
 
-    fn on_compare(
+    async fn on_compare(
         &self,
-        from: NodeId,
+        from: (NodeId, bool),
         place: Place,
         digest: StateDigest,
     ) -> Result<Reply, Refusal> {
-        let moment = self.moments.load();
+        let moment = self.moments.load_full();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
         if answer == sync::Answer::Same {
-            self.remember(from, place, shown.state.clock.clone());
+            self.remember(from, place, shown.state.clock.clone())
+                .await?;
         }
         Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
     }
 
-    fn on_difference(
+    async fn on_difference(
         &self,
-        (from, seen): (NodeId, bool),
+        from: (NodeId, bool),
         place: Place,
-        clock: Clock,
+        (clock, seen): (Clock, bool),
     ) -> Result<Reply, Refusal> {
+        let reply = self.difference(place, &clock)?;
+        if seen {
+            self.remember(from, place, clock).await?;
+        }
+        Ok(reply)
+    }
+
+    fn difference(&self, place: Place, clock: &Clock) -> Result<Reply, Refusal> {
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let difference = view
-            .difference(&clock, REPAIR_BYTES)
-            .map_err(|error| unreadable(&error))?;
-        if seen {
-            self.remember(from, place, clock);
-        }
+            .difference(clock, REPAIR_BYTES)
+            .map_err(|error| self.unreadable(place, &error))?;
         let answer = sync::answer(difference, &shown.state);
         Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
     }
@@ -148,7 +164,7 @@ impl Peer {
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
-            .map_err(|error| unreadable(&error))?;
+            .map_err(|error| self.unreadable(place, &error))?;
         Ok(Reply::Sync(
             sync::Answer::Chunk(chunk),
             shown.state.standing.is_trusted(),
@@ -163,11 +179,15 @@ impl Peer {
             return Err(Refusal::NotServed);
         }
         let moment = self.moments.load();
-        for (place, _) in moment.places() {
+        for (place, shown) in moment.places() {
+            // A suspect may have lost the very keys that are asked for.
+            if !self.is_shown_believed(*place, shown) {
+                return Err(Refusal::Suspect);
+            }
             let view = moment.view(place).ok_or(Refusal::NotServed)?;
             if view
                 .has_live_key(bucket)
-                .map_err(|error| unreadable(&error))?
+                .map_err(|error| self.unreadable(*place, &error))?
             {
                 return Ok(Reply::Surveyed(true));
             }
@@ -175,21 +195,37 @@ impl Peer {
         Ok(Reply::Surveyed(false))
     }
 
-    /// Remembers what another replica has seen, so that the dot log can be cut.
-    fn remember(&self, peer: NodeId, place: Place, clock: Clock) {
+    /// Remembers what another replica has seen, so that the dot log can be cut, and that a replica
+    /// that lost something is found out. It says itself whether it believes to be whole.
+    async fn remember(
+        &self,
+        (peer, trusted): (NodeId, bool),
+        place: Place,
+        clock: Clock,
+    ) -> Result<(), Refusal> {
         let others = self.others_of(place);
         if !others.contains(&peer) {
-            return;
+            return Ok(());
         }
         let remember = Operation::Remember {
             place,
             peer,
             clock,
+            trusted,
             others,
         };
-        if let Err(error) = self.committer.submit(remember) {
-            tracing::debug!(%error, "a peer's clock was not remembered this time");
+        match self.committer.commit(remember).await {
+            Ok(Answer::Behind) => Err(Refusal::Behind),
+            Ok(_) => Ok(()),
+            Err(error) => Err(refusal(&error)),
         }
+    }
+
+    /// What another is told of a partition that cannot be read.
+    fn unreadable(&self, place: Place, error: &RecordError) -> Refusal {
+        tracing::error!(partition = %place.partition, %error, "a record could not be read");
+        self.damage.note(place, error);
+        Refusal::Storage
     }
 
     /// Moves the clock on with the times of what another node wrote.
@@ -211,9 +247,4 @@ fn refusal(error: &CommitError) -> Refusal {
         | CommitError::Unavailable(_)
         | CommitError::Lost => Refusal::Storage,
     }
-}
-
-fn unreadable(error: &RecordError) -> Refusal {
-    tracing::error!(%error, "a record could not be read");
-    Refusal::Storage
 }

@@ -2,11 +2,12 @@
 //! it, and what this one lacks is fetched and merged.
 
 use super::Peer;
+use super::damage::Kind;
 use super::partitions::{Answer, Operation};
 use super::wire::Urgency;
 use futures_util::stream::{self, StreamExt};
 use soros_core::id::{Generation, NodeId};
-use soros_core::message::{Reply, Request};
+use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
 use soros_core::replica::LogBounds;
 use soros_core::sync::{Effect, End, Event, Sync};
@@ -50,22 +51,22 @@ impl Peer {
     }
 
     /// How many partitions lack something that a reachable replica has, as of the last pass; all of
-    /// them before the first.
+    /// them before the first. One whose silence about a key is not believed yet is among them.
     #[must_use]
     pub fn partitions_behind(&self) -> u64 {
-        let held = self.moments.load().places().count();
-        self.behind
-            .load(Ordering::Relaxed)
-            .min(u64::try_from(held).unwrap_or(u64::MAX))
+        let moment = self.moments.load();
+        let (mut held, mut unbelieved) = (0, 0);
+        for (place, shown) in moment.places() {
+            held += 1;
+            unbelieved += u64::from(!self.is_shown_believed(*place, shown));
+        }
+        let behind = self.behind.load(Ordering::Relaxed);
+        behind.min(held).max(unbelieved)
     }
 
     pub(super) async fn pass(&self) -> u64 {
-        let places: Vec<Place> = self
-            .moments
-            .load()
-            .places()
-            .map(|(place, _)| *place)
-            .collect();
+        let mut places = self.damage.places();
+        places.extend(self.moments.load().places().map(|(place, _)| *place));
         let passes = stream::iter(places).map(|place| self.converge_place(place));
         let behind = passes.buffer_unordered(ROUNDS_AT_A_TIME);
         behind
@@ -76,6 +77,9 @@ impl Peer {
     /// Compares a partition with its other replicas; whether it is behind one that is reachable, or
     /// is not to be believed yet.
     async fn converge_place(&self, place: Place) -> bool {
+        if self.damage.at(&place) == Some(Kind::Damaged) {
+            self.begin_anew(place).await;
+        }
         self.bound_log(place);
         let mut behind = false;
         for peer in self.others_of(place) {
@@ -109,11 +113,31 @@ impl Peer {
             .submit(Operation::BoundLog { place, bounds, now });
     }
 
+    /// Drops a partition with a damaged record, so that it is had from the others: once enough of
+    /// them are there for it to be believed again, or at once when it cannot be opened, for then it
+    /// serves nobody. The only copy is kept.
+    async fn begin_anew(&self, place: Place) {
+        let Some(quorum) = self.quorum_of(place) else {
+            return;
+        };
+        let others = self.others_of(place).into_iter();
+        let reachable = others.filter(|node| self.wire.is_reachable(*node)).count();
+        let is_open = self.moments.load().shown(&place).is_some();
+        let needed = quorum.replicas + 1 - quorum.writes;
+        if quorum.replicas == 1 || is_open && reachable < needed.min(quorum.replicas - 1) {
+            return;
+        }
+        match self.committer.commit(Operation::Renew { place }).await {
+            Ok(_) => self.damage.clear(&place),
+            Err(error) => tracing::warn!(%error, "a damaged partition does not begin anew yet"),
+        }
+    }
+
     async fn round(&self, place: Place, peer: NodeId) -> End {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
-        let generation = begun.layout.generation();
+        let (generation, trusted) = (begun.layout.generation(), begun.state.standing.is_trusted());
         let (mut sync, first) = match self.broken().remove(&(place, peer)) {
             Some((mut sync, begun)) if begun == generation => {
                 let effects = sync.resume();
@@ -134,7 +158,7 @@ impl Peer {
                     }
                     return self.end((place, generation), peer, end).await;
                 }
-                effect => self.carry_out_sync(place, peer, effect).await,
+                effect => self.carry_out_sync(place, (peer, trusted), effect).await,
             };
             let Some(shown) = self.moments.load().shown(&place).cloned() else {
                 return End::Broken;
@@ -144,21 +168,32 @@ impl Peer {
         End::Broken
     }
 
-    async fn carry_out_sync(&self, place: Place, peer: NodeId, effect: Effect) -> Event {
+    async fn carry_out_sync(
+        &self,
+        place: Place,
+        (peer, trusted): (NodeId, bool),
+        effect: Effect,
+    ) -> Event {
+        let difference = |clock, seen| Request::Difference {
+            place,
+            clock,
+            seen,
+            trusted,
+        };
         match effect {
-            Effect::Compare(digest) => self.asked(peer, Request::Compare { place, digest }).await,
-            Effect::AskDifference(clock) => {
-                let seen = true;
-                self.asked(peer, Request::Difference { place, clock, seen })
-                    .await
+            Effect::Compare(digest) => {
+                let compare = Request::Compare {
+                    place,
+                    digest,
+                    trusted,
+                };
+                self.asked(place, peer, compare).await
             }
-            Effect::AskRest(clock) => {
-                let seen = false;
-                self.asked(peer, Request::Difference { place, clock, seen })
-                    .await
-            }
+            Effect::AskDifference(clock) => self.asked(place, peer, difference(clock, true)).await,
+            Effect::AskRest(clock) => self.asked(place, peer, difference(clock, false)).await,
             Effect::AskChunk(kind, from) => {
-                self.asked(peer, Request::Chunk { place, kind, from }).await
+                let chunk = Request::Chunk { place, kind, from };
+                self.asked(place, peer, chunk).await
             }
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
@@ -185,7 +220,7 @@ impl Peer {
         }
     }
 
-    async fn asked(&self, peer: NodeId, request: Request) -> Event {
+    async fn asked(&self, place: Place, peer: NodeId, request: Request) -> Event {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         match self
             .wire
@@ -193,6 +228,16 @@ impl Peer {
             .await
         {
             Ok(Reply::Sync(answer, trusted)) => Event::Answered(answer, trusted),
+            Ok(Reply::Refused(Refusal::Behind)) => {
+                tracing::error!(
+                    partition = %place.partition,
+                    %peer,
+                    "another replica remembers that this one had seen more: it has lost something, \
+                     and answers no quorum read until it has that again"
+                );
+                self.committed(Operation::Doubt { place }, |_| Event::Failed)
+                    .await
+            }
             Ok(_) | Err(_) => Event::Failed,
         }
     }

@@ -157,13 +157,15 @@ impl Peer {
         let believed = self.is_believed(&request.target);
         let others = replicas.iter().copied().filter(|node| *node != self.me);
         let others = others.filter(|node| self.wire.is_reachable(*node));
+        let mut others: Vec<NodeId> = others.collect();
+        others.sort_by_key(|node| self.wire.is_silent(*node));
         let me = std::iter::once(self.me);
         match request.consistency {
             // From its own copy, unless that is doubtful and there is another.
             Consistency::One if believed => me.collect(),
-            Consistency::One => others.chain(me).collect(),
+            Consistency::One => others.into_iter().chain(me).collect(),
             Consistency::Quorum | Consistency::All if believed => me.chain(others).collect(),
-            Consistency::Quorum | Consistency::All => others.collect(),
+            Consistency::Quorum | Consistency::All => others,
         }
     }
 
@@ -280,6 +282,7 @@ impl Peer {
             Some(Ok(object)) => read::Event::Object(self.me, object),
             Some(Err(error)) => {
                 tracing::error!(%error, partition = %target.place.partition, "a read failed");
+                self.damage.note(target.place, &error);
                 read::Event::Failed(self.me)
             }
             None => read::Event::Failed(self.me),

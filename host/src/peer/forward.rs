@@ -93,9 +93,9 @@ impl Peer {
         Ok(Instant::now() + Duration::from_millis(map.settings().request_timeout_ms))
     }
 
-    /// The replicas to try in order: this node first, then those not known to be down, then the
-    /// others, for what is known may be old.
-    fn routes(&self, target: &Target) -> Result<Vec<NodeId>, OperationError> {
+    /// The replicas to try in order: this node first, then those that answer, then those that do
+    /// not at the moment, then those known to be down, for what is known may be old.
+    pub(super) fn routes(&self, target: &Target) -> Result<Vec<NodeId>, OperationError> {
         let mut replicas = self
             .replicas_at(target.place)
             .ok_or(OperationError::NotServed)?;
@@ -112,8 +112,9 @@ impl Peer {
         }
         replicas.sort_by_key(|node| match node {
             node if *node == self.me => 0,
-            node if self.wire.is_reachable(*node) => 1,
-            _ => 2,
+            node if !self.wire.is_reachable(*node) => 3,
+            node if self.wire.is_silent(*node) => 2,
+            _ => 1,
         });
         Ok(replicas)
     }
@@ -172,7 +173,9 @@ fn is_elsewhere(error: &OperationError) -> bool {
 fn refused(refusal: Refusal) -> OperationError {
     match refusal {
         Refusal::NotServed => OperationError::NotServed,
-        Refusal::Suspect | Refusal::NotReady | Refusal::Unreadable => OperationError::NotReady,
+        Refusal::Suspect | Refusal::NotReady | Refusal::Unreadable | Refusal::Behind => {
+            OperationError::NotReady
+        }
         Refusal::Overloaded => OperationError::Overloaded,
         Refusal::DiskFull => OperationError::DiskFull,
         Refusal::Storage => OperationError::Storage,

@@ -2,6 +2,7 @@
 //! applied by the core's rules to the state so far, and what readers see is swapped whole after
 //! each commit.
 
+use super::damage::Damage;
 use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
@@ -21,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+
+/// How many records of a generation that was dropped are removed at a time.
+const SWEPT_AT_ONCE: usize = 64;
 
 /// What is asked of a node's partitions.
 #[derive(Debug)]
@@ -108,8 +112,22 @@ pub enum Operation {
         peer: NodeId,
         /// What it has seen.
         clock: Clock,
+        /// Whether it believes that it holds all that it acknowledged.
+        trusted: bool,
         /// All other replicas of the partition.
         others: Vec<NodeId>,
+    },
+    /// There is reason to doubt that the replica holds all that it acknowledged.
+    Doubt {
+        /// The partition.
+        place: Place,
+    },
+    /// There is reason to doubt that any replica here does: the directory was put back.
+    DoubtAll,
+    /// Drops what is stored of a partition and begins anew: a record of it is damaged.
+    Renew {
+        /// The partition.
+        place: Place,
     },
 }
 
@@ -140,6 +158,8 @@ pub enum Answer {
     NotHeld,
     /// The time given to it is up; nothing was written.
     TooLate,
+    /// The other replica once had seen more, and does not know that it has lost something.
+    Behind,
     /// What became of a client's write.
     Written(Outcome),
     /// What was there when an object was merged.
@@ -201,6 +221,25 @@ pub struct Partitions {
     touched: BTreeSet<Place>,
     buckets: Buckets,
     moments: Moments,
+    damage: Arc<Damage>,
+}
+
+impl Operation {
+    /// The partition that is meant; none when it is several.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Operation::Adopt { .. } | Operation::DoubtAll => None,
+            Operation::Write { target, .. } | Operation::Merge { target, .. } => Some(target.place),
+            Operation::MergeItems { place, .. }
+            | Operation::MergeChunk { place, .. }
+            | Operation::Join { place, .. }
+            | Operation::Stand { place, .. }
+            | Operation::Remember { place, .. }
+            | Operation::BoundLog { place, .. }
+            | Operation::Doubt { place }
+            | Operation::Renew { place } => Some(*place),
+        }
+    }
 }
 
 impl Partitions {
@@ -221,8 +260,15 @@ impl Partitions {
             touched: BTreeSet::new(),
             buckets: Buckets::default(),
             moments: moments.clone(),
+            damage: Arc::default(),
         };
         (partitions, moments)
+    }
+
+    /// Where it is noted which partitions are damaged.
+    #[must_use]
+    pub fn damage(&self) -> Arc<Damage> {
+        Arc::clone(&self.damage)
     }
 
     fn open(
@@ -234,9 +280,16 @@ impl Partitions {
         for (place, standing) in places {
             if !self.replicas.contains_key(&place) {
                 // A replica that is born trusted has nobody to ask what it may have lost.
-                let born = batch.get(&Layout::life(place))?.is_none() && standing.is_trusted();
-                let replica = Replica::open(batch, place, self.me, standing)?;
-                opened.push((place, replica, Arc::new(AtomicBool::new(born))));
+                let is_new = matches!(batch.get(&Layout::life(place)), Ok(None));
+                let born = is_new && standing.is_trusted();
+                match Replica::open(batch, place, self.me, standing) {
+                    Ok(replica) => opened.push((place, replica, Arc::new(AtomicBool::new(born)))),
+                    // The other partitions are opened all the same.
+                    Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
+                        self.damage.note(place, &error);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         for (place, mut replica, compared) in opened {
@@ -332,11 +385,81 @@ impl Commits for Partitions {
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
-                | Operation::Remember { .. } => 0,
+                | Operation::Remember { .. }
+                | Operation::Doubt { .. }
+                | Operation::DoubtAll
+                | Operation::Renew { .. } => 0,
             }
     }
 
     fn apply(
+        &mut self,
+        operation: Operation,
+        batch: &mut Overlay<'_>,
+    ) -> Result<Answer, RecordError> {
+        let place = operation.place();
+        let applied = self.apply_to(operation, batch);
+        if let (Err(error), Some(place)) = (&applied, place) {
+            self.damage.note(place, error);
+        }
+        applied
+    }
+
+    fn seal(&mut self, batch: &mut Overlay<'_>) -> Result<(), RecordError> {
+        for place in &self.touched {
+            if let Some(replica) = self.replicas.get_mut(place) {
+                // What is damaged waits; the other operations of the commit must not wait for it.
+                match replica.settle(batch) {
+                    Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
+                        self.damage.note(*place, &error);
+                    }
+                    settled => drop(settled?),
+                }
+                replica.save(batch);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, view: View) {
+        let mut places = self.moments.load().places.clone();
+        for place in std::mem::take(&mut self.touched) {
+            if let Some(replica) = self.replicas.get(&place) {
+                places.insert(place, self.show(&place, replica));
+            }
+        }
+        self.moments.store(Arc::new(Moment {
+            records: view,
+            places,
+        }));
+    }
+
+    fn reload(&mut self, view: View) -> Result<(), RecordError> {
+        self.touched.clear();
+        let mut replicas = BTreeMap::new();
+        for place in self.replicas.keys() {
+            let standing = Standing::suspect();
+            match Replica::open(&*view, *place, self.me, standing) {
+                Ok(replica) => drop(replicas.insert(*place, replica)),
+                Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
+                    self.damage.note(*place, &error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.replicas = replicas;
+        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
+        let places = self.replicas.iter().map(show).collect();
+        self.moments.store(Arc::new(Moment {
+            records: view,
+            places,
+        }));
+        Ok(())
+    }
+}
+
+impl Partitions {
+    fn apply_to(
         &mut self,
         operation: Operation,
         batch: &mut Overlay<'_>,
@@ -363,9 +486,8 @@ impl Commits for Partitions {
                 object,
                 dots,
             } => self.change(target.place, |replica| {
-                replica
-                    .merge(batch, &target.entry, object, &dots)
-                    .map(Answer::Found)
+                let found = replica.merge(batch, &target.entry, object, &dots);
+                found.map(Answer::Found)
             }),
             Operation::MergeItems { place, items } => self.merge_items(batch, place, items),
             Operation::MergeChunk {
@@ -379,7 +501,7 @@ impl Commits for Partitions {
                     .map(Answer::Reached)
             }),
             Operation::Join { place, peer, clock } => {
-                self.change(place, |replica| Ok(join(replica, batch, peer, &clock)))
+                self.note(batch, place, |replica| join(replica, peer, &clock))
             }
             Operation::Stand {
                 place,
@@ -387,72 +509,90 @@ impl Commits for Partitions {
                 peer,
                 trusted,
                 quorum,
-            } => self.change(place, |replica| {
-                Ok(stand(replica, batch, begun, (peer, trusted), quorum))
+            } => self.note(batch, place, |replica| {
+                stand(replica, begun, (peer, trusted), quorum)
             }),
             Operation::BoundLog { place, bounds, now } => self.change_many(place, |replica| {
-                let more = replica.bound_log(batch, bounds, now);
-                more.map(|_| Answer::Done)
+                replica.bound_log(batch, bounds, now).map(|_| Answer::Done)
             }),
             Operation::Remember {
                 place,
                 peer,
                 clock,
+                trusted,
                 others,
             } => self.change_many(place, |replica| {
-                replica.remember(peer, clock);
-                replica.truncate(batch, &others)?;
-                Ok(Answer::Done)
+                remember(replica, batch, (peer, clock, trusted), &others)
             }),
+            Operation::Doubt { place } => self.note(batch, place, doubt),
+            Operation::DoubtAll => Ok(self.doubt_all(batch)),
+            Operation::Renew { place } => self.renew(batch, place),
         }
     }
 
-    fn seal(&mut self, batch: &mut Overlay<'_>) -> Result<(), RecordError> {
-        for place in &self.touched {
-            if let Some(replica) = self.replicas.get_mut(place) {
-                replica.settle(batch)?;
-                replica.save(batch);
-            }
-        }
-        Ok(())
+    /// Changes what a replica says of itself.
+    fn note(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        change: impl FnOnce(&mut Replica) -> Answer,
+    ) -> Result<Answer, RecordError> {
+        self.change(place, |replica| {
+            let answer = change(replica);
+            replica.save(batch);
+            Ok(answer)
+        })
     }
 
-    fn publish(&mut self, view: View) {
-        let mut places = self.moments.load().places.clone();
-        for place in std::mem::take(&mut self.touched) {
-            if let Some(replica) = self.replicas.get(&place) {
-                places.insert(place, self.show(&place, replica));
-            }
+    fn doubt_all(&mut self, batch: &mut Overlay<'_>) -> Answer {
+        self.sound = false;
+        for (place, replica) in &mut self.replicas {
+            replica.stand(Standing::suspect());
+            replica.save(batch);
+            self.touched.insert(*place);
         }
-        self.moments.store(Arc::new(Moment {
-            records: view,
-            places,
-        }));
+        Answer::Done
     }
 
-    fn reload(&mut self, view: View) -> Result<(), RecordError> {
-        self.touched.clear();
-        let mut replicas = BTreeMap::new();
-        for place in self.replicas.keys() {
-            let standing = Standing::suspect();
-            replicas.insert(*place, Replica::open(&*view, *place, self.me, standing)?);
-        }
-        self.replicas = replicas;
-        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
-        let places = self.replicas.iter().map(show).collect();
-        self.moments.store(Arc::new(Moment {
-            records: view,
-            places,
-        }));
-        Ok(())
+    fn renew(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
+        let replica = Replica::renew(batch, place, self.me)?;
+        self.replicas.insert(place, replica);
+        self.compared.insert(place, Arc::default());
+        self.touched.insert(place);
+        Ok(Answer::Done)
     }
+}
+
+fn doubt(replica: &mut Replica) -> Answer {
+    replica.doubt();
+    Answer::Done
+}
+
+/// Takes note of what another replica has seen, and of what that lets this one forget.
+fn remember(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    (peer, clock, trusted): (NodeId, Clock, bool),
+    others: &[NodeId],
+) -> Result<Answer, RecordError> {
+    if !replica.remember(peer, clock, trusted) {
+        return Ok(Answer::Behind);
+    }
+    replica.truncate(batch, others)?;
+    // A partition that nobody writes to would wait for the next write.
+    replica.settle(batch)?;
+    if replica.state().standing.is_trusted() {
+        // What is left of an earlier generation may be damaged: nobody needs it.
+        let _ = replica.sweep(batch, SWEPT_AT_ONCE);
+    }
+    replica.save(batch);
+    Ok(Answer::Done)
 }
 
 /// Takes note that all that `peer` held has been merged. What a round merged before the partition
 /// was dropped is not there any more.
 fn stand(
     replica: &mut Replica,
-    batch: &mut Overlay<'_>,
     begun: Generation,
     (peer, trusted): (NodeId, bool),
     quorum: Quorum,
@@ -462,15 +602,12 @@ fn stand(
     }
     let standing = &replica.state().standing;
     replica.stand(standing.after_merging(peer, trusted, quorum));
-    replica.save(batch);
     Answer::Done
 }
 
 /// Ends a full transfer.
-fn join(replica: &mut Replica, batch: &mut Overlay<'_>, sender: NodeId, clock: &Clock) -> Answer {
-    let joined = replica.join(sender, clock);
-    replica.save(batch);
-    if joined {
+fn join(replica: &mut Replica, sender: NodeId, clock: &Clock) -> Answer {
+    if replica.join(sender, clock) {
         Answer::Done
     } else {
         Answer::NotHeld

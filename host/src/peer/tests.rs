@@ -1,5 +1,7 @@
 //! These are three peers over stores in memory and a wire that can be cut.
 
+mod doubts;
+
 use super::partitions::Partitions;
 use super::wire::{Urgency, Wire, WireError};
 use super::{Identity, Maps, Parts, Peer, Policies};
@@ -35,11 +37,12 @@ const PARTITIONS: u32 = 4;
 const RESOLVED: BucketId = BucketId(1);
 const PLAIN: BucketId = BucketId(2);
 
-struct FixedMap(Arc<Map>);
+/// The map that all peers know.
+struct OneMap(Mutex<Arc<Map>>);
 
-impl Maps for FixedMap {
+impl Maps for OneMap {
     fn current(&self) -> Option<Arc<Map>> {
-        Some(self.0.clone())
+        Some(self.0.lock().expect("no test panicked").clone())
     }
 }
 
@@ -61,6 +64,8 @@ impl Policies for LastWriterWins {
 struct Switch {
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     cut: Mutex<BTreeSet<NodeId>>,
+    /// Peers that are held for silent, and whose requests would be waited for in vain.
+    silent: Mutex<BTreeSet<NodeId>>,
 }
 
 struct SwitchWire(NodeId, Arc<Switch>);
@@ -106,10 +111,17 @@ impl Wire for SwitchWire {
         let cut = self.1.cut.lock().expect("no test panicked");
         !cut.contains(&node) && !cut.contains(&self.0)
     }
+
+    fn is_silent(&self, node: NodeId) -> bool {
+        let silent = self.1.silent.lock().expect("no test panicked");
+        silent.contains(&node)
+    }
 }
 
 struct Cluster {
     switch: Arc<Switch>,
+    map: Arc<OneMap>,
+    stores: Vec<Memory>,
     peers: Vec<Arc<Peer>>,
     threads: Vec<CommitterThread<super::Operation, super::Answer>>,
 }
@@ -182,51 +194,84 @@ fn map() -> Map {
 
 impl Cluster {
     async fn start() -> Cluster {
-        let switch = Arc::new(Switch::default());
-        let maps: Arc<dyn Maps> = Arc::new(FixedMap(Arc::new(map())));
-        let (mut peers, mut threads) = (Vec::new(), Vec::new());
-        for number in 1..=3 {
-            let me = NodeId::of(&node_name(number));
-            let store: Arc<dyn Store> = Arc::new(Memory::new(number));
-            let view = store.snapshot(Space::Partitions).into();
-            let incarnation = Incarnation(u128::from(number));
-            let (partitions, moments) = Partitions::new((me, incarnation), true, view);
-            let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
-            let (committer, thread) =
-                Committer::start(core, "committer", Arc::default()).expect("a thread");
-            let parts = Parts {
-                committer,
-                moments,
-                wire: Arc::new(SwitchWire(me, switch.clone())),
-                maps: maps.clone(),
-                policies: Arc::new(LastWriterWins),
-            };
-            let raft = RaftId(number);
-            let identity = Identity {
-                node: me,
-                incarnation,
-                raft,
-                sound: true,
-            };
-            let peer = Peer::new(identity, parts);
-            switch
-                .peers
-                .lock()
-                .expect("no test panicked")
-                .insert(me, peer.clone());
-            peers.push(peer);
-            threads.push(thread);
+        let mut cluster = Cluster {
+            switch: Arc::default(),
+            map: Arc::new(OneMap(Mutex::new(Arc::new(map())))),
+            stores: (1..=3).map(Memory::new).collect(),
+            peers: Vec::new(),
+            threads: Vec::new(),
+        };
+        for peer in 0..3 {
+            let (started, thread) = cluster.start_peer(peer, 1, true);
+            cluster.peers.push(started);
+            cluster.threads.push(thread);
         }
-        for peer in &peers {
+        for peer in &cluster.peers {
             peer.adopt().await.expect("partitions");
         }
-        let cluster = Cluster {
-            switch,
-            peers,
-            threads,
-        };
         cluster.converge().await;
         cluster
+    }
+
+    /// A life of a peer on its store, in a directory that can be believed or not.
+    fn start_peer(
+        &self,
+        peer: usize,
+        life: u128,
+        sound: bool,
+    ) -> (Arc<Peer>, CommitterThread<super::Operation, super::Answer>) {
+        let number = u64::try_from(peer).expect("few") + 1;
+        let me = NodeId::of(&node_name(number));
+        let store: Arc<dyn Store> = Arc::new(self.stores[peer].clone());
+        let view = store.snapshot(Space::Partitions).into();
+        let incarnation = Incarnation(life << 64 | u128::from(number));
+        let (partitions, moments) = Partitions::new((me, incarnation), sound, view);
+        let damage = partitions.damage();
+        let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
+        let (committer, thread) =
+            Committer::start(core, "committer", Arc::default()).expect("a thread");
+        let parts = Parts {
+            committer,
+            moments,
+            damage,
+            wire: Arc::new(SwitchWire(me, self.switch.clone())),
+            maps: self.map.clone(),
+            policies: Arc::new(LastWriterWins),
+        };
+        let identity = Identity {
+            node: me,
+            incarnation,
+            raft: RaftId(number),
+            home: Some(Incarnation(u128::from(number))),
+            sound,
+        };
+        let started = Peer::new(identity, parts);
+        started.vouch();
+        let mut peers = self.switch.peers.lock().expect("no test panicked");
+        peers.insert(me, started.clone());
+        (started, thread)
+    }
+
+    /// Ends a peer's process and starts it again, on what `harm` leaves of its store.
+    async fn restart(&mut self, peer: usize, sound: bool, harm: impl FnOnce(&Memory)) {
+        let life = self.peers[peer].identity.incarnation.0 >> 64;
+        let before = self.threads.remove(peer);
+        before.stop().expect("the committer ends");
+        harm(&self.stores[peer]);
+        let (started, thread) = self.start_peer(peer, life + 1, sound);
+        self.peers[peer] = started;
+        self.threads.insert(peer, thread);
+        self.peers[peer].adopt().await.expect("partitions");
+    }
+
+    /// Lets all peers serve under the map after `change`.
+    async fn change(&self, change: &Change) {
+        let map = self.map.current().expect("a map");
+        let next = map.apply(change).expect("a change");
+        *self.map.0.lock().expect("no test panicked") = Arc::new(next);
+        for peer in &self.peers {
+            peer.adopt().await.expect("partitions");
+        }
     }
 
     /// Lets every peer compare its partitions with the others' until none is behind.
@@ -288,10 +333,10 @@ impl Cluster {
             })
             .await;
         let object = answer.expect("a quorum").object;
-        let values = object
-            .versions
-            .into_values()
-            .filter_map(|version| version.value);
+        // The last is the one that last-writer-wins chooses.
+        let mut versions: Vec<Version> = object.versions.into_values().collect();
+        versions.sort_by_key(|version| version.time);
+        let values = versions.into_iter().filter_map(|version| version.value);
         values
             .map(|value| String::from_utf8_lossy(&value.bytes).into_owned())
             .collect()
@@ -418,5 +463,27 @@ async fn too_few_replicas_is_a_refusal_and_nothing_is_stored() {
     );
     cluster.heal();
     assert!(cluster.values(1, &key).await.is_empty());
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_replica_that_is_silent_is_asked_last() {
+    let cluster = Cluster::start().await;
+    let [me, silent, other] = [0, 1, 2].map(|peer| cluster.peers[peer].id());
+    let mut silents = cluster.switch.silent.lock().expect("no test panicked");
+    silents.insert(silent);
+    drop(silents);
+    for number in 0..6 {
+        let key = target(PLAIN, &format!("k{number}"));
+        let routes = cluster.peers[0].routes(&key);
+        assert_eq!(routes, Ok(vec![me, other, silent]));
+    }
+    cluster.cut(2);
+    let routes = cluster.peers[0].routes(&target(PLAIN, "k"));
+    assert_eq!(
+        routes,
+        Ok(vec![me, silent, other]),
+        "before one that is down"
+    );
     cluster.stop();
 }

@@ -42,4 +42,8 @@ pub trait Wire: Send + Sync + 'static {
 
     /// Whether `node` is not known to be down.
     fn is_reachable(&self, node: NodeId) -> bool;
+
+    /// Whether `node` does not answer the others' probes at the moment: it is asked last, though it
+    /// has not been given up.
+    fn is_silent(&self, node: NodeId) -> bool;
 }

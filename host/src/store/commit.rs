@@ -236,7 +236,9 @@ impl<C: Commits> Core<C> {
             .reload(self.view.clone())
             .map_err(|error| match error {
                 RecordError::Failed(message) => StoreError::Failed(message),
-                RecordError::Damaged(what) => StoreError::Damaged(what.to_owned()),
+                RecordError::Damaged(what) | RecordError::Strange(what) => {
+                    StoreError::Damaged(what.to_owned())
+                }
             })
     }
 }
@@ -435,6 +437,12 @@ impl<O, A> CommitterThread<O, A> {
     /// [`CommitError::Lost`] when the thread died of a panic.
     pub fn stop(mut self) -> Result<(), CommitError> {
         self.end()
+    }
+
+    /// Whether the thread has ended though nobody stopped it: it died of a panic.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     fn end(&mut self) -> Result<(), CommitError> {

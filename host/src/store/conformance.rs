@@ -59,6 +59,26 @@ fn reads_back_what_was_committed() {
 }
 
 #[test]
+fn lists_the_keys_there_are_in_order() {
+    on_each(|store| {
+        for key in ["b", "a", "c", "d"] {
+            put(store, Space::Authority, key, "1");
+        }
+        put(store, Space::Node, "e", "1");
+        let removal = vec![Write::remove(Space::Authority, b"b".to_vec())];
+        store
+            .commit(removal, Durability::Synced)
+            .expect("the store works");
+        let keys = |to: &str, limit| {
+            let keys = store.keys(Space::Authority, &[1], to.as_bytes(), limit);
+            keys.expect("the store works")
+        };
+        assert_eq!(keys("d", 9), [b"a", b"c"]);
+        assert_eq!(keys("z", 2), [b"a", b"c"]);
+    });
+}
+
+#[test]
 fn keeps_the_spaces_apart() {
     on_each(|store| {
         for space in Space::ALL {

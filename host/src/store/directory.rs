@@ -171,6 +171,17 @@ impl Opened {
             .any(|doubt| matches!(doubt, Doubt::Behind { .. }))
     }
 
+    /// Whether records of `space` may be missing since the last opening.
+    #[must_use]
+    pub fn lost_some_of(&self, space: Space) -> bool {
+        self.doubts.iter().any(|doubt| match doubt {
+            Doubt::Behind { space: lost, .. } | Doubt::Gap(lost) => *lost == space,
+            Doubt::NoMark => true,
+            // That start has seen to it.
+            Doubt::Earlier => false,
+        })
+    }
+
     /// Whether records may be missing that were there: replicas in it are suspect.
     #[must_use]
     pub fn is_suspect(&self) -> bool {

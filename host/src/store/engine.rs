@@ -9,7 +9,7 @@ use crate::store::mark::Mark;
 use crate::store::sequence::{Ledger, Recovery, Sequences};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
 use running::Running;
-use soros_core::record::Records;
+use soros_core::record::{RecordError, Records};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -189,13 +189,31 @@ impl Engine {
         let (mut after, recovery) = self.shared.reopen()?;
         let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
         if !recovery.broken.is_empty() || Space::ALL.iter().any(lost) {
+            // Nobody may read what is left as if it were all.
+            self.shared.close();
             let message = "opened again, it lacks commits that it had".to_owned();
             return Err(StoreError::Damaged(message));
         }
         after.pass(&before);
         *ledger = after;
         self.shared.failed.store(false, Ordering::Release);
-        Ok(())
+        // After a sync that failed the system holds pages for written that are not: what was read
+        // back from the journal is written to other files, with syncs of their own.
+        self.flush_under(ledger)
+    }
+
+    fn view(&self, space: Space) -> View {
+        let state = self.shared.state();
+        let snapshot = state
+            .running
+            .as_ref()
+            .and_then(|running| running.synced().ok());
+        View {
+            shared: self.shared.clone(),
+            opening: state.opening,
+            space,
+            snapshot,
+        }
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<ReopenListener>> {
@@ -216,17 +234,17 @@ impl Engine {
 
 impl Store for Engine {
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync> {
-        let state = self.shared.state();
-        let snapshot = state
-            .running
-            .as_ref()
-            .and_then(|running| running.synced().ok());
-        Box::new(View {
-            shared: self.shared.clone(),
-            opening: state.opening,
-            space,
-            snapshot,
-        })
+        Box::new(self.view(space))
+    }
+
+    fn keys(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, RecordError> {
+        self.view(space).keys(from, to, limit)
     }
 
     fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), StoreError> {

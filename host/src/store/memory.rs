@@ -178,6 +178,24 @@ impl Store for Memory {
         })
     }
 
+    fn keys(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, RecordError> {
+        let disk = self.disk();
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let records = disk.spaces[space.index()].range::<[u8], _>(range);
+        let is_there = |history: &History| {
+            let seen = history.iter().rev().find(|(at, _)| *at <= disk.synced);
+            matches!(seen, Some((_, Some(_))))
+        };
+        let there = records.filter(|(_, history)| is_there(history));
+        Ok(there.take(limit).map(|(key, _)| key.clone()).collect())
+    }
+
     fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), StoreError> {
         assert!(
             writes.iter().all(|write| !is_reserved(&write.key)),

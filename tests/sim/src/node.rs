@@ -216,6 +216,8 @@ pub struct Process {
     rounds: Rounds,
     /// Partitions that are being dropped.
     renewing: BTreeSet<Place>,
+    /// Replies that wait until it is remembered what the asker has seen.
+    remembering: BTreeMap<(NodeId, CallId), Reply>,
 }
 
 impl Process {
@@ -239,6 +241,7 @@ impl Process {
             shunned: BTreeMap::new(),
             rounds: Rounds::default(),
             renewing: BTreeSet::new(),
+            remembering: BTreeMap::new(),
         };
         let places = turn.table.places_of(me).collect();
         process.submit_silently(Operation::Open { places, sound, new });

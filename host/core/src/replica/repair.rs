@@ -100,9 +100,9 @@ impl View<'_> {
 }
 
 fn dot_of_log(key: &[u8]) -> Result<Dot, RecordError> {
-    let damaged = RecordError::Damaged("a dot log key");
-    let (_, dot) = key.split_last_chunk::<36>().ok_or(damaged.clone())?;
-    Dot::from_bytes(dot).map_err(|_| damaged)
+    let strange = RecordError::Strange("a dot log key");
+    let (_, dot) = key.split_last_chunk::<36>().ok_or(strange.clone())?;
+    Dot::from_bytes(dot).map_err(|_| strange)
 }
 
 /// Entry, object, dots: count 4, each 36.

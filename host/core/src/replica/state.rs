@@ -202,7 +202,7 @@ impl Stored {
             reader.finish()?;
             Ok::<_, DecodeError>(Stored { blocker, object })
         };
-        read().map_err(|_| RecordError::Damaged("an object"))
+        read().map_err(|_| RecordError::Strange("an object"))
     }
 }
 
@@ -213,6 +213,6 @@ pub(super) fn encode_generation(generation: Generation) -> Vec<u8> {
 pub(super) fn decode_generation(bytes: &[u8]) -> Result<Generation, RecordError> {
     let bytes = bytes
         .try_into()
-        .map_err(|_| RecordError::Damaged("a generation"))?;
+        .map_err(|_| RecordError::Strange("a generation"))?;
     Ok(Generation(u32::from_be_bytes(bytes)))
 }

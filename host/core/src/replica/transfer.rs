@@ -172,6 +172,12 @@ impl Replica {
         if !transfer.is_some_and(is_whole) {
             return false;
         }
+        let own: Vec<Dot> = clock
+            .missing_from(&self.state.clock)
+            .filter(|(actor, ..)| actor.node == self.actor.node)
+            .map(|(actor, _, end)| actor.dot(end))
+            .collect();
+        self.check_own(&own);
         self.state.clock.join(clock);
         self.advanced.extend(clock.seen().actors().copied());
         self.changed = true;
@@ -194,6 +200,7 @@ impl Replica {
         // They are here with all that the sender knew of their key: should it be gone before the
         // join, others learn of them from this replica.
         let dots: Vec<Dot> = merged.versions.keys().copied().collect();
+        self.check_own(&dots);
         self.store(batch, entry, &stored, merged, &dots);
         Ok(())
     }

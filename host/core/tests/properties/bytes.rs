@@ -240,14 +240,18 @@ fn requests() -> impl Strategy<Value = Request> {
                 consistency,
             })
         }),
-        any::<u128>().prop_map(move |digest| Request::Compare {
+        any::<(u128, bool)>().prop_map(move |(digest, trusted)| Request::Compare {
             place,
             digest: StateDigest(digest),
+            trusted,
         }),
-        (clocks(), any::<bool>()).prop_map(move |(clock, seen)| Request::Difference {
-            place,
-            clock,
-            seen
+        (clocks(), any::<[bool; 2]>()).prop_map(move |(clock, [seen, trusted])| {
+            Request::Difference {
+                place,
+                clock,
+                seen,
+                trusted,
+            }
         }),
         proptest::option::of(entries()).prop_map(move |from| Request::Chunk {
             place,
@@ -279,6 +283,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
         Just(Reply::Refused(Refusal::Suspect)),
         Just(Reply::Refused(Refusal::Unreadable)),
+        Just(Reply::Refused(Refusal::Behind)),
     ]
 }
 

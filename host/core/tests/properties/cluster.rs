@@ -414,7 +414,17 @@ impl Cluster {
     /// `to` hears what `from` has seen.
     pub(crate) fn remember(&mut self, from: usize, to: usize) {
         let clock = self.nodes[from].replica.state().clock.clone();
-        self.nodes[to].replica.remember(node_id(from), clock);
+        let remembered = self.nodes[to].replica.remember(node_id(from), clock, true);
+        assert!(
+            remembered,
+            "a replica that lost nothing had seen more before"
+        );
+    }
+
+    /// Nobody lost anything, so nobody is taken for a suspect.
+    pub(crate) fn assert_trusted(&self) {
+        let trusted = |node: &Node| node.replica.state().standing.is_trusted();
+        assert!(self.nodes.iter().all(trusted), "a sound replica is suspect");
     }
 
     pub(crate) fn settle(&mut self, at: usize) {

@@ -141,6 +141,7 @@ proptest! {
         for step in &steps {
             apply(&mut cluster, step);
             cluster.assert_sound();
+            cluster.assert_trusted();
         }
         cluster.quiet();
         cluster.assert_sound();

@@ -3,9 +3,11 @@
 
 mod bytes;
 mod cluster;
+mod crowds;
 mod history;
 mod interleavings;
 mod log;
+mod losses;
 mod memory;
 mod model;
 mod objects;

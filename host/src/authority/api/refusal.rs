@@ -140,7 +140,9 @@ fn of_command(error: &CommandError) -> Problem {
             of(Code::BadConfig, "").with("problems", listed(problems))
         }
         CommandError::PolicyFailed(_) => of(Code::PolicyUnavailable, "Nothing was changed."),
-        CommandError::IdentityInUse(_) => Problem::internal(error),
+        CommandError::IdentityInUse(_) | CommandError::OldDirectory { .. } => {
+            Problem::internal(error)
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Net {
     keys: AtomicU8,
     /// How many tables were planned.
     pub(super) plans: AtomicU64,
+    /// Whether the nodes' directories were found to be their latest, by their addresses.
+    latest: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Net {
@@ -73,6 +75,12 @@ impl Net {
         } else {
             addresses.remove(&address(name));
         }
+    }
+
+    /// Whether the directory of the node `name` was found to be its latest, if that was found out
+    /// since it was asked last.
+    pub(super) fn is_latest(&self, name: &str) -> Option<bool> {
+        self.latest.lock().unwrap().remove(&address(name))
     }
 
     /// What checks of buckets for keys say from now on.
@@ -132,11 +140,28 @@ impl Liveness for Alive {
     }
 }
 
-/// Only maps are of interest here.
-struct NobodyServes;
+/// Only maps are of interest here, and what becomes of directories.
+struct NobodyServes(Arc<Net>, String);
+
+impl NobodyServes {
+    fn found(&self, latest: bool) {
+        let mut found = self.0.latest.lock().unwrap();
+        found.insert(self.1.clone(), latest);
+    }
+}
 
 impl Adopts for NobodyServes {
     fn adopted(&self, _: Arc<Map>) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn vouched(&self) -> BoxFuture<'_, ()> {
+        self.found(true);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn doubted(&self) -> BoxFuture<'_, ()> {
+        self.found(false);
         Box::pin(std::future::ready(()))
     }
 }
@@ -274,6 +299,7 @@ impl Cluster {
             from: identity.peer.clone(),
             addresses: Mutex::default(),
         };
+        let serves = NobodyServes(Arc::clone(&self.net), identity.peer.clone());
         Parts {
             identity,
             entry,
@@ -285,7 +311,7 @@ impl Cluster {
             wire: Arc::new(wire),
             planner: self.net.clone(),
             buckets: self.net.clone(),
-            adopts: Arc::new(NobodyServes),
+            adopts: Arc::new(serves),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
             facts: self.net.clone(),
             metrics: Arc::default(),

@@ -1,10 +1,10 @@
 //! These tests are about what the authority survives: lost leaders, lost quorums, lost and broken
 //! disks.
 
-use super::cluster::{Cluster, soon};
+use super::cluster::{Cluster, node_name, soon};
 use crate::authority::Entry;
 use crate::authority::command::CommandError;
-use crate::authority::member::{forget, raft_id};
+use crate::authority::member::{after_a_loss, forget, raft_id};
 use crate::authority::raft::Vote;
 use crate::authority::wire::{Answer, RaftMessage, Request, decode, encode};
 use crate::store::memory::Memory;
@@ -178,4 +178,33 @@ async fn who_may_have_lost_its_vote_is_another_member() {
     let left = store.snapshot(Space::Authority).get(b"vote").unwrap();
     assert_eq!(left, None, "another member has the vote of the one before");
     assert_ne!(forget(&store).await.unwrap(), second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_read_its_log_is_another_member() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    let before = cluster.node("n3").identity().raft;
+    cluster.kill("n3").await;
+    let store = cluster.store("n3");
+    let entries = store.snapshot(Space::Authority);
+    let entries = entries.scan(b"entry/", b"entry0", 9).unwrap();
+    let (last, _) = entries.last().expect("an entry");
+    assert!(store.flip(Space::Authority, last));
+    cluster.start("n3", Entry::Known).await;
+    cluster.all_registered(&["n3"]).await;
+    assert_ne!(cluster.node("n3").identity().raft, before);
+    cluster.put("n3", "b").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_end_of_its_log_is_another_member_unless_it_is_the_only_one() {
+    for (names, replaced) in [(&ALL[..], true), (&["n3", "p1"], false)] {
+        let cluster = Cluster::founded(names).await;
+        let before = cluster.node("n3").identity().raft;
+        cluster.kill("n3").await;
+        let store: Arc<dyn Store> = Arc::new(cluster.store("n3"));
+        after_a_loss(&store, &node_name("n3")).await.unwrap();
+        let after = raft_id(&store).await.unwrap();
+        assert_eq!(after != before, replaced, "{names:?}");
+    }
 }

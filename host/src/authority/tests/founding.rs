@@ -309,3 +309,50 @@ async fn a_process_whose_name_was_taken_while_it_was_away_stops() {
         Failure::Superseded(node_name("n3"))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_was_put_back_is_found_out() {
+    let names = ["n1", "n2", "n3", "p4"];
+    let mut cluster = Cluster::founded(&names).await;
+    for name in ["p4", "n3"] {
+        let before = cluster.store(name).commits();
+        cluster.kill(name).await;
+        cluster.start(name, Entry::Known).await;
+        cluster.all_registered(&[name]).await;
+        assert_eq!(
+            cluster.net.is_latest(name),
+            Some(true),
+            "{name}: a restart loses nothing"
+        );
+        cluster.kill(name).await;
+        let store = cluster.store(name);
+        store.cut(store.commits() - before);
+        cluster.start(name, Entry::Known).await;
+        cluster.all_registered(&[name]).await;
+        assert_eq!(cluster.net.is_latest(name), Some(false), "{name}");
+        cluster.kill(name).await;
+        cluster.start(name, Entry::Known).await;
+        cluster.all_registered(&[name]).await;
+        assert_eq!(cluster.net.is_latest(name), Some(true), "{name} was told");
+    }
+    cluster.put("n1", "b").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_leader_the_other_nodes_vouch_for_a_directory() {
+    let names = ["n1", "p2", "p3"];
+    let mut cluster = Cluster::founded(&names).await;
+    for name in names {
+        cluster.kill(name).await;
+    }
+    cluster.start("p3", Entry::Known).await;
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(cluster.net.is_latest("p3"), None, "nobody could tell");
+    cluster.start("p2", Entry::Known).await;
+    soon(async {
+        while cluster.net.is_latest("p3") != Some(true) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}

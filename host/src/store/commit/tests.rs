@@ -370,6 +370,9 @@ fn a_committer_that_died_is_closed_and_says_that_nothing_is_known() {
     let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
     let ticket = committer.submit(Operation::Panic).expect("taken");
     assert!(matches!(ticket.wait(), Err(CommitError::Lost)));
+    while !thread.has_died() {
+        std::thread::yield_now();
+    }
     assert!(matches!(thread.stop(), Err(CommitError::Lost)));
     assert!(matches!(
         committer.submit(Operation::Add),

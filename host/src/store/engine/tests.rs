@@ -131,6 +131,12 @@ fn a_failed_engine_takes_nothing_until_it_is_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = engine(folder.path());
     put(&store, Space::Node, "key".to_owned(), b"before".to_vec());
+    let running = |ask: &dyn Fn(&running::Running) -> u64| {
+        let state = store.shared.state();
+        ask(state.running.as_ref().expect("an open engine"))
+    };
+    let committed = running(&running::Running::newest);
+    assert!(running(&|running| running.written_out(Space::Node)) < committed);
     let view = store.snapshot(Space::Node);
     store.shared.failed.store(true, Ordering::Release);
     let write = || vec![Write::put(Space::Node, b"key".to_vec(), b"after".to_vec())];
@@ -144,6 +150,10 @@ fn a_failed_engine_takes_nothing_until_it_is_opened_again() {
         "reads go on"
     );
     store.reopen().expect("opens");
+    assert!(
+        committed <= running(&|running| running.written_out(Space::Node)),
+        "what a failed sync may have left in memory only is written anew"
+    );
     assert!(matches!(view.get(b"key"), Err(RecordError::Failed(_))));
     store.commit(write(), Durability::Synced).expect("works");
     assert_eq!(

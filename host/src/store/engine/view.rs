@@ -35,6 +35,25 @@ impl View {
             )),
         }
     }
+
+    /// The keys of at most `limit` records, whether or not these can be read.
+    pub(super) fn keys(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, RecordError> {
+        let from = from.max(&[RESERVED_PREFIX + 1]);
+        if to <= from {
+            return Ok(Vec::new());
+        }
+        self.read(|snapshot, keyspace| {
+            let range = snapshot.range(keyspace, from..to).take(limit);
+            let key = |guard: fjall::Guard| guard.key().map(|key| key.to_vec());
+            let keys: fjall::Result<Vec<_>> = range.map(key).collect();
+            keys.map_err(|error| unreadable(&error))
+        })
+    }
 }
 
 impl Records for View {

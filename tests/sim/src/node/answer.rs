@@ -61,10 +61,28 @@ impl Process {
                 return self.submit(merge, Waiter::Peer(asker.0, asker.1));
             }
             Request::Look { target, want } => self.on_look(turn, &target, want),
-            Request::Compare { place, digest } => self.on_compare(turn, asker.0, place, digest),
-            Request::Difference { place, clock, seen } => {
-                self.on_difference(turn, (asker.0, seen), place, &clock)
-            }
+            Request::Compare {
+                place,
+                digest,
+                trusted,
+            } => match self.on_compare(place, digest) {
+                Ok((reply, Some(clock))) => {
+                    return self.remember(turn, asker, (place, clock, trusted), reply);
+                }
+                Ok((reply, None)) => Ok(reply),
+                Err(refusal) => Err(refusal),
+            },
+            Request::Difference {
+                place,
+                clock,
+                seen,
+                trusted,
+            } => match self.on_difference(turn, place, &clock) {
+                Ok(reply) if seen => {
+                    return self.remember(turn, asker, (place, clock, trusted), reply);
+                }
+                reply => reply,
+            },
             Request::Chunk { place, kind, from } => {
                 self.on_chunk(turn, (asker.0, place), kind, from.as_ref())
             }
@@ -118,27 +136,22 @@ impl Process {
         })
     }
 
+    /// The reply, and what the asker has seen if that is the same.
     fn on_compare(
-        &mut self,
-        turn: &mut Turn<'_>,
-        from: NodeId,
+        &self,
         place: Place,
         digest: StateDigest,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<(Reply, Option<Clock>), Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
         let trusted = shown.state.standing.is_trusted();
-        if answer == sync::Answer::Same {
-            let clock = shown.state.clock.clone();
-            self.remember(turn, from, place, clock);
-        }
-        Ok(Reply::Sync(answer, trusted))
+        let clock = (answer == sync::Answer::Same).then(|| shown.state.clock.clone());
+        Ok((Reply::Sync(answer, trusted), clock))
     }
 
     fn on_difference(
         &mut self,
         turn: &mut Turn<'_>,
-        (from, seen): (NodeId, bool),
         place: Place,
         other: &Clock,
     ) -> Result<Reply, Refusal> {
@@ -154,9 +167,6 @@ impl Process {
             difference = Difference::None;
         }
         let answer = sync::answer(difference, &shown.state);
-        if seen {
-            self.remember(turn, from, place, other.clone());
-        }
         Ok(Reply::Sync(answer, trusted))
     }
 
@@ -186,15 +196,38 @@ impl Process {
         Ok(Reply::Sync(sync::Answer::Chunk(chunk), trusted))
     }
 
-    fn remember(&mut self, turn: &Turn<'_>, peer: NodeId, place: Place, clock: Clock) {
+    /// Remembers what another replica has seen before it gets its reply.
+    fn remember(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (peer, call): Asker,
+        (place, clock, trusted): (Place, Clock, bool),
+        reply: Reply,
+    ) {
         let others = turn.table.others_of(place, self.me);
-        if others.contains(&peer) {
-            self.submit_silently(Operation::Remember {
-                place,
-                peer,
-                clock,
-                others,
-            });
+        if !others.contains(&peer) {
+            return self.reply(turn, (peer, call), &reply);
         }
+        self.remembering.insert((peer, call), reply);
+        let remember = Operation::Remember {
+            place,
+            peer,
+            clock,
+            trusted,
+            others,
+        };
+        self.submit(remember, Waiter::Remembered(peer, call));
+    }
+
+    pub(super) fn on_remembered(&mut self, turn: &mut Turn<'_>, asker: Asker, answer: &Answer) {
+        let Some(reply) = self.remembering.remove(&asker) else {
+            return;
+        };
+        let reply = match answer {
+            Answer::Done => reply,
+            Answer::Behind => Reply::Refused(Refusal::Behind),
+            _ => Reply::Refused(Refusal::Storage),
+        };
+        self.reply(turn, asker, &reply);
     }
 }

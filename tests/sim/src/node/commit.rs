@@ -18,6 +18,7 @@ pub(super) enum Waiter {
     Nobody,
     Task(TaskId),
     Peer(NodeId, CallId),
+    Remembered(NodeId, CallId),
 }
 
 /// The operations that wait, and the ones whose batch is being synced.
@@ -153,6 +154,7 @@ impl Process {
         match waiter {
             Waiter::Nobody => (),
             Waiter::Peer(node, call) => self.on_merged_for(turn, (node, call), &answer),
+            Waiter::Remembered(node, call) => self.on_remembered(turn, (node, call), &answer),
             Waiter::Task(id) => self.on_committed(turn, id, answer),
         }
     }

@@ -8,7 +8,7 @@ use crate::bug::Bug;
 use crate::moment::SECOND;
 use soros_core::clock::Clock;
 use soros_core::id::{Generation, NodeId};
-use soros_core::message::{Reply, Request};
+use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::{Entry, Place};
 use soros_core::replica::{Chunk, TransferKind};
 use soros_core::sync::{self, Effect, End, Event, Sync};
@@ -24,6 +24,8 @@ pub(super) struct Round {
     place: Place,
     /// The generation of the partition's state in which the round began.
     begun: Generation,
+    /// Whether the own replica believed to be whole when the round began.
+    trusted: bool,
     /// The sender's clock of the range that came last.
     last: Clock,
     joins: bool,
@@ -105,6 +107,7 @@ impl Process {
         let begun = shown.layout.generation();
         let (round, effects) = match self.rounds.broken.remove(&(place, peer)) {
             Some(mut round) if round.begun == begun => {
+                round.trusted = shown.state.standing.is_trusted();
                 let effects = round.machine.resume();
                 (round, effects)
             }
@@ -114,6 +117,7 @@ impl Process {
                     machine,
                     place,
                     begun,
+                    trusted: shown.state.standing.is_trusted(),
                     last: Clock::default(),
                     joins: false,
                 };
@@ -131,15 +135,26 @@ impl Process {
                 return;
             };
             let (place, peer) = (round.place, round.machine.peer());
+            let trusted = round.trusted;
+            let difference = |clock, seen| Request::Difference {
+                place,
+                clock,
+                seen,
+                trusted,
+            };
             match effect {
                 Effect::Alarm => turn.outputs.push(Output::SumAlarm(place)),
                 Effect::End(end) => self.end_round(turn, id, end),
                 Effect::Compare(digest) => {
-                    self.ask_peer(turn, id, peer, &Request::Compare { place, digest });
+                    let compare = Request::Compare {
+                        place,
+                        digest,
+                        trusted,
+                    };
+                    self.ask_peer(turn, id, peer, &compare);
                 }
                 Effect::AskDifference(clock) => {
-                    let seen = true;
-                    self.ask_peer(turn, id, peer, &Request::Difference { place, clock, seen });
+                    self.ask_peer(turn, id, peer, &difference(clock, true));
                 }
                 Effect::AskRest(_) if turn.has(Bug::JoinEndClock) => {
                     let last = round.last.clone();
@@ -149,8 +164,7 @@ impl Process {
                     self.join(turn, id, clock);
                 }
                 Effect::AskRest(clock) => {
-                    let seen = false;
-                    self.ask_peer(turn, id, peer, &Request::Difference { place, clock, seen });
+                    self.ask_peer(turn, id, peer, &difference(clock, false));
                 }
                 Effect::AskChunk(kind, from) => {
                     if from.is_some() {
@@ -223,6 +237,12 @@ impl Process {
             Ok(Reply::Sync(answer, trusted)) => {
                 self.skip_short_log(turn, id, &answer);
                 Event::Answered(answer, trusted)
+            }
+            Ok(Reply::Refused(Refusal::Behind)) => {
+                if let Some(Task::Round(round)) = self.tasks.get(&id) {
+                    self.submit_silently(Operation::Doubt { place: round.place });
+                }
+                Event::Failed
             }
             Ok(_) | Err(_) => Event::Failed,
         };

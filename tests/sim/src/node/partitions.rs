@@ -97,8 +97,15 @@ pub enum Operation {
         peer: NodeId,
         /// What it has seen.
         clock: Clock,
+        /// Whether it believes that it holds all that it acknowledged.
+        trusted: bool,
         /// All other replicas.
         others: Vec<NodeId>,
+    },
+    /// There is reason to doubt that the replica holds all that it acknowledged.
+    Doubt {
+        /// The partition.
+        place: Place,
     },
     /// Drops the state of a partition and begins anew.
     Renew {
@@ -135,6 +142,8 @@ pub enum Answer {
     TooLate,
     /// The disk failed; nothing was written.
     Failed,
+    /// The other replica once had seen more, and does not know that it has lost something.
+    Behind,
     /// What became of a client's write.
     Written(Outcome),
     /// What was there when an object was merged.
@@ -155,6 +164,7 @@ impl Operation {
             | Operation::Join { place, .. }
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
+            | Operation::Doubt { place }
             | Operation::Renew { place }
             | Operation::Skip { place, .. }
             | Operation::DropObjects { place }
@@ -266,10 +276,12 @@ impl Partitions {
                 place,
                 peer,
                 clock,
+                trusted,
                 others,
             } => self.change(place, |replica| {
-                remember(replica, batch, (peer, clock), &others)
+                remember(replica, batch, (peer, clock, trusted), &others)
             }),
+            Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
             Operation::Renew { place } => self.renew(batch, place, bug),
             Operation::Skip { place, clock } => {
                 self.change(place, |replica| Ok(skip(replica, &clock)))
@@ -413,6 +425,11 @@ impl Partitions {
     }
 }
 
+fn doubt(replica: &mut Replica) -> Answer {
+    replica.doubt();
+    Answer::Done
+}
+
 /// The object as it is merged: with the bug that collapses in place, only the greatest version of
 /// both sides is left, and the others count as met.
 fn collapsed(
@@ -544,10 +561,12 @@ fn skip(replica: &mut Replica, clock: &Clock) -> Answer {
 fn remember(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
-    (peer, clock): (NodeId, Clock),
+    (peer, clock, trusted): (NodeId, Clock, bool),
     others: &[NodeId],
 ) -> Applied {
-    replica.remember(peer, clock);
+    if !replica.remember(peer, clock, trusted) {
+        return Ok(Answer::Behind);
+    }
     replica.truncate(batch, others)?;
     // What an earlier generation left may be damaged: it is needed by nobody.
     let _ = replica.sweep(batch, 16);

@@ -1,0 +1,154 @@
+//! This is how a replica finds out that it has lost something, when its own disk does not say so.
+
+use crate::cluster::{entry, place, value};
+use crate::memory::Memory;
+use soros_core::dot_set::DotSet;
+use soros_core::id::{Incarnation, NodeId};
+use soros_core::object::Version;
+use soros_core::replica::{Difference, Outcome, Replica, Siblings, Standing, TransferKind, Write};
+use soros_core::time::Time;
+
+struct Node {
+    id: NodeId,
+    disk: Memory,
+    replica: Replica,
+}
+
+impl Node {
+    fn new(id: u64) -> Node {
+        let (id, disk) = (NodeId(id), Memory::default());
+        let life = (id, Incarnation(1));
+        let replica = Replica::open(&disk, place(), life, Standing::Trusted);
+        let replica = replica.expect("an empty disk opens");
+        Node { id, disk, replica }
+    }
+
+    fn write(&mut self, key: usize) -> Result<Outcome, soros_core::record::RecordError> {
+        let (time, value) = (Time(1), Some(value(key as u64)));
+        let write = Write {
+            context: DotSet::default(),
+            version: Version { time, value },
+            siblings: Siblings::Keep,
+            versions_max: 9,
+        };
+        let outcome = self.replica.write(&mut self.disk, &entry(key), write);
+        self.replica.save(&mut self.disk);
+        outcome
+    }
+
+    /// Another process on a disk as it was once.
+    fn restored(&self, disk: &Memory) -> Node {
+        let (id, disk) = (self.id, disk.clone());
+        let life = (id, Incarnation(2));
+        let replica = Replica::open(&disk, place(), life, Standing::suspect());
+        let replica = replica.expect("memory opens");
+        Node { id, disk, replica }
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.replica.state().standing.is_trusted()
+    }
+
+    /// Fetches what `other` has seen and this one has not.
+    fn repair(&mut self, other: &Node) {
+        let clock = self.replica.state().clock.clone();
+        let view = other.replica.view(&other.disk);
+        match view.difference(&clock, usize::MAX).expect("memory") {
+            Difference::None => (),
+            Difference::LogTooShort => self.transfer(other),
+            Difference::Items { items, .. } => {
+                for item in items {
+                    let merged =
+                        self.replica
+                            .merge(&mut self.disk, &item.entry, item.object, &item.dots);
+                    merged.expect("memory");
+                }
+            }
+        }
+        self.replica.save(&mut self.disk);
+    }
+
+    fn transfer(&mut self, other: &Node) {
+        let view = other.replica.view(&other.disk);
+        let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
+        let chunk = chunk.expect("memory");
+        let clock = chunk.clock.clone();
+        let merged = self
+            .replica
+            .merge_chunk(&mut self.disk, other.id, None, chunk);
+        assert_eq!(merged, Ok(None), "one range is all");
+        assert!(self.replica.join(other.id, &clock));
+        self.replica.save(&mut self.disk);
+    }
+}
+
+/// A node that wrote, lost its last write with nothing to show for it, and runs again; and another
+/// that had the write.
+fn after_a_loss() -> (Node, Node) {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    first.write(0).expect("memory");
+    let disk = first.disk.clone();
+    first.write(1).expect("memory");
+    second.repair(&first);
+    let first = first.restored(&disk);
+    assert!(first.is_trusted(), "its disk looks sound");
+    (first, second)
+}
+
+#[test]
+fn a_replica_that_gets_a_lost_write_of_its_own_back_is_suspect() {
+    let (mut first, second) = after_a_loss();
+    first.repair(&second);
+    assert!(!first.is_trusted());
+    let reopened = first.restored(&first.disk);
+    assert!(!reopened.is_trusted(), "it is written down");
+}
+
+#[test]
+fn a_full_transfer_finds_the_loss_too() {
+    let (mut first, mut second) = after_a_loss();
+    let clock = second.replica.state().clock.clone();
+    second.replica.remember(first.id, clock, true);
+    let cut = second.replica.truncate(&mut second.disk, &[first.id]);
+    assert_eq!(cut, Ok(false));
+    first.repair(&second);
+    assert!(!first.is_trusted());
+}
+
+#[test]
+fn what_another_wrote_makes_no_suspect() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    first.write(0).expect("memory");
+    second.write(1).expect("memory");
+    first.repair(&second);
+    second.repair(&first);
+    assert!(first.is_trusted() && second.is_trusted());
+}
+
+#[test]
+fn a_clock_that_went_back_is_remembered_once_its_replica_knows() {
+    let (first, mut second) = after_a_loss();
+    let before = second.replica.state().clock.clone();
+    let after = first.replica.state().clock.clone();
+    assert!(second.replica.remember(first.id, before.clone(), true));
+    assert!(!second.replica.remember(first.id, after.clone(), true));
+    assert!(!second.replica.remember(first.id, after.clone(), true));
+    assert!(second.replica.remember(first.id, after.clone(), false));
+    assert!(second.replica.remember(first.id, after, true));
+    assert!(second.replica.remember(first.id, before, true));
+}
+
+#[test]
+fn an_actor_whose_dots_come_from_elsewhere_mints_no_more() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    let disk = first.disk.clone();
+    first.write(0).expect("memory");
+    second.repair(&first);
+    // The same process, with less than it had: no engine may do that.
+    let life = (first.id, Incarnation(1));
+    first.replica = Replica::open(&disk, place(), life, Standing::Trusted).expect("memory");
+    first.disk = disk;
+    first.repair(&second);
+    assert!(!first.is_trusted());
+    assert!(first.write(1).is_err(), "its next dot may have been minted");
+}

@@ -1,0 +1,258 @@
+//! These tests are about replicas that lost something: nobody may take their silence for an answer.
+
+use super::*;
+use crate::peer::survey::Survey;
+use crate::store::{Durability, Write};
+
+#[tokio::test]
+async fn a_suspects_silence_does_not_make_a_bucket_empty() {
+    let mut cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    // The third has it, the second was away, and the first loses its disk.
+    cluster.cut(1);
+    cluster
+        .put(0, &key, Some("v"), Basis::Unsaid)
+        .await
+        .expect("two of three");
+    cluster.heal();
+    cluster.stores[0] = Memory::new(9);
+    cluster.cut(2);
+    cluster.restart(0, false, |_| ()).await;
+    let name = "plain".parse().expect("a bucket's name");
+    cluster.change(&Change::CloseBucket { name }).await;
+    let map = cluster.map.current().expect("a map");
+    let survey = cluster.peers[1].survey(PLAIN, &map).await;
+    assert_eq!(survey, Survey::Unknown);
+    cluster.stop();
+}
+
+/// The first and the third have a write of `coordinator` that the second lacks; then the first's
+/// store goes back to before it, and its directory looks sound.
+async fn after_an_unnoticed_loss(coordinator: usize) -> (Cluster, Target) {
+    let mut cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    cluster.cut(1);
+    let before = cluster.stores[0].commits();
+    cluster
+        .put(coordinator, &key, Some("v"), Basis::Unsaid)
+        .await
+        .expect("two of three");
+    // The third hears what the first has seen.
+    cluster.peers[0].pass().await;
+    let lost = cluster.stores[0].commits() - before;
+    cluster.restart(0, true, |store| store.cut(lost)).await;
+    cluster.heal();
+    (cluster, key)
+}
+
+async fn read(cluster: &Cluster, peer: usize, target: &Target) -> Result<bool, OperationError> {
+    let (target, consistency) = (target.clone(), Consistency::Quorum);
+    let request = ReadRequest {
+        target,
+        consistency,
+    };
+    let answer = cluster.peers[peer].read(request).await;
+    answer.map(|answer| answer.object.is_live())
+}
+
+/// The first has met all others once; alone with the second it must not say that there is nothing.
+async fn check(cluster: Cluster, key: Target) {
+    cluster.peers[0].pass().await;
+    let suspect = cluster.peers[0]
+        .moment()
+        .shown(&key.place)
+        .is_some_and(|shown| !shown.state.standing.is_trusted());
+    assert!(suspect, "it believes to be whole");
+    cluster.converge().await;
+    for peer in 0..3 {
+        assert_eq!(read(&cluster, peer, &key).await, Ok(true));
+    }
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_replica_that_fell_behind_what_another_remembers_of_it_is_suspect() {
+    let (cluster, key) = after_an_unnoticed_loss(2).await;
+    check(cluster, key).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_gets_a_lost_write_of_its_own_back_is_suspect() {
+    let (mut cluster, key) = after_an_unnoticed_loss(0).await;
+    // Nobody remembers what it had seen.
+    cluster.restart(2, true, |_| ()).await;
+    check(cluster, key).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_directory_was_put_back_is_not_believed_until_it_has_compared_with_all() {
+    let mut cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    // The map names a life that the directory does not know of.
+    let register = Change::Register(Box::new(node::Identity {
+        incarnation: Incarnation(77),
+        ..identity(1)
+    }));
+    cluster.cut(1);
+    cluster.cut(2);
+    cluster.restart(0, true, |_| ()).await;
+    cluster.change(&register).await;
+    let standings = || {
+        let moment = cluster.peers[0].moment();
+        let trusted = moment
+            .places()
+            .filter(|(_, shown)| shown.state.standing.is_trusted());
+        trusted.count()
+    };
+    assert_eq!(standings(), 0);
+    cluster.heal();
+    cluster.cut(2);
+    cluster.peers[0].pass().await;
+    let refused = read(&cluster, 0, &key).await;
+    assert!(refused.is_err(), "{refused:?}");
+    cluster.heal();
+    cluster.converge().await;
+    assert_eq!(standings(), usize::try_from(PARTITIONS).expect("few"));
+    cluster.stop();
+}
+
+/// The key of the record of `target`'s object at a peer.
+fn object_key(cluster: &Cluster, peer: usize, target: &Target) -> Vec<u8> {
+    let moment = cluster.peers[peer].moment();
+    let shown = moment.shown(&target.place).expect("a partition");
+    shown.layout.object(&target.entry)
+}
+
+async fn with_a_value(key: &Target) -> Cluster {
+    let cluster = Cluster::start().await;
+    cluster
+        .put(0, key, Some("v"), Basis::Unsaid)
+        .await
+        .expect("acknowledged");
+    cluster.converge().await;
+    cluster
+}
+
+/// All three read the value, and the first, whose record was damaged, holds it again.
+async fn check_mended(cluster: Cluster, key: Target) {
+    cluster.converge().await;
+    for peer in 0..3 {
+        assert_eq!(read(&cluster, peer, &key).await, Ok(true), "at {peer}");
+    }
+    let record = object_key(&cluster, 0, &key);
+    let stored = cluster.stores[0].snapshot(Space::Partitions).get(&record);
+    assert!(stored.expect("readable").is_some());
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_never_taken_for_an_absent_one_and_is_had_from_the_others() {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    let record = object_key(&cluster, 0, &key);
+    assert!(cluster.stores[0].flip(Space::Partitions, &record));
+    cluster.cut(1);
+    // With the second away, the partition must not be dropped: the first may have what nobody else
+    // can say now.
+    cluster.peers[0].pass().await;
+    let answered = read(&cluster, 2, &key).await;
+    assert_ne!(answered, Ok(false), "a damaged object was read as none");
+    cluster.peers[0].pass().await;
+    assert!(cluster.peers[0].damage.at(&key.place).is_some());
+    cluster.heal();
+    check_mended(cluster, key).await;
+}
+
+#[tokio::test]
+async fn one_damaged_object_does_not_stop_the_writes_of_other_partitions() {
+    let key = target(RESOLVED, "k");
+    let cluster = Cluster::start().await;
+    // The first has it unstripped: it has not seen what the second minted before.
+    cluster.cut(0);
+    let earlier = (0..1000)
+        .map(|number| target(RESOLVED, &format!("e{number}")))
+        .find(|other| other.place == key.place)
+        .expect("a key of the same partition");
+    for target in [&earlier, &earlier] {
+        let put = cluster.put(1, target, Some("v"), Basis::Unsaid).await;
+        put.expect("two of three");
+    }
+    cluster.heal();
+    let put = cluster.put(1, &key, Some("v"), Basis::Unsaid).await;
+    put.expect("acknowledged");
+    let record = object_key(&cluster, 0, &key);
+    while cluster.stores[0]
+        .snapshot(Space::Partitions)
+        .get(&record)
+        .expect("readable")
+        .is_none()
+    {
+        tokio::task::yield_now().await;
+    }
+    assert!(cluster.stores[0].flip(Space::Partitions, &record));
+    // Now the gap closes, and the object should be made smaller.
+    for _ in 0..3 {
+        cluster.peers[0].pass().await;
+        let other = (0..1000)
+            .map(|number| target(RESOLVED, &format!("o{number}")))
+            .find(|other| other.place != key.place)
+            .expect("a key of another partition");
+        let put = cluster.put(0, &other, Some("v"), Basis::Unsaid).await;
+        put.expect("another partition is well");
+    }
+    check_mended(cluster, key).await;
+}
+
+#[tokio::test]
+async fn a_partition_whose_clock_record_is_damaged_begins_anew() {
+    let key = target(PLAIN, "k");
+    for record in [
+        |shown: &crate::peer::partitions::Shown| shown.layout.clock(),
+        |shown: &crate::peer::partitions::Shown| {
+            soros_core::place::Layout::life(shown.layout.place())
+        },
+    ] {
+        let mut cluster = with_a_value(&key).await;
+        let record = cluster.peers[0]
+            .moment()
+            .shown(&key.place)
+            .map(|shown| record(shown));
+        let record = record.expect("a partition");
+        cluster
+            .restart(0, true, |store| {
+                assert!(store.flip(Space::Partitions, &record));
+            })
+            .await;
+        assert!(cluster.peers[0].serves(), "the other partitions are served");
+        check_mended(cluster, key.clone()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_a_newer_program_wrote_is_not_dropped() {
+    let key = target(PLAIN, "k");
+    let mut cluster = with_a_value(&key).await;
+    let moment = cluster.peers[0].moment();
+    let shown = moment.shown(&key.place).expect("a partition");
+    let clock = shown.layout.clock();
+    drop(moment);
+    let newer = Write::put(Space::Partitions, clock.clone(), vec![9; 40]);
+    cluster
+        .restart(0, true, |store| {
+            let stored = store.commit(vec![newer], Durability::Synced);
+            stored.expect("the store works");
+        })
+        .await;
+    for _ in 0..3 {
+        cluster.peers[0].pass().await;
+    }
+    let left = cluster.stores[0].snapshot(Space::Partitions).get(&clock);
+    assert_eq!(left, Ok(Some(vec![9; 40])));
+    assert!(cluster.peers[0].serves(), "the other partitions are served");
+    assert_eq!(
+        read(&cluster, 0, &key).await,
+        Ok(true),
+        "the others serve it"
+    );
+    cluster.stop();
+}

@@ -1,0 +1,76 @@
+//! This is what clients are told when a node comes back with less than it had: never that there is
+//! nothing where something was acknowledged.
+
+use soros_tests::cluster::Cluster;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const KEY: &str = "/v1/kv/default/key";
+const SERVES_WITHIN: Duration = Duration::from_mins(1);
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.expect("cp runs").success(), "the folder is copied");
+}
+
+/// Waits until a node says that it serves, at whatever strength.
+async fn serves(cluster: &Cluster, node: usize) {
+    let (begun, mut http) = (Instant::now(), cluster.http(node));
+    while !matches!(http.get("/health/ready").await, Ok(answer) if answer.status.is_success()) {
+        assert!(begun.elapsed() < SERVES_WITHIN, "{}", cluster.log(node));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The first and the third node have a write that the second lacks. The first loses what it had
+/// since `put_back` was its folder, and the third is away; with the third all is there again.
+async fn check(cluster: &mut Cluster, put_back: Option<&Path>) {
+    cluster.kill(1);
+    let put = cluster.http(0).put(KEY, &[], "value").await;
+    let put = put.expect("an answer");
+    assert!(put.status.is_success(), "{}", put.text());
+    cluster.terminate(0).await;
+    cluster.kill(2);
+    std::fs::remove_dir_all(cluster.folder(0)).expect("a folder");
+    if let Some(put_back) = put_back {
+        copy(put_back, &cluster.folder(0));
+    }
+    cluster.spawn(0);
+    cluster.spawn(1);
+    serves(cluster, 1).await;
+    if put_back.is_some() {
+        serves(cluster, 0).await;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) {
+        for node in [0, 1] {
+            let read = cluster.http(node).get(KEY).await.expect("an answer");
+            assert_eq!(read.status, 503, "node {node}: {}", read.text());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    cluster.spawn(2);
+    for node in 0..3 {
+        cluster.wait_ready(node).await;
+        let read = cluster.http(node).get(KEY).await.expect("an answer");
+        assert_eq!(read.text(), "value", "node {node}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_folder_was_put_back_does_not_say_that_there_is_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let backup = folder.path().join("backup");
+    cluster.terminate(0).await;
+    copy(&cluster.folder(0), &backup);
+    cluster.restart(0).await;
+    check(&mut cluster, Some(&backup)).await;
+}
+
+#[tokio::test]
+async fn a_node_whose_folder_was_emptied_does_not_say_that_there_is_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    check(&mut cluster, None).await;
+}
