@@ -20,6 +20,15 @@ struct Memory {
     seen: BTreeSet<u32>,
 }
 
+/// What a client says of what it had seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// That it had seen nothing.
+    Blind,
+    /// What it remembers of the key, or nothing at all.
+    Seen,
+}
+
 /// A client with at most one operation under way.
 #[derive(Debug)]
 pub struct Client {
@@ -104,6 +113,19 @@ impl Client {
             _ if kind == Kind::Delete => (Basis::Unsaid, BTreeSet::new()),
             _ => (Basis::Blind, BTreeSet::new()),
         }
+    }
+
+    /// What a client that is told what to say says it had seen of a key; it remembers that.
+    pub fn say(&mut self, key: KeyId, says: Says) -> (Basis, BTreeSet<u32>) {
+        let (basis, seen) = match (says, self.memory.get(&key)) {
+            (Says::Blind, _) => (Basis::Blind, BTreeSet::new()),
+            (Says::Seen, Some(memory)) => {
+                (Basis::Seen(memory.context.clone()), memory.seen.clone())
+            }
+            (Says::Seen, None) => (Basis::Unsaid, BTreeSet::new()),
+        };
+        self.said.clone_from(&seen);
+        (basis, seen)
     }
 
     /// A client is told how its operation `id` ended. What it found, and whether it is done.

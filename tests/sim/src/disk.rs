@@ -46,9 +46,14 @@ impl Disk {
         }
     }
 
-    /// Loses what was not synced, all but a first part of the batches.
-    pub fn crash(&mut self, random: &mut Random, bug: Option<Bug>) {
-        let kept = random.index(self.unsynced.len() + 1);
+    /// How many batches wait for a sync.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// Loses what was not synced, all but the first `kept` batches.
+    pub fn crash(&mut self, kept: usize, bug: Option<Bug>) {
         let unsynced = std::mem::take(&mut self.unsynced);
         for changes in &unsynced[..kept] {
             apply(&mut self.synced, changes);

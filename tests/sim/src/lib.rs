@@ -14,6 +14,7 @@ pub mod plan;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod scenes;
 pub mod table;
 pub mod temper;
 pub mod world;

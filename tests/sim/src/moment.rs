@@ -48,6 +48,12 @@ impl<T> Schedule<T> {
         self.due.insert((when, self.scheduled), what);
     }
 
+    /// When something is due next.
+    #[must_use]
+    pub fn next(&self) -> Option<Moment> {
+        self.due.first_key_value().map(|((when, _), _)| *when)
+    }
+
     /// What is due next, and when.
     pub fn pop(&mut self) -> Option<(Moment, T)> {
         let ((when, _), what) = self.due.pop_first()?;

@@ -3,6 +3,7 @@
 
 mod ending;
 mod harm;
+pub mod play;
 
 use crate::bug::Bug;
 use crate::client::{self, Client, Ending};
@@ -66,6 +67,8 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Harmed,
+    /// In a play all is told: clients do nothing by themselves, and no process starts again.
+    Played,
     Healing,
     /// Since when all replicas have agreed.
     Resting(Moment),
@@ -88,12 +91,18 @@ pub struct World {
     history: History,
     lives: u64,
     phase: Phase,
+    /// From whom to whom frames wait, whose disks do not sync, and what waits for that.
+    holding: BTreeSet<(NodeId, NodeId)>,
+    stalled: BTreeSet<NodeId>,
+    held: Vec<Event>,
     digest: Digest,
     events: u64,
     faults: Vec<Fault>,
     harms: BTreeMap<Harm, usize>,
     unfired: usize,
     renewed: usize,
+    /// Ranges of full transfers that were merged and had more behind them.
+    ranges: usize,
     transfers: usize,
     sum_alarms: usize,
     weak: BTreeMap<(NodeId, Place), Weakness>,
@@ -157,12 +166,16 @@ impl World {
             history: History::default(),
             lives: 0,
             phase: Phase::Harmed,
+            holding: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            held: Vec::new(),
             digest: Digest::default(),
             events: 0,
             faults: Vec::new(),
             harms: BTreeMap::new(),
             unfired: 0,
             renewed: 0,
+            ranges: 0,
             transfers: 0,
             sum_alarms: 0,
             weak: BTreeMap::new(),
@@ -261,8 +274,12 @@ impl World {
             }
             Output::Sync => {
                 let when = self.now.after(50 + self.random.tailed(self.plan.sync));
-                let alarm = Alarm::Synced;
-                self.schedule.add(when, Event::Rings(node, life, alarm));
+                let synced = Event::Rings(node, life, Alarm::Synced);
+                if self.stalled.contains(&node) {
+                    self.held.push(synced);
+                } else {
+                    self.schedule.add(when, synced);
+                }
             }
             Output::Tell(OperationId(id), told) => self.on_tell(id, told),
             Output::SumAlarm(place) => {
@@ -270,7 +287,10 @@ impl World {
                 self.on_sum_alarm(place);
             }
             Output::Renewed(place) => self.on_renewed(node, place),
-            Output::HalfWay(peer) => self.on_half_way(node, peer),
+            Output::HalfWay(peer) => {
+                self.ranges += 1;
+                self.on_half_way(node, peer);
+            }
             Output::Transferred(_) => self.transfers += 1,
         }
     }
@@ -279,6 +299,9 @@ impl World {
         let (Body::Request(bytes) | Body::Reply(bytes)) = &frame.body;
         self.digest.number(to.0);
         self.digest.bytes(bytes);
+        if self.holding.contains(&(from, to)) {
+            return self.held.push(Event::Arrives(to, frame.clone()));
+        }
         let listens = self
             .nodes
             .get(&to)

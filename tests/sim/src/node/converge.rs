@@ -81,6 +81,19 @@ impl Process {
         }
     }
 
+    /// Begins a round with one replica of a partition, and with no other after it.
+    pub fn compare_with(&mut self, turn: &mut Turn<'_>, place: Place, peer: NodeId) {
+        self.rounds.left.insert(place, VecDeque::from([peer]));
+        self.begin_round(turn, place);
+        self.pump(turn);
+    }
+
+    /// Whether a round of anti-entropy is under way.
+    #[must_use]
+    pub fn is_comparing(&self) -> bool {
+        !self.rounds.running.is_empty()
+    }
+
     /// Cuts the dot logs of partitions, whoever may need them.
     pub fn cut_logs(&mut self, turn: &mut Turn<'_>, places: &[Place]) {
         for place in places {

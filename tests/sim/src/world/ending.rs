@@ -54,7 +54,9 @@ impl World {
             Phase::Resting(since) if since.after(QUIET + QUIET_PASSES * period) <= self.now => {
                 self.on_quiet();
             }
-            Phase::Harmed | Phase::Reading | Phase::Healing | Phase::Resting(_) => (),
+            Phase::Harmed | Phase::Played | Phase::Reading | Phase::Healing | Phase::Resting(_) => {
+                ()
+            }
         }
     }
 

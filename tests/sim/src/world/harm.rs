@@ -65,11 +65,12 @@ impl World {
         self.process(node).is_some() && harm(self, node)
     }
 
-    fn crash(&mut self, id: NodeId) {
+    pub(super) fn crash(&mut self, id: NodeId) {
         let bug = self.plan.settings.bug;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.process = None;
-            node.disk.crash(&mut node.random, bug);
+            let kept = node.random.index(node.disk.unsynced() + 1);
+            node.disk.crash(kept, bug);
         }
     }
 
@@ -80,6 +81,9 @@ impl World {
     }
 
     fn restart_later(&mut self, id: NodeId) {
+        if self.phase == Phase::Played {
+            return;
+        }
         // A supervisor starts a process again at once, an operator later.
         let down = if self.random.chance(300) {
             self.random.between(MILLI, 50 * MILLI)
@@ -98,7 +102,7 @@ impl World {
         self.crash_and_restart(id)
     }
 
-    fn cut_log(&mut self, id: NodeId) -> bool {
+    pub(super) fn cut_log(&mut self, id: NodeId) -> bool {
         let places: Vec<Place> = self.table.places_of(id).collect();
         self.turn(id, |process, turn| process.cut_logs(turn, &places));
         !places.is_empty()
@@ -165,7 +169,7 @@ impl World {
     }
 
     /// The disk of a node that does not run has lost something.
-    fn on_loss(&mut self, id: NodeId) {
+    pub(super) fn on_loss(&mut self, id: NodeId) {
         let next = self.lives + 1;
         let places: Vec<Place> = self.table.places_of(id).collect();
         for place in places {
@@ -179,7 +183,7 @@ impl World {
     }
 
     /// Dots of a node's lives so far may have died.
-    fn buried(&mut self, id: NodeId) {
+    pub(super) fn buried(&mut self, id: NodeId) {
         self.losses.push((id, self.now));
         if let Some(node) = self.nodes.get(&id) {
             let lives = node

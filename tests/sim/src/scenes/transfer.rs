@@ -1,0 +1,40 @@
+//! These are scenes of full transfers: what happens at the sender while one is under way.
+
+use crate::bug::Bug;
+use crate::report::Report;
+use crate::table::Bucket;
+use crate::world::play::{Play, at};
+
+/// While a full transfer goes on, its sender forgets a deleted key, for all its dots have come
+/// under the base. The receiver sees the delete in the clock of the first range and the key in no
+/// range. What the sender has seen since must be repaired before the join: the third replica, which
+/// has not heard of the delete, still hands the value on.
+pub(super) fn a_key_that_the_sender_forgets(bug: Option<Bug>) -> Report {
+    let (sender, receiver, writer, deleted) = (1, 2, 3, 2);
+    let mut play = Play::new(&[Bucket::Siblings; 3], bug);
+    play.write(at(writer).key(0));
+    play.write(at(writer).key(1));
+    play.all_learn();
+    play.cut(sender, writer);
+    play.cut(sender, receiver);
+    play.cut(receiver, writer);
+    // The client deletes at another replica than the one that took its write.
+    play.write(at(writer).key(deleted).alone());
+    play.delete(at(sender).key(deleted).alone());
+    play.cut_log(sender);
+    play.mend();
+    play.cut(receiver, writer);
+    play.begin_to_learn(receiver, sender);
+    play.wait_for_range();
+    play.hold(receiver, sender);
+    let is_known = play.stored(sender, deleted).is_some();
+    play.learn(sender, writer);
+    let is_forgotten = play.stored(sender, deleted).is_none();
+    play.expect(is_known && is_forgotten, "the sender forgets the key");
+    let held = play.release();
+    play.expect(0 < held, "the transfer had not ended");
+    play.finish_learning(receiver);
+    play.mend();
+    play.learn(receiver, writer);
+    play.end()
+}

@@ -1,0 +1,450 @@
+//! This is a play: a run in which operations and harms are told one by one, and chance decides of
+//! delays only. At its end the cluster heals and the oracle judges it, as it does any run.
+
+use super::{Event, Phase, World};
+use crate::bug::Bug;
+use crate::client::Says;
+use crate::history::{Kind, Operation, Outcome};
+use crate::moment::{MILLI, Moment, SECOND};
+use crate::network::Weather;
+use crate::node::{Alarm, Process, Settings};
+use crate::oracle::replicas;
+use crate::plan::{Habits, Plan};
+use crate::random::Random;
+use crate::report::{Fault, Report};
+use crate::table::{Bucket, KeyId, Size};
+use soros_core::id::NodeId;
+use soros_core::object::Object;
+use soros_core::operation::{Basis, Consistency};
+use soros_core::place::Place;
+use std::collections::BTreeSet;
+
+/// A play under way. Nodes 1, 2 and 3 are the replicas of its one partition; node 4 holds nothing
+/// and forwards.
+pub struct Play(World);
+
+/// An hour, in microseconds.
+pub const HOUR: u64 = 3_600 * SECOND;
+const REPLICAS: usize = 3;
+/// How many clients there are.
+const CLIENTS: usize = 100;
+/// How long anything in a play may take.
+const PATIENCE: u64 = 30 * SECOND;
+/// Enough for what was begun to end, where nothing is lost.
+const SHORTLY: u64 = 20 * MILLI;
+
+/// What a client is told to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Act {
+    node: NodeId,
+    key: KeyId,
+    client: usize,
+    says: Says,
+    consistency: Consistency,
+}
+
+/// Something done at a node, at quorum, by the first client, of the first key; it says what it had
+/// seen.
+#[must_use]
+pub fn at(node: u64) -> Act {
+    Act {
+        node: NodeId(node),
+        key: KeyId(0),
+        client: 0,
+        says: Says::Seen,
+        consistency: Consistency::Quorum,
+    }
+}
+
+impl Act {
+    /// By another client.
+    #[must_use]
+    pub fn by(self, client: usize) -> Act {
+        Act { client, ..self }
+    }
+
+    /// Of another key.
+    #[must_use]
+    pub fn key(self, key: u32) -> Act {
+        let key = KeyId(key);
+        Act { key, ..self }
+    }
+
+    /// By one who says to have seen nothing.
+    #[must_use]
+    pub fn blind(self) -> Act {
+        let says = Says::Blind;
+        Act { says, ..self }
+    }
+
+    /// At one replica.
+    #[must_use]
+    pub fn alone(self) -> Act {
+        let consistency = Consistency::One;
+        Act {
+            consistency,
+            ..self
+        }
+    }
+}
+
+impl Play {
+    /// A cluster with a key for each of `buckets`.
+    #[must_use]
+    pub fn new(buckets: &[Bucket], bug: Option<Bug>) -> Play {
+        let mut play = Play(World::new(0, plan(buckets, bug), Random::new(1)));
+        play.0.phase = Phase::Played;
+        for node in play.0.nodes.values_mut() {
+            node.ahead = HOUR;
+        }
+        play.0.begin();
+        play.wait();
+        play.all_learn();
+        play
+    }
+
+    /// Makes sure that a harm fired, or that what the story tells happened. With a bug planted it
+    /// may have gone otherwise.
+    ///
+    /// # Panics
+    /// When it did not happen.
+    #[track_caller]
+    pub fn expect(&self, happened: bool, what: &str) {
+        assert!(happened || self.0.plan.settings.bug.is_some(), "{what}");
+    }
+
+    /// What is under way ends.
+    pub fn wait(&mut self) {
+        let until = self.0.now.after(SHORTLY);
+        while self.0.schedule.next().is_some_and(|next| next <= until) {
+            self.step();
+        }
+        self.0.now = until;
+    }
+
+    fn step(&mut self) {
+        if let Some((when, event)) = self.0.schedule.pop() {
+            self.0.now = when;
+            self.0.events += 1;
+            self.0.on_event(event);
+        }
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, what: impl Fn(&World) -> bool) {
+        let last = self.0.now.after(PATIENCE);
+        while !what(&self.0) {
+            assert!(self.0.now < last, "what a play waits for happens");
+            self.step();
+        }
+    }
+
+    /// A client writes the number of its operation, and is told that it is done.
+    #[track_caller]
+    pub fn write(&mut self, act: Act) -> u32 {
+        self.done(act, Kind::Write)
+    }
+
+    /// A client deletes, and is told that it is done.
+    #[track_caller]
+    pub fn delete(&mut self, act: Act) {
+        self.done(act, Kind::Delete);
+    }
+
+    /// A client reads, and remembers what it found.
+    #[track_caller]
+    pub fn read(&mut self, act: Act) -> BTreeSet<u32> {
+        let id = self.done(act, Kind::Read);
+        let read = self.0.history.get(id);
+        read.map_or_else(BTreeSet::new, |read| read.found.clone())
+    }
+
+    #[track_caller]
+    fn done(&mut self, act: Act, kind: Kind) -> u32 {
+        let id = self.begin(act, kind);
+        let outcome = self.finish(id);
+        assert!(outcome == Outcome::Done, "{act:?} is done: {outcome:?}");
+        id
+    }
+
+    /// A client begins to do something that may fail. The number of the operation.
+    pub fn begin(&mut self, act: Act, kind: Kind) -> u32 {
+        let (basis, seen) = match kind {
+            Kind::Read => (Basis::Unsaid, BTreeSet::new()),
+            Kind::Write | Kind::Delete => self.0.clients[act.client].say(act.key, act.says),
+        };
+        let id = self.0.history.begin(Operation {
+            kind,
+            key: act.key,
+            consistency: act.consistency,
+            seen,
+            start: self.0.now,
+            end: None,
+            outcome: Outcome::Pending,
+            found: BTreeSet::new(),
+            served_by: None,
+        });
+        self.0.send_ask(act.client, id, act.node, basis);
+        id
+    }
+
+    /// How an operation ends.
+    #[track_caller]
+    pub fn finish(&mut self, id: u32) -> Outcome {
+        self.wait_for(|world| !world.waiting.contains_key(&id));
+        let ended = self.0.history.get(id);
+        ended.map_or(Outcome::Pending, |operation| operation.outcome)
+    }
+
+    fn place(&self) -> Place {
+        self.0.table.target(KeyId(0)).place
+    }
+
+    /// A replica begins to fetch what another one has and it lacks.
+    pub fn begin_to_learn(&mut self, node: u64, from: u64) {
+        let place = self.place();
+        self.0.turn(NodeId(node), |process, turn| {
+            process.compare_with(turn, place, NodeId(from));
+        });
+    }
+
+    /// A replica comes to the end of what it began to fetch.
+    #[track_caller]
+    pub fn finish_learning(&mut self, node: u64) {
+        self.wait_for(|world| {
+            let process = world.process(NodeId(node));
+            process.is_none_or(|process| !process.is_comparing())
+        });
+        self.wait();
+    }
+
+    /// A replica fetches what another one has and it lacks.
+    #[track_caller]
+    pub fn learn(&mut self, node: u64, from: u64) {
+        self.begin_to_learn(node, from);
+        self.finish_learning(node);
+    }
+
+    /// Every replica fetches from every other one.
+    #[track_caller]
+    pub fn all_learn(&mut self) {
+        for one in 1..=REPLICAS as u64 {
+            for other in (1..=REPLICAS as u64).filter(|other| *other != one) {
+                self.learn(one, other);
+            }
+        }
+    }
+
+    /// A full transfer that was begun comes to the end of its next range.
+    #[track_caller]
+    pub fn wait_for_range(&mut self) {
+        let ranges = self.0.ranges;
+        self.wait_for(|world| ranges < world.ranges);
+    }
+
+    /// Nothing goes between two nodes, and what is sent is lost.
+    pub fn cut(&mut self, one: u64, other: u64) {
+        self.0.network.cut(NodeId(one), NodeId(other));
+        self.0.network.cut(NodeId(other), NodeId(one));
+    }
+
+    /// All nodes reach each other again.
+    pub fn mend(&mut self) {
+        self.0.network.mend();
+    }
+
+    /// What `from` sends to `to` waits until it is released.
+    pub fn hold(&mut self, from: u64, to: u64) {
+        self.0.holding.insert((NodeId(from), NodeId(to)));
+    }
+
+    /// A disk does not sync until it is released.
+    pub fn stall(&mut self, node: u64) {
+        self.0.stalled.insert(NodeId(node));
+    }
+
+    /// What was held arrives, and disks that stalled sync. How much there was.
+    pub fn release(&mut self) -> usize {
+        self.0.holding.clear();
+        self.0.stalled.clear();
+        let held = std::mem::take(&mut self.0.held);
+        let count = held.len();
+        for event in held {
+            self.0.schedule.add(self.0.now, event);
+        }
+        self.wait();
+        count
+    }
+
+    /// A process is killed together with its machine: nothing is left that was not synced. How many
+    /// batches were lost.
+    pub fn cut_power(&mut self, node: u64) -> usize {
+        let bug = self.0.plan.settings.bug;
+        let Some(node) = self.0.nodes.get_mut(&NodeId(node)) else {
+            return 0;
+        };
+        node.process = None;
+        let lost = node.disk.unsynced();
+        node.disk.crash(0, bug);
+        lost
+    }
+
+    /// A process is killed, and its disk emptied.
+    ///
+    /// # Panics
+    /// When it was empty.
+    #[track_caller]
+    pub fn wipe(&mut self, node: u64) {
+        let id = NodeId(node);
+        self.0.crash(id);
+        if let Some(node) = self.0.nodes.get_mut(&id) {
+            assert!(node.disk.records().next().is_some(), "something is lost");
+            node.disk.wipe();
+        }
+        self.0.on_loss(id);
+    }
+
+    /// A disk is copied away.
+    pub fn back_up(&mut self, node: u64) {
+        if let Some(node) = self.0.nodes.get_mut(&NodeId(node)) {
+            node.disk.back_up();
+        }
+    }
+
+    /// A process is killed, and its disk put back to the copy.
+    ///
+    /// # Panics
+    /// When that changes nothing.
+    #[track_caller]
+    pub fn restore(&mut self, node: u64) {
+        let id = NodeId(node);
+        self.0.crash(id);
+        if let Some(node) = self.0.nodes.get_mut(&id) {
+            assert!(node.disk.restore(), "the copy differs");
+        }
+        self.0.on_loss(id);
+    }
+
+    /// A process starts.
+    pub fn start(&mut self, node: u64) {
+        self.0.schedule.add(self.0.now, Event::Starts(NodeId(node)));
+        self.wait();
+    }
+
+    /// A process is killed and starts again.
+    pub fn restart(&mut self, node: u64) {
+        self.0.crash(NodeId(node));
+        self.start(node);
+    }
+
+    /// The dot log of a replica is cut as far as it goes.
+    pub fn cut_log(&mut self, node: u64) {
+        self.0.cut_log(NodeId(node));
+        self.wait();
+    }
+
+    /// What the wall clock of a node says, in microseconds.
+    #[must_use]
+    pub fn clock(&self, node: u64) -> u64 {
+        let ahead = self.0.nodes.get(&NodeId(node));
+        self.0.now.0 + ahead.map_or(0, |node| node.wall_ahead)
+    }
+
+    /// The wall clock of a node jumps, by at most an hour back from where all began.
+    pub fn set_clock(&mut self, node: u64, says: u64) {
+        let ahead = says.saturating_sub(self.0.now.0);
+        if let Some(node) = self.0.nodes.get_mut(&NodeId(node)) {
+            (node.ahead, node.wall_ahead) = (ahead, ahead);
+        }
+    }
+
+    /// A bit of the first key's record flips, and the store finds it.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    #[track_caller]
+    pub fn damage(&mut self, node: u64) {
+        let (id, place) = (NodeId(node), self.place());
+        let entry = self.0.table.target(KeyId(0)).entry.clone();
+        let shown = self.0.process(id);
+        let shown = shown.and_then(|process| process.partitions().shown(place));
+        let record = shown.map(|shown| shown.layout.object(&entry));
+        if let (Some(record), Some(node)) = (record, self.0.nodes.get_mut(&id)) {
+            let is_it = |key: &[u8]| key == record;
+            assert!(node.disk.damage(&mut node.random, is_it), "there is one");
+        }
+        self.0.turn(id, Process::scrub);
+        self.wait();
+    }
+
+    /// What a replica has stored of a key, tombstones and what it met too; none when that is
+    /// nothing.
+    #[must_use]
+    pub fn stored(&self, node: u64, key: u32) -> Option<Object> {
+        let target = self.0.table.target(KeyId(key));
+        let node = self.0.nodes.get(&NodeId(node))?;
+        let shown = node.process.as_ref()?.partitions().shown(target.place)?;
+        let mut objects = replicas::objects(&node.disk, &shown.layout);
+        let found = objects.find(|(entry, ..)| *entry == target.entry);
+        found.map(|(.., object)| object)
+    }
+
+    /// The end: the cluster heals, comes to rest, and is judged.
+    #[must_use]
+    pub fn end(mut self) -> Report {
+        self.release();
+        let world = &mut self.0;
+        world.plan.settings.pass_period = SECOND / 5;
+        world.plan.heal = world.now;
+        world.schedule.add(world.now, Event::Heals);
+        self.wait();
+        for (id, node) in &self.0.nodes {
+            if let Some(process) = &node.process {
+                let pass = Event::Rings(*id, process.life(), Alarm::Pass);
+                self.0.schedule.add(self.0.now, pass);
+            }
+        }
+        // To the very end, so that what a first fault leads to shows as well.
+        let is_restless = |fault: &Fault| matches!(fault, Fault::Restless { .. });
+        while !self.0.is_over() && !self.0.faults.iter().any(is_restless) {
+            self.step();
+        }
+        self.0.report()
+    }
+}
+
+fn plan(buckets: &[Bucket], bug: Option<Bug>) -> Plan {
+    Plan {
+        size: Size {
+            nodes: REPLICAS + 1,
+            replicas: REPLICAS,
+            partitions: 1,
+        },
+        buckets: buckets.to_vec(),
+        settings: Settings {
+            bug,
+            timeout: SECOND,
+            // Replicas compare when they are told to.
+            pass_period: 1_000 * HOUR,
+            repair_bytes: 1,
+            versions_max: 128,
+            skew_max: SECOND / 2,
+        },
+        weather: Weather::CLEAR,
+        clients: CLIENTS,
+        habits: Habits {
+            deletes: 0,
+            alone: 0,
+            faithful: 0,
+        },
+        pause: MILLI,
+        sync: MILLI / 10,
+        heal: Moment(1_000 * HOUR),
+        harms: Vec::new(),
+        backups: Vec::new(),
+        log_cuts: None,
+        shed: 0,
+        rifts: None,
+        strikes: 0,
+    }
+}
