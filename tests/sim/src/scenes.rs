@@ -2,6 +2,7 @@
 //! in some store and must never be found in this one. Each can be played with a bug planted.
 
 mod lives;
+mod retold;
 mod transfer;
 
 use crate::bug::Bug;
@@ -28,7 +29,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 7] = [
+pub const ALL: [Scene; 16] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -63,5 +64,50 @@ pub const ALL: [Scene; 7] = [
         name: "a new write meets an old tombstone",
         opposites: &[Bug::SameActorAfterLoss],
         play: lives::a_new_write_meets_an_old_tombstone,
+    },
+    Scene {
+        name: "elements are added on all sides",
+        opposites: &[Bug::CollapseInPlace],
+        play: retold::elements_are_added_on_all_sides,
+    },
+    Scene {
+        name: "a repair comes late",
+        opposites: &[Bug::ActorForgotten],
+        play: retold::a_repair_comes_late,
+    },
+    Scene {
+        name: "a bit flips on a minority",
+        opposites: &[Bug::ObjectsDroppedFirst, Bug::SameActorAfterRefill],
+        play: retold::a_bit_flips_on_a_minority,
+    },
+    Scene {
+        name: "the power is cut everywhere",
+        opposites: &[Bug::AckBeforeSync],
+        play: retold::the_power_is_cut_everywhere,
+    },
+    Scene {
+        name: "a torn tail is appended to",
+        opposites: &[Bug::ClockInItsOwnTree],
+        play: retold::a_torn_tail_is_appended_to,
+    },
+    Scene {
+        name: "a client tries again what is unknown",
+        opposites: &[Bug::UnknownToldAsFailed],
+        play: retold::a_client_tries_again_what_is_unknown,
+    },
+    Scene {
+        name: "a forwarded write is not heard of",
+        opposites: &[Bug::RetryForwarded],
+        play: retold::a_forwarded_write_is_not_heard_of,
+    },
+    Scene {
+        name: "wall clocks are an hour off",
+        opposites: &[],
+        play: retold::wall_clocks_are_an_hour_off,
+    },
+    Scene {
+        name: "ninety-nine writers interleave",
+        opposites: &[Bug::WideToken],
+        play: retold::ninety_nine_writers_interleave,
     },
 ];
