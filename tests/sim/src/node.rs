@@ -132,7 +132,7 @@ pub enum Output {
     Tell(OperationId, Told),
     /// Says that equal clocks had unequal sums.
     SumAlarm(Place),
-    /// Says that it dropped a damaged partition.
+    /// Says that it drops a damaged partition, which is gone once the disk has written that.
     Renewed(Place),
     /// Says that it is in the middle of a full transfer from another node.
     HalfWay(NodeId),

@@ -29,7 +29,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 16] = [
+pub const ALL: [Scene; 17] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -64,6 +64,11 @@ pub const ALL: [Scene; 16] = [
         name: "a new write meets an old tombstone",
         opposites: &[Bug::SameActorAfterLoss],
         play: lives::a_new_write_meets_an_old_tombstone,
+    },
+    Scene {
+        name: "a process dies as it drops a partition",
+        opposites: &[],
+        play: lives::a_process_dies_as_it_drops_a_partition,
     },
     Scene {
         name: "elements are added on all sides",

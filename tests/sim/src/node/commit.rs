@@ -78,6 +78,9 @@ impl Process {
         let changes = overlay.into_changes();
         let Some(place) = damaged else {
             turn.disk.write(changes);
+            // From here on they may be gone: a crash need not wait for the sync.
+            let renewed = self.partitions.renewed().iter().copied();
+            turn.outputs.extend(renewed.map(Output::Renewed));
             return self.begin_sync(turn, answers);
         };
         // Nothing of the batch is written: all are told so, and the partition begins anew.
@@ -122,7 +125,7 @@ impl Process {
         turn.outputs.push(Output::Sync);
         if turn.has(Bug::AckBeforeSync) {
             turn.disk.show();
-            self.publish(turn);
+            self.publish();
             for (waiter, answer) in answers {
                 self.tell_waiter(turn, waiter, answer);
             }
@@ -136,17 +139,15 @@ impl Process {
         let Some(answers) = self.committer.syncing.take() else {
             return;
         };
-        self.publish(turn);
+        self.publish();
         for (waiter, answer) in answers {
             self.tell_waiter(turn, waiter, answer);
         }
     }
 
-    fn publish(&mut self, turn: &mut Turn<'_>) {
-        self.partitions.publish();
-        for place in self.partitions.take_renewed() {
+    fn publish(&mut self) {
+        for place in self.partitions.publish() {
             self.renewing.remove(&place);
-            turn.outputs.push(Output::Renewed(place));
         }
     }
 

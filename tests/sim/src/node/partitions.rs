@@ -192,7 +192,7 @@ pub struct Partitions {
     compared: BTreeSet<Place>,
     touched: BTreeSet<Place>,
     shown: BTreeMap<Place, Shown>,
-    /// Dropped since this was last asked for.
+    /// Dropped since the last batch was published.
     renewed: BTreeSet<Place>,
 }
 
@@ -391,8 +391,13 @@ impl Partitions {
         Ok(())
     }
 
-    /// Lets readers see what is synced.
-    pub(super) fn publish(&mut self) {
+    /// The partitions that are dropped in the batch that is not published yet.
+    pub(super) fn renewed(&self) -> &BTreeSet<Place> {
+        &self.renewed
+    }
+
+    /// Lets readers see what is synced. The partitions that were dropped with it.
+    pub(super) fn publish(&mut self) -> BTreeSet<Place> {
         for place in std::mem::take(&mut self.touched) {
             if let Some(replica) = self.replicas.get(&place) {
                 let shown = Shown {
@@ -403,10 +408,6 @@ impl Partitions {
                 self.shown.insert(place, shown);
             }
         }
-    }
-
-    /// The partitions that were dropped since this was last asked for.
-    pub(super) fn take_renewed(&mut self) -> BTreeSet<Place> {
         std::mem::take(&mut self.renewed)
     }
 

@@ -119,3 +119,26 @@ pub(super) fn a_new_write_meets_an_old_tombstone(bug: Option<Bug>) -> Report {
     play.learn(1, 3);
     play.end()
 }
+
+/// A replica drops its partition, for a record is damaged, and its process dies before it hears that
+/// it is done. A write is gone that nobody else had, and the gap under a later one stays: what waits
+/// for it is no leftover. (Found by a seed whose end was taken for a fault.)
+pub(super) fn a_process_dies_as_it_drops_a_partition(bug: Option<Bug>) -> Report {
+    let mut play = Play::new(&[Bucket::Siblings; 3], bug);
+    play.write(at(1).key(0));
+    play.all_learn();
+    play.cut(1, 2);
+    play.cut(1, 3);
+    play.write(at(1).key(1).alone());
+    play.mend();
+    play.write(at(1).key(2));
+    play.wait();
+    play.stall(1);
+    play.damage(1);
+    let unheard = play.kill(1);
+    play.release();
+    play.start(1);
+    let is_gone = (0..3).all(|key| play.stored(1, key).is_none());
+    play.expect(unheard == 1 && is_gone, "the drop came through");
+    play.end()
+}

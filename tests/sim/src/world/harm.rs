@@ -65,7 +65,7 @@ impl World {
         self.process(node).is_some() && harm(self, node)
     }
 
-    pub(super) fn crash(&mut self, id: NodeId) {
+    fn crash(&mut self, id: NodeId) {
         let bug = self.plan.settings.bug;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.process = None;
@@ -256,7 +256,7 @@ impl World {
         })
     }
 
-    /// A process dropped a damaged partition.
+    /// A process drops a damaged partition.
     pub(super) fn on_renewed(&mut self, id: NodeId, _: Place) {
         self.renewed += 1;
         self.buried(id);

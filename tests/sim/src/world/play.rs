@@ -279,14 +279,24 @@ impl Play {
     /// A process is killed together with its machine: nothing is left that was not synced. How many
     /// batches were lost.
     pub fn cut_power(&mut self, node: u64) -> usize {
+        self.crash(node, |_| 0)
+    }
+
+    /// A process is killed, and what its disk was told to write comes through. How many batches the
+    /// process did not hear of any more.
+    pub fn kill(&mut self, node: u64) -> usize {
+        self.crash(node, |unsynced| unsynced)
+    }
+
+    fn crash(&mut self, node: u64, kept: impl Fn(usize) -> usize) -> usize {
         let bug = self.0.plan.settings.bug;
         let Some(node) = self.0.nodes.get_mut(&NodeId(node)) else {
             return 0;
         };
         node.process = None;
-        let lost = node.disk.unsynced();
-        node.disk.crash(0, bug);
-        lost
+        let unsynced = node.disk.unsynced();
+        node.disk.crash(kept(unsynced), bug);
+        unsynced
     }
 
     /// A process is killed, and its disk emptied.
@@ -295,8 +305,8 @@ impl Play {
     /// When it was empty.
     #[track_caller]
     pub fn wipe(&mut self, node: u64) {
+        self.kill(node);
         let id = NodeId(node);
-        self.0.crash(id);
         if let Some(node) = self.0.nodes.get_mut(&id) {
             assert!(node.disk.records().next().is_some(), "something is lost");
             node.disk.wipe();
@@ -317,8 +327,8 @@ impl Play {
     /// When that changes nothing.
     #[track_caller]
     pub fn restore(&mut self, node: u64) {
+        self.kill(node);
         let id = NodeId(node);
-        self.0.crash(id);
         if let Some(node) = self.0.nodes.get_mut(&id) {
             assert!(node.disk.restore(), "the copy differs");
         }
@@ -333,7 +343,7 @@ impl Play {
 
     /// A process is killed and starts again.
     pub fn restart(&mut self, node: u64) {
-        self.0.crash(NodeId(node));
+        self.kill(node);
         self.start(node);
     }
 
