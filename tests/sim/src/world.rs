@@ -68,7 +68,7 @@ enum Event {
 enum Phase {
     Harmed,
     /// In a play all is told: clients do nothing by themselves, and no process starts again.
-    Played,
+    Play,
     Healing,
     /// Since when all replicas have agreed.
     Resting(Moment),

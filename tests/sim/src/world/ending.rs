@@ -19,9 +19,11 @@ use std::collections::BTreeSet;
 /// How long after heal a cluster may take to come to rest.
 const REST_WITHIN: u64 = 60 * SECOND;
 /// For how many passes of anti-entropy all must have been the same before it is judged, and how
-/// long beside: a question asked before heal may wait for its answer as long as that.
+/// long beside: a question asked before heal may wait for its answer as long as that, and each side
+/// of a round for a sync that takes many times as long as most.
 const QUIET_PASSES: u64 = 10;
 const QUIET: u64 = 3 * SECOND;
+const QUIET_SYNCS: u64 = 128;
 
 impl World {
     pub(super) fn is_over(&self) -> bool {
@@ -51,13 +53,14 @@ impl World {
                 self.faults.push(Fault::Restless { at: self.now });
             }
             Phase::Resting(_) if !self.is_at_rest() => self.phase = Phase::Healing,
-            Phase::Resting(since) if since.after(QUIET + QUIET_PASSES * period) <= self.now => {
-                self.on_quiet();
-            }
-            Phase::Harmed | Phase::Played | Phase::Reading | Phase::Healing | Phase::Resting(_) => {
-                ()
-            }
+            Phase::Resting(since) if since.after(self.quiet()) <= self.now => self.on_quiet(),
+            Phase::Harmed | Phase::Play | Phase::Reading | Phase::Healing | Phase::Resting(_) => (),
         }
+    }
+
+    fn quiet(&self) -> u64 {
+        let passes = QUIET_PASSES * self.plan.settings.pass_period;
+        QUIET + passes + QUIET_SYNCS * self.plan.sync
     }
 
     fn is_at_rest(&self) -> bool {

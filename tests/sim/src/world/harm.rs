@@ -81,7 +81,7 @@ impl World {
     }
 
     fn restart_later(&mut self, id: NodeId) {
-        if self.phase == Phase::Played {
+        if self.phase == Phase::Play {
             return;
         }
         // A supervisor starts a process again at once, an operator later.

@@ -93,7 +93,7 @@ impl Play {
     #[must_use]
     pub fn new(buckets: &[Bucket], bug: Option<Bug>) -> Play {
         let mut play = Play(World::new(0, plan(buckets, bug), Random::new(1)));
-        play.0.phase = Phase::Played;
+        play.0.phase = Phase::Play;
         for node in play.0.nodes.values_mut() {
             node.ahead = HOUR;
         }
