@@ -317,7 +317,8 @@ impl Process {
                 quorum,
             });
         }
-        if end == End::Broken && round.machine.is_resumable() {
+        // A join that failed is not tried again: a bug joins where the machine would ask on.
+        if end == End::Broken && round.machine.is_resumable() && !round.joins {
             self.rounds.broken.insert((place, peer), round);
         }
         self.begin_round(turn, place);
