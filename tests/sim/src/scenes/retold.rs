@@ -20,6 +20,11 @@ pub(super) fn elements_are_added_on_all_sides(bug: Option<Bug>) -> Report {
             play.write(at(node).key(key).by(client).blind().alone());
         }
     }
+    let is_apart = |node| {
+        play.stored(node, 0)
+            .is_some_and(|key| key.versions.len() == 3)
+    };
+    play.expect((1..=3).all(is_apart), "each side has its own alone");
     play.mend();
     play.all_learn();
     let found = play.read(at(1).key(0));
