@@ -120,9 +120,9 @@ pub(super) fn a_new_write_meets_an_old_tombstone(bug: Option<Bug>) -> Report {
     play.end()
 }
 
-/// A replica drops its partition, for a record is damaged, and its process dies before it hears that
-/// it is done. A write is gone that nobody else had, and the gap under a later one stays: what waits
-/// for it is no leftover. (Found by a seed whose end was taken for a fault.)
+/// A replica drops its partition, for a record is damaged, and its process dies before it hears
+/// that this is done. A write is gone that nobody else had, and the gap under a later one stays:
+/// what waits for it is no leftover. (Found by a seed whose end was taken for a fault.)
 pub(super) fn a_process_dies_as_it_drops_a_partition(bug: Option<Bug>) -> Report {
     let mut play = Play::new(&[Bucket::Siblings; 3], bug);
     play.write(at(1).key(0));

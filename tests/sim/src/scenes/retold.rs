@@ -128,7 +128,8 @@ pub(super) fn a_client_tries_again_what_is_unknown(bug: Option<Bug>) -> Report {
 }
 
 /// A node that holds no replica forwards a write and hears nothing of it. Were it to ask another
-/// replica, too, the write would be there twice, and its client, who knows of one, would delete one.
+/// replica, too, the write would be there twice, and its client, who knows of one, would delete
+/// that one only.
 pub(super) fn a_forwarded_write_is_not_heard_of(bug: Option<Bug>) -> Report {
     let (replica, router) = (1, 4);
     let mut play = Play::new(&[Bucket::Siblings], bug);
