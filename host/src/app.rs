@@ -19,6 +19,7 @@ use crate::network::{
     self, Drained, Limits, LinkParts, Links, Shutdown, TcpAcceptor, Trigger, Workers,
     serve_clients, serve_peers, shutdown,
 };
+use crate::peer::node_clock::NodeClock;
 use crate::peer::partitions::{Answer, Operation, Partitions};
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
@@ -248,10 +249,11 @@ impl App {
             waiting,
         } = roles;
         let maps = authority.keeper().subscribe();
-        let converging = Arc::clone(&peer);
+        let (converging, timing) = (Arc::clone(&peer), Arc::clone(&peer));
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),
+            workers.spawn_on(0, async move { timing.keep_time().await }),
             workers.spawn_on(
                 0,
                 liveness::run(ground.identity.id(), others, maps, waiting),
@@ -468,13 +470,15 @@ impl Roles {
         } = ground;
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
         let view = store.snapshot(Space::Partitions).into();
-        let (partitions, moments) = Partitions::new((me, identity.incarnation), ground.sound, view);
+        let clock = Arc::new(NodeClock::start());
+        let actor = (me, identity.incarnation);
+        let (partitions, moments) = Partitions::new(actor, ground.sound, view, clock.clone());
         let damage = partitions.damage();
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
-        let (committer, thread) =
-            Committer::start(core, &thread, Arc::clone(&ground.metrics.commits))
-                .map_err(StartError::Threads)?;
+        let commits = Arc::clone(&ground.metrics.commits);
+        let started = Committer::start(core, &thread, commits);
+        let (committer, thread) = started.map_err(StartError::Threads)?;
         let neighbours = Arc::new(Neighbours::new(Arc::clone(&ground.metrics)));
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());
@@ -490,7 +494,6 @@ impl Roles {
         let parts = authority_parts(ground, &neighbours, &late);
         let authority = workers.spawn_on(0, Authority::start(parts)).await??;
         let authority = Arc::new(authority);
-        let maps: Arc<dyn Maps> = Arc::clone(authority.keeper()) as Arc<dyn Maps>;
         let peer = Peer::new(
             peer::Identity {
                 node: me,
@@ -504,8 +507,9 @@ impl Roles {
                 moments,
                 damage,
                 wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
-                maps,
+                maps: Arc::clone(authority.keeper()) as Arc<dyn Maps>,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
+                clock,
             },
         );
         late.set(&peer);
@@ -516,12 +520,11 @@ impl Roles {
             let late = Arc::clone(&late);
             workers.spawn_on(0, async move { late.serve_under(map).await });
         }
-        let committer = thread;
         Ok(Roles {
             peer,
             authority,
             links,
-            committer,
+            committer: thread,
             epoch,
             neighbours,
             hints,

@@ -11,6 +11,7 @@ pub mod coordinate;
 pub mod damage;
 pub mod delays;
 pub mod forward;
+pub mod keep_time;
 pub mod node_clock;
 pub mod partitions;
 pub mod survey;
@@ -32,10 +33,11 @@ use soros_core::object::{Object, Version};
 use soros_core::operation::{OperationError, Target};
 use soros_core::place::Place;
 use soros_core::replica::{Quorum, Standing};
+use soros_core::skew::Judgement;
 use soros_core::write::Resolved;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use wire::Wire;
 
@@ -87,6 +89,8 @@ pub struct Parts {
     pub maps: Arc<dyn Maps>,
     /// The buckets' policies.
     pub policies: Arc<dyn Policies>,
+    /// The node's clock, which its partitions have, too.
+    pub clock: Arc<NodeClock>,
 }
 
 /// What a peer counts.
@@ -130,6 +134,8 @@ pub struct Peer {
     vouched: AtomicBool,
     /// Rung when a round of anti-entropy is wanted before its time.
     wake: Notify,
+    /// Rung when the others are to be asked for the time before it is time.
+    wake_clock: Notify,
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
     noted: Noted,
@@ -149,6 +155,7 @@ impl Peer {
             wire,
             maps,
             policies,
+            clock,
         } = parts;
         Arc::new(Peer {
             me: identity.node,
@@ -159,11 +166,12 @@ impl Peer {
             wire,
             maps,
             policies,
-            clock: Arc::new(NodeClock::start()),
+            clock,
             delays: Arc::default(),
             sound: AtomicBool::new(identity.sound),
             vouched: AtomicBool::new(false),
             wake: Notify::new(),
+            wake_clock: Notify::new(),
             behind: AtomicU64::new(u64::MAX),
             noted: Noted::default(),
             started: Instant::now(),
@@ -197,6 +205,9 @@ impl Peer {
             let new = new.filter(|place| moment.shown(place).is_none());
             places.extend(new.map(|place| (place, self.standing_of_new(&map, placement))));
         }
+        let skew_max = Duration::from_millis(map.settings().max_clock_skew_ms);
+        self.clock.set_skew_max(skew_max);
+        self.wake_clock.notify_one();
         let new = !places.is_empty();
         let buckets = buckets_of(&map);
         self.committer
@@ -260,10 +271,10 @@ impl Peer {
     }
 
     /// Whether this node holds all partitions that the current map gives it, but for those whose
-    /// records are damaged.
+    /// records are damaged, and has asked the others what time it is.
     #[must_use]
     pub fn serves(&self) -> bool {
-        let Some(map) = self.map() else {
+        let Some(map) = self.map().filter(|_| self.clock.is_settled()) else {
             return false;
         };
         let moment = self.moments.load();
@@ -281,6 +292,12 @@ impl Peer {
                 moment.shown(&place).is_some() || self.damage.at(&place).is_some()
             })
         })
+    }
+
+    /// What the others' clocks say of this node's.
+    #[must_use]
+    pub fn clock_judgement(&self) -> Judgement {
+        self.clock.judgement()
     }
 
     /// What readers see of the partitions now.

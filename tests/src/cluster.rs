@@ -7,7 +7,7 @@ use crate::network::Network;
 use crate::ports::free_port;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -32,6 +32,8 @@ pub struct Node {
     roles: String,
     client: u16,
     peer: u16,
+    /// What its process finds in its environment, besides what the tests' do.
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -46,7 +48,7 @@ impl Cluster {
     /// # Panics
     /// When a node does not come up.
     pub async fn start_with(roles: &[&str]) -> Cluster {
-        let mut cluster = Cluster::prepare(roles);
+        let mut cluster = Cluster::of(roles);
         cluster.start_all().await;
         cluster
     }
@@ -57,19 +59,25 @@ impl Cluster {
     /// # Panics
     /// When a node does not come up.
     pub async fn start_on_network(count: usize) -> Cluster {
-        let mut cluster = Cluster::prepare(&vec!["peer,authority"; count]);
+        let mut cluster = Cluster::of(&vec!["peer,authority"; count]);
         let peers: Vec<u16> = cluster.nodes.iter().map(|node| node.peer).collect();
         cluster.network = Some(Network::start(&peers).await);
         cluster.start_all().await;
         cluster
     }
 
-    fn prepare(roles: &[&str]) -> Cluster {
+    /// A node for each entry of `roles`, none of which runs yet.
+    ///
+    /// # Panics
+    /// When there is no room for a folder.
+    #[must_use]
+    pub fn of(roles: &[&str]) -> Cluster {
         let node = |(index, roles): (usize, &&str)| Node {
             name: format!("n{}", index + 1),
             roles: (*roles).to_owned(),
             client: free_port(),
             peer: free_port(),
+            environment: Vec::new(),
             process: None,
         };
         Cluster {
@@ -90,6 +98,17 @@ impl Cluster {
         for node in 0..self.count() {
             self.wait_ready(node).await;
         }
+    }
+
+    /// What the next process of a node finds in its environment, besides what the tests' do.
+    pub fn set_environment(&mut self, node: usize, environment: Vec<(String, String)>) {
+        self.nodes[node].environment = environment;
+    }
+
+    /// The folder of all nodes' folders.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The network between the nodes.
@@ -204,6 +223,7 @@ impl Cluster {
             .append(true)
             .open(self.log_path(node));
         let mut command = self.flags(node).command();
+        command.envs(self.nodes[node].environment.iter().cloned());
         let process = command.stderr(log.expect("a log file")).spawn();
         let process = process.expect("the binary starts");
         if let Some(network) = &self.network {

@@ -11,3 +11,4 @@ pub mod network;
 pub mod oracle;
 pub mod ports;
 pub mod register;
+pub mod wrong_clock;

@@ -1,5 +1,6 @@
 //! These are tests of whole systems: real processes, real sockets, real disks.
 
+mod clocks;
 mod command_line;
 mod failover;
 mod key_value;

@@ -90,6 +90,11 @@ impl Writer {
         self.0.extend_from_slice(&value.to_be_bytes());
     }
 
+    /// Appends eight bytes of a number that may be negative.
+    pub fn i64(&mut self, value: i64) {
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
     /// Appends sixteen bytes.
     pub fn u128(&mut self, value: u128) {
         self.0.extend_from_slice(&value.to_be_bytes());
@@ -215,6 +220,14 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::Short`] when fewer are left.
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// Reads eight bytes of a number that may be negative.
+    ///
+    /// # Errors
+    /// [`DecodeError::Short`] when fewer are left.
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
+        self.array().map(i64::from_be_bytes)
     }
 
     /// Reads sixteen bytes.

@@ -112,7 +112,8 @@ enum Alarm {
 
 impl Membership {
     /// The view of `node`, which knows nobody yet. `start` is greater at each start of the node's
-    /// process than at all before; `seed` decides what the protocol leaves to chance.
+    /// process than at all before, or it takes a few renewals until the others believe in it;
+    /// `seed` decides what the protocol leaves to chance.
     #[must_use]
     pub fn new(node: NodeId, start: u32, seed: u64) -> Membership {
         let life = Life {

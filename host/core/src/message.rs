@@ -79,6 +79,8 @@ pub enum Request {
         /// The epoch in which the bucket is closing.
         epoch: Epoch,
     },
+    /// What its wall clock says.
+    Clock,
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// A message of the membership protocol, opaque here. It has no reply.
@@ -102,6 +104,8 @@ pub enum Reply {
     Sync(Answer, bool),
     /// Whether it holds a live key of the bucket.
     Surveyed(bool),
+    /// What its wall clock says, in microseconds since 1970.
+    Clock(u64),
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// The request was not carried out, and nothing was stored.
@@ -228,6 +232,7 @@ impl Codec for Request {
                 writer.u64(bucket.0);
                 writer.u64(epoch.0);
             }
+            Request::Clock => writer.u8(11),
         }
     }
 
@@ -271,6 +276,7 @@ impl Codec for Request {
                 bucket: BucketId(reader.u64()?),
                 epoch: Epoch(reader.u64()?),
             },
+            11 => Request::Clock,
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
     }
@@ -318,6 +324,10 @@ impl Codec for Reply {
                 writer.u8(9);
                 writer.u8(u8::from(*has_keys));
             }
+            Reply::Clock(micros) => {
+                writer.u8(10);
+                writer.u64(*micros);
+            }
         }
     }
 
@@ -333,6 +343,7 @@ impl Codec for Reply {
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
             9 => Reply::Surveyed(reader.u8()? != 0),
+            10 => Reply::Clock(reader.u64()?),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }

@@ -7,6 +7,7 @@ use crate::id::{BucketId, NodeId};
 use crate::key::Key;
 use crate::object::{Object, Value};
 use crate::place::{Entry, Place};
+use crate::skew::Skew;
 
 /// How many replicas an operation waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,8 +159,14 @@ pub enum OperationError {
         needed: u8,
     },
     /// The clock of the coordinator cannot be trusted. Nothing was stored.
-    #[error("the node's clock is too far from its peers'")]
-    ClockSkew,
+    #[error(
+        "the coordinator's clock is {skew}; nothing was stored. Set its machine's clock right and \
+         it follows, or write at another node"
+    )]
+    ClockSkew {
+        /// How far it is off.
+        skew: Skew,
+    },
     /// The disk has no room for writes. Nothing was stored.
     #[error("the disk is full")]
     DiskFull,
@@ -342,7 +349,10 @@ impl Codec for OperationError {
                 writer.u8(1);
                 context.encode(writer);
             }
-            OperationError::ClockSkew => writer.u8(4),
+            OperationError::ClockSkew { skew } => {
+                writer.u8(4);
+                writer.i64(skew.0);
+            }
             OperationError::DiskFull => writer.u8(5),
             OperationError::Overloaded => writer.u8(6),
             OperationError::NotServed => writer.u8(7),
@@ -367,7 +377,9 @@ impl Codec for OperationError {
                 reached: reader.u8()?,
                 needed: reader.u8()?,
             },
-            4 => OperationError::ClockSkew,
+            4 => OperationError::ClockSkew {
+                skew: Skew(reader.i64()?),
+            },
             5 => OperationError::DiskFull,
             6 => OperationError::Overloaded,
             7 => OperationError::NotServed,

@@ -58,7 +58,7 @@ pub enum Event {
     Resolved(Resolved),
     /// What the coordinator's own replica made of [`Effect::Store`], durably.
     Stored(Outcome),
-    /// It refused or failed to store it.
+    /// It refused or failed to store it, or its clock gives no time for it.
     StoreFailed(OperationError),
     /// A replica has the object that was sent with this dot as its last one, durably.
     Acknowledged(NodeId, Dot, Found),
@@ -568,9 +568,9 @@ impl Write {
 
     fn on_store_failed(&mut self, error: OperationError) -> Vec<Effect> {
         match self.phase {
-            Phase::Storing if self.own.is_empty() => self.answer(Err(error)),
-            Phase::Storing => self.unknown(),
-            _ => Vec::new(),
+            Phase::Spreading { .. } | Phase::Answered => Vec::new(),
+            _ if self.own.is_empty() => self.answer(Err(error)),
+            _ => self.unknown(),
         }
     }
 

@@ -21,7 +21,11 @@ pub(super) fn ready(state: &State) -> Response {
     let behind = state.partitions_behind();
     match state.code_unless_serving() {
         None => {
-            let body = json!({ "status": "ready", "partitions_behind": behind });
+            let body = json!({
+                "status": "ready",
+                "partitions_behind": behind,
+                "clock_skewed": state.is_clock_skewed(),
+            });
             of_json(StatusCode::OK, &body)
         }
         Some(Code::ShuttingDown) => of_json(

@@ -144,9 +144,14 @@ impl BucketCheck for LatePeer {
 
 impl LocalFacts for LatePeer {
     fn facts(&self) -> Facts {
+        let peer = self.peer();
+        let judgement = peer.as_ref().map(|peer| peer.clock_judgement());
+        let judgement = judgement.unwrap_or_default();
         Facts {
             bytes: self.store.bytes(),
-            partitions_behind: self.peer().map_or(0, |peer| peer.partitions_behind()),
+            partitions_behind: peer.map_or(0, |peer| peer.partitions_behind()),
+            clock_offset_ms: judgement.skew().map(|skew| skew.0 / 1_000),
+            clock_skewed: judgement.is_off(),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn run(
 }
 
 /// A number that is greater at each start of the process: seconds since 2020, by the wall clock. A
-/// clock that was set back is found out by the others' answers, and costs a renewal.
+/// clock that was set back is found out by the others' answers, and costs a few renewals.
 fn start_number() -> u32 {
     const DAYS_TO_2020: u64 = 18_262;
     let now = SystemTime::now()

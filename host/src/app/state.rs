@@ -89,6 +89,10 @@ impl State {
             metrics.nodes_alive.set(alive.count() as u64);
         }
         metrics.partitions_behind.set(peer.partitions_behind());
+        let judgement = peer.clock_judgement();
+        let ahead = judgement.skew().unwrap_or_default().0;
+        metrics.clock_offset.set(ahead);
+        metrics.clock_skewed.set(judgement.is_off().into());
         let counts = peer.counts();
         metrics.sum_alarms.catch_up(counts.sum_alarms);
         metrics.read_repairs.catch_up(counts.read_repairs);
@@ -98,6 +102,11 @@ impl State {
         let waiting = links.loads().iter().map(|load| load.queued).sum::<usize>();
         metrics.link_queue.set(waiting as u64);
         metrics.store_bytes.set(store.bytes());
+    }
+
+    /// Whether the node's clock is off, so that it refuses writes.
+    pub(super) fn is_clock_skewed(&self) -> bool {
+        self.parts.peer.clock_judgement().is_off()
     }
 }
 

@@ -173,6 +173,12 @@ pub struct Facts {
     pub bytes: u64,
     /// How many of its partitions are not at full strength.
     pub partitions_behind: u64,
+    /// How many milliseconds its clock is ahead of the median of its peers', if it heard any.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
+    /// Whether that is too much, so that it refuses writes.
+    #[serde(default)]
+    pub clock_skewed: bool,
 }
 
 /// Why bytes are not a message.

@@ -13,7 +13,7 @@ pub(super) enum ClusterCommand {
 }
 
 /// The columns of the nodes' table: a title, and the field that it shows.
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("NODE", "name"),
     ("STATE", "state"),
     ("URL", "url"),
@@ -21,6 +21,7 @@ const COLUMNS: [(&str, &str); 10] = [
     ("ROLES", "roles"),
     ("PARTITIONS", "partitions"),
     ("BEHIND", "partitions_behind"),
+    ("CLOCK MS", "clock_offset_ms"),
     ("BYTES", "bytes"),
     ("CAPACITY", "capacity"),
     ("VERSION", "version"),

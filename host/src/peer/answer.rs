@@ -59,6 +59,7 @@ impl Peer {
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
+            Request::Clock => Ok(Reply::Clock(self.clock.machine().wall)),
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -75,7 +76,7 @@ impl Peer {
         if deadline <= Instant::now() {
             return Err(Refusal::TooLate);
         }
-        self.observe(&object);
+        self.clock.observe(object.latest());
         let merge = Operation::Merge {
             target,
             object,
@@ -226,14 +227,6 @@ impl Peer {
         tracing::error!(partition = %place.partition, %error, "a record could not be read");
         self.damage.note(place, error);
         Refusal::Storage
-    }
-
-    /// Moves the clock on with the times of what another node wrote.
-    fn observe(&self, object: &Object) {
-        if let Some(map) = self.map() {
-            let skew = std::time::Duration::from_millis(map.settings().max_clock_skew_ms);
-            self.clock.observe(object.latest(), skew);
-        }
     }
 }
 

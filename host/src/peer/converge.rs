@@ -45,9 +45,10 @@ impl Peer {
         }
     }
 
-    /// Begins the next pass now: a node has come back, or partitions are new.
+    /// Begins the next pass now, and asks for the time: a node has come back.
     pub fn converge_soon(&self) {
         self.wake.notify_one();
+        self.wake_clock.notify_one();
     }
 
     /// How many partitions lack something that a reachable replica has, as of the last pass; all of

@@ -16,6 +16,7 @@ use soros_core::operation::{
     Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use soros_core::read::{self, Read, Want};
+use soros_core::skew::Skew;
 use soros_core::write::{self, Coordination, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
 use std::future::ready;
@@ -136,6 +137,10 @@ impl Peer {
             .bucket_by_id(request.target.bucket())
             .ok_or(OperationError::NotServed)?;
         let resolver = bucket.config.resolver.is_some();
+        // Nobody knows yet whether this node's clock is right.
+        if !self.clock.is_settled() {
+            return Err(OperationError::NotReady);
+        }
         // A suspect's silence must not count where a quorum is asked what there is.
         if write::reads_quorum(request, resolver) && !self.is_believed(&request.target) {
             return Err(OperationError::NotReady);
@@ -179,10 +184,10 @@ impl Peer {
             write::Effect::Look(node) => {
                 let clock = self.clock.clone();
                 let looked = move |event| match event {
-                    read::Event::Object(node, object) => {
-                        let time = clock.tick(object.latest());
-                        write::Event::Looked(node, object, time)
-                    }
+                    read::Event::Object(node, object) => match clock.tick(object.latest()) {
+                        Ok(time) => write::Event::Looked(node, object, time),
+                        Err(skew) => skewed(skew),
+                    },
                     _ => write::Event::Failed(node),
                 };
                 self.ask(target, node, Want::Object, deadline)
@@ -208,7 +213,8 @@ impl Peer {
                 reply.map(acknowledged).boxed()
             }
             write::Effect::Tick(after) => {
-                ready(write::Event::Ticked(self.clock.tick(after))).boxed()
+                let ticked = self.clock.tick(after);
+                ready(ticked.map_or_else(skewed, write::Event::Ticked)).boxed()
             }
             write::Effect::Answer(_) => unreachable!("an answer ends the loop"),
         }
@@ -349,9 +355,15 @@ fn stored(answer: Result<Answer, CommitError>) -> write::Event {
     match answer {
         Ok(Answer::Written(outcome)) => write::Event::Stored(outcome),
         Ok(Answer::TooLate) => write::Event::Expired,
+        Ok(Answer::ClockOff(skew)) => skewed(skew),
         Ok(_) => write::Event::StoreFailed(OperationError::NotServed),
         Err(error) => write::Event::StoreFailed(operation_error(&error)),
     }
+}
+
+/// What a clock that is off gives instead of a time.
+fn skewed(skew: Skew) -> write::Event {
+    write::Event::StoreFailed(OperationError::ClockSkew { skew })
 }
 
 fn operation_error(error: &CommitError) -> OperationError {

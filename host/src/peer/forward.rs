@@ -38,6 +38,8 @@ impl Peer {
             };
             match answer {
                 Err(error) if is_elsewhere(&error) => refused = error,
+                // The other's clock is wrong; the next one's need not be.
+                Err(error @ OperationError::ClockSkew { .. }) if node != self.me => refused = error,
                 answer => return answer,
             }
         }

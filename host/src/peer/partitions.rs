@@ -3,6 +3,7 @@
 //! each commit.
 
 use super::damage::Damage;
+use super::node_clock::NodeClock;
 use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
@@ -17,6 +18,7 @@ use soros_core::record::{RecordError, Records};
 use soros_core::replica::{
     self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State,
 };
+use soros_core::skew::Skew;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -160,6 +162,8 @@ pub enum Answer {
     TooLate,
     /// The other replica once had seen more, and does not know that it has lost something.
     Behind,
+    /// The node's clock must not be believed; nothing was written.
+    ClockOff(Skew),
     /// What became of a client's write.
     Written(Outcome),
     /// What was there when an object was merged.
@@ -222,6 +226,7 @@ pub struct Partitions {
     buckets: Buckets,
     moments: Moments,
     damage: Arc<Damage>,
+    clock: Arc<NodeClock>,
 }
 
 impl Operation {
@@ -244,9 +249,15 @@ impl Operation {
 
 impl Partitions {
     /// No partition yet, on `records`; the moments are where readers look. When the records are not
-    /// `sound`, some may be missing, and what they say of a partition is not believed.
+    /// `sound`, some may be missing, and what they say of a partition is not believed. Nothing is
+    /// minted while `clock` is off.
     #[must_use]
-    pub fn new(me: (NodeId, Incarnation), sound: bool, records: View) -> (Partitions, Moments) {
+    pub fn new(
+        me: (NodeId, Incarnation),
+        sound: bool,
+        records: View,
+        clock: Arc<NodeClock>,
+    ) -> (Partitions, Moments) {
         let moment = Moment {
             records,
             places: BTreeMap::new(),
@@ -261,6 +272,7 @@ impl Partitions {
             buckets: Buckets::default(),
             moments: moments.clone(),
             damage: Arc::default(),
+            clock,
         };
         (partitions, moments)
     }
@@ -302,6 +314,22 @@ impl Partitions {
             self.touched.insert(place);
         }
         Ok(Answer::Done)
+    }
+
+    /// Mints a client's write, if this node's clock may be believed.
+    fn write(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        target: &Target,
+        store: Store,
+    ) -> Result<Answer, RecordError> {
+        if let Err(skew) = self.clock.check() {
+            return Ok(Answer::ClockOff(skew));
+        }
+        self.change(target.place, |replica| {
+            let written = replica.write(batch, &target.entry, store.into());
+            written.map(Answer::Written)
+        })
     }
 
     /// Applies a change of one object to the replica at `place`; it fails before it changes any.
@@ -476,11 +504,7 @@ impl Partitions {
                 Ok(Answer::NotHeld)
             }
             Operation::Write { deadline, .. } if deadline <= Instant::now() => Ok(Answer::TooLate),
-            Operation::Write { target, store, .. } => self.change(target.place, |replica| {
-                replica
-                    .write(batch, &target.entry, store.into())
-                    .map(Answer::Written)
-            }),
+            Operation::Write { target, store, .. } => self.write(batch, &target, store),
             Operation::Merge {
                 target,
                 object,

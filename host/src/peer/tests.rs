@@ -1,7 +1,9 @@
 //! These are three peers over stores in memory and a wire that can be cut.
 
+mod clocks;
 mod doubts;
 
+use super::node_clock::{Machine, NodeClock};
 use super::partitions::Partitions;
 use super::wire::{Urgency, Wire, WireError};
 use super::{Identity, Maps, Parts, Peer, Policies};
@@ -21,6 +23,7 @@ use soros_core::map::plugin::{Plugin, PluginDigest, PluginKind, Release};
 use soros_core::map::settings::Settings;
 use soros_core::map::table::Table;
 use soros_core::message::{Reply, Request};
+use soros_core::node_clock::Clocks;
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{
     Basis, Consistency, OperationError, ReadRequest, Target, WriteRequest,
@@ -29,8 +32,9 @@ use soros_core::place::{Entry, Place};
 use soros_core::token::TokenKey;
 use soros_core::write::Resolved;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 const PARTITIONS: u32 = 4;
 /// The bucket `default`, whose resolver is last-writer-wins, and one without a resolver.
@@ -66,6 +70,8 @@ struct Switch {
     cut: Mutex<BTreeSet<NodeId>>,
     /// Peers that are held for silent, and whose requests would be waited for in vain.
     silent: Mutex<BTreeSet<NodeId>>,
+    /// Peers that take requests and never answer.
+    hung: Mutex<BTreeSet<NodeId>>,
 }
 
 struct SwitchWire(NodeId, Arc<Switch>);
@@ -86,6 +92,10 @@ impl Wire for SwitchWire {
             .get(&to)
             .cloned();
         let from = self.0;
+        if self.1.hung.lock().expect("no test panicked").contains(&to) {
+            let waits = tokio::time::sleep_until(deadline.into());
+            return waits.map(|()| Err(WireError::Unknown)).boxed();
+        }
         match peer.filter(|_| self.is_reachable(to)) {
             Some(peer) => {
                 // Through bytes and back, as between processes.
@@ -118,11 +128,45 @@ impl Wire for SwitchWire {
     }
 }
 
+/// A machine whose clock is set by the test.
+struct SetMachine {
+    since: Instant,
+    /// How many microseconds its wall clock is ahead.
+    ahead: AtomicI64,
+}
+
+impl SetMachine {
+    fn new(ahead: i64) -> Arc<SetMachine> {
+        Arc::new(SetMachine {
+            since: Instant::now(),
+            ahead: AtomicI64::new(ahead),
+        })
+    }
+
+    fn set(&self, ahead: i64) {
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+}
+
+impl Machine for Arc<SetMachine> {
+    fn clocks(&self) -> Clocks {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let micros =
+            |time: Duration| u64::try_from(time.as_micros()).expect("before the year 2112");
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        Clocks {
+            wall: micros(wall.expect("after 1970")).saturating_add_signed(ahead),
+            steady: micros(self.since.elapsed()),
+        }
+    }
+}
+
 struct Cluster {
     switch: Arc<Switch>,
     map: Arc<OneMap>,
     stores: Vec<Memory>,
     peers: Vec<Arc<Peer>>,
+    machines: Vec<Arc<SetMachine>>,
     threads: Vec<CommitterThread<super::Operation, super::Answer>>,
 }
 
@@ -194,11 +238,17 @@ fn map() -> Map {
 
 impl Cluster {
     async fn start() -> Cluster {
+        Cluster::start_ahead([0; 3]).await
+    }
+
+    /// Three peers on machines whose wall clocks are so many microseconds ahead.
+    async fn start_ahead(ahead: [i64; 3]) -> Cluster {
         let mut cluster = Cluster {
             switch: Arc::default(),
             map: Arc::new(OneMap(Mutex::new(Arc::new(map())))),
             stores: (1..=3).map(Memory::new).collect(),
             peers: Vec::new(),
+            machines: ahead.into_iter().map(SetMachine::new).collect(),
             threads: Vec::new(),
         };
         for peer in 0..3 {
@@ -208,6 +258,11 @@ impl Cluster {
         }
         for peer in &cluster.peers {
             peer.adopt().await.expect("partitions");
+        }
+        for peer in &cluster.peers {
+            assert!(!peer.serves(), "a peer serves that does not know its clock");
+            peer.ask_the_time().await;
+            assert!(peer.serves());
         }
         cluster.converge().await;
         cluster
@@ -225,7 +280,8 @@ impl Cluster {
         let store: Arc<dyn Store> = Arc::new(self.stores[peer].clone());
         let view = store.snapshot(Space::Partitions).into();
         let incarnation = Incarnation(life << 64 | u128::from(number));
-        let (partitions, moments) = Partitions::new((me, incarnation), sound, view);
+        let clock = Arc::new(NodeClock::start_on(Box::new(self.machines[peer].clone())));
+        let (partitions, moments) = Partitions::new((me, incarnation), sound, view, clock.clone());
         let damage = partitions.damage();
         let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
         let (committer, thread) =
@@ -237,6 +293,7 @@ impl Cluster {
             wire: Arc::new(SwitchWire(me, self.switch.clone())),
             maps: self.map.clone(),
             policies: Arc::new(LastWriterWins),
+            clock,
         };
         let identity = Identity {
             node: me,
@@ -262,6 +319,7 @@ impl Cluster {
         self.peers[peer] = started;
         self.threads.insert(peer, thread);
         self.peers[peer].adopt().await.expect("partitions");
+        self.peers[peer].ask_the_time().await;
     }
 
     /// Lets all peers serve under the map after `change`.
@@ -324,6 +382,7 @@ impl Cluster {
             .await
     }
 
+    /// What a quorum holds of a key, the latest last.
     async fn values(&self, peer: usize, target: &Target) -> Vec<String> {
         let (target, consistency) = (target.clone(), Consistency::Quorum);
         let answer = self.peers[peer]

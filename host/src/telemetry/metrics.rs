@@ -5,7 +5,7 @@
 //! `_bytes`. Whoever notes something holds the node's `Arc<Metrics>`; there is no global.
 
 use super::family::Family;
-use super::number::{Counter, Gauge, Histogram};
+use super::number::{Counter, Gauge, Histogram, Offset};
 use super::requests::Requests;
 use super::text::{Kind, Text};
 use std::sync::Arc;
@@ -28,6 +28,10 @@ pub struct Metrics {
     pub authority_leads: Gauge,
     /// Partitions of this node that have not yet merged what their peers held.
     pub partitions_behind: Gauge,
+    /// How far this node's clock is ahead of the median of its peers'.
+    pub clock_offset: Offset,
+    /// 1 while this node refuses writes because its clock is off, else 0.
+    pub clock_skewed: Gauge,
     /// Times that two replicas had equal clocks and unequal sums.
     pub sum_alarms: Counter,
     /// Reads whose stale replicas were repaired.
@@ -105,6 +109,8 @@ impl Default for Metrics {
             epoch: Gauge::default(),
             authority_leads: Gauge::default(),
             partitions_behind: Gauge::default(),
+            clock_offset: Offset::default(),
+            clock_skewed: Gauge::default(),
             sum_alarms: Counter::default(),
             read_repairs: Counter::default(),
             hedged_reads: Counter::default(),
@@ -172,6 +178,10 @@ impl Metrics {
         );
         let help = "Partitions that have not yet merged what their peers held.";
         page.gauge("soros_partitions_behind", help, &self.partitions_behind);
+        let help = "How far this node's clock is ahead of the median of its peers'.";
+        page.offset("soros_clock_offset_seconds", help, &self.clock_offset);
+        let help = "1 while this node refuses writes because its clock is off, else 0.";
+        page.gauge("soros_clock_skewed", help, &self.clock_skewed);
         let help = "Times that two replicas had equal clocks and unequal sums.";
         page.counter("soros_sum_alarms_total", help, &self.sum_alarms);
         let help = "Reads whose stale replicas were repaired.";
@@ -248,6 +258,11 @@ impl Page {
         self.0.sample(name, &[], gauge.get());
     }
 
+    fn offset(&mut self, name: &str, help: &str, offset: &Offset) {
+        self.0.begin(name, Kind::Gauge, help);
+        self.0.seconds(name, offset.get());
+    }
+
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.0.begin(name, Kind::Histogram, help);
         self.0.histogram(name, &[], &histogram.read());
@@ -281,6 +296,7 @@ mod tests {
             .requests
             .answered(Operation::Get, 418, Duration::from_secs(9));
         metrics.epoch.set(12);
+        metrics.clock_offset.set(-3_600_000_250);
         metrics.policy_calls.with(&["lww", "ok"]).add(3);
         let page = metrics.render();
         for line in [
@@ -289,6 +305,7 @@ mod tests {
             "soros_request_seconds_bucket{op=\"put\",le=\"0.001\"} 1",
             "soros_request_seconds_count{op=\"get\"} 1",
             "soros_epoch 12",
+            "soros_clock_offset_seconds -3600.00025",
             "soros_policy_calls_total{plugin=\"lww\",outcome=\"ok\"} 3",
             "soros_commit_operations_count 0",
         ] {

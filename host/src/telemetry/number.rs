@@ -1,7 +1,7 @@
 //! This is what a figure is: a count that grows, a level that moves, or a spread of measurements.
 //! All are atomics, so that any thread may note something without waiting.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A count that only grows.
@@ -58,6 +58,23 @@ impl Gauge {
     /// The level.
     #[must_use]
     pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How far something is ahead of something else, or behind it, in microseconds.
+#[derive(Debug, Default)]
+pub struct Offset(AtomicI64);
+
+impl Offset {
+    /// Sets it.
+    pub fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    /// The offset.
+    #[must_use]
+    pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -38,6 +38,13 @@ impl Text {
         self.line(format_args!("{name}{} {value}", labels_of(labels, None)));
     }
 
+    /// One sample of a number of microseconds, in seconds.
+    pub(super) fn seconds(&mut self, name: &str, micros: i64) {
+        let sign = if micros < 0 { "-" } else { "" };
+        let seconds = shown(Unit::Time, micros.unsigned_abs());
+        self.line(format_args!("{name} {sign}{seconds}"));
+    }
+
     /// All samples of a histogram.
     pub(super) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], reading: &Reading) {
         let bounds = reading

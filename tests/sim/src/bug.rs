@@ -53,9 +53,11 @@ pub enum Bug {
     ClockBeforeObjects,
     /// A write whose outcome is unknown is said to have failed.
     UnknownToldAsFailed,
+    /// A clock is not held against its peers'.
+    SkewUnchecked,
 }
 
-const NAMES: [(Bug, &str); 23] = [
+const NAMES: [(Bug, &str); 24] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -79,6 +81,7 @@ const NAMES: [(Bug, &str); 23] = [
     (Bug::ShortLogSkipped, "short-log-skipped"),
     (Bug::ClockBeforeObjects, "clock-before-objects"),
     (Bug::UnknownToldAsFailed, "unknown-told-as-failed"),
+    (Bug::SkewUnchecked, "skew-unchecked"),
 ];
 
 impl Bug {

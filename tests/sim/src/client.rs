@@ -188,7 +188,7 @@ fn outcome(error: &OperationError) -> Outcome {
         OperationError::ContextRequired { .. }
         | OperationError::TooManySiblings { .. }
         | OperationError::QuorumUnavailable { .. }
-        | OperationError::ClockSkew
+        | OperationError::ClockSkew { .. }
         | OperationError::DiskFull
         | OperationError::Overloaded
         | OperationError::NotServed

@@ -8,6 +8,7 @@ pub mod coordinate;
 pub mod forward;
 pub mod partitions;
 pub mod resolver;
+pub mod time;
 
 use crate::bug::Bug;
 use crate::disk::Disk;
@@ -23,10 +24,11 @@ use soros_core::codec::Codec;
 use soros_core::dot::Dot;
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::message::{Reply, Request};
+use soros_core::node_clock::{Clocks, NodeClock};
 use soros_core::operation::{OperationError, ReadAnswer, WriteAnswer};
 use soros_core::place::Place;
-use soros_core::time::{HybridClock, Time};
 use std::collections::{BTreeMap, BTreeSet};
+use time::Asking;
 
 /// What is the same for all nodes of a run.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ pub struct Settings {
     pub repair_bytes: usize,
     /// How many versions a key may have.
     pub versions_max: usize,
-    /// How far a peer's time is followed, in microseconds.
+    /// How far a clock may be from its peers', in microseconds.
     pub skew_max: u64,
 }
 
@@ -115,6 +117,10 @@ pub enum Alarm {
     CallOver(CallId),
     /// The next pass of anti-entropy.
     Pass,
+    /// The others are to be asked what time it is.
+    AskTheTime,
+    /// They were asked, and have had some time.
+    ServesAnyway(TaskId),
     /// The second half of a drop that goes in two steps.
     DropClock(Place),
 }
@@ -144,8 +150,8 @@ pub enum Output {
 pub struct Turn<'a> {
     /// Virtual time.
     pub now: Moment,
-    /// What the node's wall clock says.
-    pub wall: Time,
+    /// What the clocks of the node's machine say.
+    pub clocks: Clocks,
     /// The cluster's map.
     pub table: &'a Table,
     /// What is the same for all nodes.
@@ -178,6 +184,7 @@ enum Task {
     Read(Box<ReadTask>),
     Forward(Box<ForwardTask>),
     Round(Box<Round>),
+    Time(Box<Asking>),
 }
 
 /// Who waits for the answer of a coordinated operation.
@@ -207,7 +214,7 @@ pub struct Process {
     life: u64,
     partitions: Partitions,
     committer: Committer,
-    clock: HybridClock,
+    clock: NodeClock,
     tasks: BTreeMap<TaskId, Task>,
     calls: BTreeMap<CallId, Asked>,
     numbers: u64,
@@ -234,7 +241,7 @@ impl Process {
             life,
             partitions: Partitions::new(me, incarnation),
             committer: Committer::default(),
-            clock: HybridClock::default(),
+            clock: NodeClock::start(turn.clocks),
             tasks: BTreeMap::new(),
             calls: BTreeMap::new(),
             numbers: 0,
@@ -248,6 +255,7 @@ impl Process {
         process.pump(turn);
         let first = turn.random.below(turn.settings.pass_period);
         turn.wake(first, Alarm::Pass);
+        process.ask_the_time(turn);
         process
     }
 
@@ -308,6 +316,8 @@ impl Process {
             Alarm::HedgeDue(task) => self.on_hedge_due(turn, task),
             Alarm::CallOver(call) => self.on_call_over(turn, call),
             Alarm::Pass => self.on_pass(turn),
+            Alarm::AskTheTime => self.ask_the_time(turn),
+            Alarm::ServesAnyway(task) => self.on_serves_anyway(turn, task),
             Alarm::DropClock(place) => self.submit_silently(Operation::Renew { place }),
         }
         self.pump(turn);
@@ -320,6 +330,7 @@ impl Process {
             Some(Task::Read(_)) => self.on_read_reply(turn, asked, reply),
             Some(Task::Forward(_)) => self.on_forward_reply(turn, asked.task, reply),
             Some(Task::Round(_)) => self.on_round_reply(turn, asked.task, reply),
+            Some(Task::Time(_)) => self.on_time_reply(turn, &asked, &reply),
         }
     }
 
@@ -331,6 +342,10 @@ impl Process {
     }
 
     fn on_expired(&mut self, turn: &mut Turn<'_>, id: TaskId) {
+        // Who does not say what time it is may have other things to do.
+        if let Some(Task::Time(_)) = self.tasks.get(&id) {
+            return self.end_asking(turn, id);
+        }
         let silent = self.calls.values().filter(|asked| asked.task == id);
         for node in silent.map(|asked| asked.to).collect::<Vec<_>>() {
             self.shun(turn, node);
@@ -340,7 +355,9 @@ impl Process {
             Some(Task::Write(_)) => self.on_write_expired(turn, id),
             Some(Task::Read(_)) => self.on_read_expired(turn, id),
             Some(Task::Forward(_)) => self.on_forward_expired(turn, id),
-            Some(Task::Round(_)) => unreachable!("a round has no time of its own"),
+            Some(Task::Round(_) | Task::Time(_)) => {
+                unreachable!("a round has no time of its own, and the time was asked above")
+            }
         }
     }
 

@@ -44,6 +44,9 @@ pub struct Plan {
     pub rifts: Option<u64>,
     /// How many of a thousand steps of a full transfer draw a harm to one of its two ends.
     pub strikes: u64,
+    /// Whether most clocks are right at any time, and who starts with a wrong one can ask them:
+    /// then writes at `one` keep their order, too, when they are far enough apart.
+    pub timely: bool,
 }
 
 /// What clients like to do.
@@ -57,7 +60,7 @@ pub struct Habits {
     pub faithful: u64,
 }
 
-const HARMS: [Harm; 8] = [
+const HARMS: [Harm; 9] = [
     Harm::Crash,
     Harm::Wipe,
     Harm::Restore,
@@ -65,6 +68,7 @@ const HARMS: [Harm; 8] = [
     Harm::Cut,
     Harm::Storm,
     Harm::ClockJump,
+    Harm::ClockStep,
     Harm::LogCut,
 ];
 
@@ -75,6 +79,15 @@ impl Plan {
     /// The plan of a seed's stream of chance.
     pub fn new(random: &mut Random, bug: Option<Bug>) -> Plan {
         let temper = Temper::new(random);
+        let plan = Plan::harmed(random, &temper, bug);
+        if temper.has(Habit::WrongClocks) {
+            plan.timely(random)
+        } else {
+            plan
+        }
+    }
+
+    fn harmed(random: &mut Random, temper: &Temper, bug: Option<Bug>) -> Plan {
         let heal = Moment(random.between(8, 16) * SECOND);
         let keys = if temper.has(Habit::ManyKeys) {
             random.between(6, 16)
@@ -83,16 +96,16 @@ impl Plan {
         };
         let keys = usize::try_from(keys).unwrap_or(1);
         Plan {
-            size: size(random, &temper),
+            size: size(random, temper),
             buckets: buckets(random, keys),
-            settings: settings(random, &temper, bug),
+            settings: settings(random, temper, bug),
             weather: weather(random),
             clients: if temper.has(Habit::Busy) {
                 random.index(5) + 6
             } else {
                 random.index(5) + 2
             },
-            habits: habits(&temper),
+            habits: habits(temper),
             pause: if temper.has(Habit::Busy) {
                 random.between(5, 40) * MILLI
             } else {
@@ -104,7 +117,7 @@ impl Plan {
                 *random.pick(&[100, MILLI, 5 * MILLI, 40 * MILLI])
             },
             heal,
-            harms: harms(random, &temper, heal),
+            harms: harms(random, temper, heal),
             backups: (0..6).map(|_| Moment(random.below(heal.0))).collect(),
             log_cuts: temper
                 .has(Habit::ShortLogs)
@@ -122,6 +135,40 @@ impl Plan {
             } else {
                 0
             },
+            timely: false,
+        }
+    }
+
+    /// This plan, but nothing is wrong except clocks: nodes come up with a wrong one, one at a
+    /// time, and are cut off; the last of them until heal.
+    fn timely(self, random: &mut Random) -> Plan {
+        let before = random.below(2);
+        let heal = Moment((9 + 8 * before) * SECOND + random.below(2 * SECOND));
+        let first = (0..before).map(|_| Moment(2 * SECOND));
+        let last = Moment(heal.0 - 6 * SECOND);
+        let harms = first.chain([last]).map(|when| (when, Harm::Astray));
+        Plan {
+            buckets: vec![Bucket::LastWriter; self.buckets.len()],
+            settings: Settings {
+                skew_max: SECOND / 2,
+                ..self.settings
+            },
+            weather: Weather {
+                loss: 0,
+                delay: *random.pick(&[MILLI / 2, 2 * MILLI]),
+                ..self.weather
+            },
+            habits: Habits {
+                deletes: 0,
+                alone: random.between(300, 900),
+                ..self.habits
+            },
+            sync: self.sync.min(5 * MILLI),
+            heal,
+            harms: harms.collect(),
+            backups: Vec::new(),
+            timely: true,
+            ..self
         }
     }
 }
@@ -151,7 +198,7 @@ fn settings(random: &mut Random, temper: &Temper, bug: Option<Bug>) -> Settings 
             *random.pick(&[1, 200, 1_000, 1 << 20])
         },
         versions_max: *random.pick(&[4, 16, 128]),
-        skew_max: SECOND / 2,
+        skew_max: *random.pick(&[SECOND / 2, SECOND / 2, 60 * SECOND]),
     }
 }
 

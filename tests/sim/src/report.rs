@@ -125,8 +125,12 @@ pub enum Harm {
     Cut,
     /// Frames were lost, repeated and late more than usual.
     Storm,
-    /// A wall clock jumped.
+    /// A process came up with a wall clock that had jumped, back to the right time perhaps.
     ClockJump,
+    /// A wall clock was set under a running process.
+    ClockStep,
+    /// A process came up with a wrong wall clock, and was cut off after the others had told it.
+    Astray,
     /// The dot log was cut before all had seen what it names.
     LogCut,
     /// Of the nodes that alone had the last writes, all but one lost their disks, and that one was

@@ -31,6 +31,9 @@ pub enum Habit {
     Orphans,
     /// A full transfer under way draws harm to its two ends.
     Strikes,
+    /// Nodes come up with a wrong clock, and nothing else is wrong: only many keys go with it, so
+    /// that writes of one are far apart.
+    WrongClocks,
 }
 
 const HABITS: [Habit; 11] = [
@@ -49,6 +52,8 @@ const HABITS: [Habit; 11] = [
 
 /// How many of a thousand seeds turn a habit up.
 const TURNED_UP: u64 = 500;
+/// How many of a thousand seeds are about wrong clocks alone.
+const ABOUT_CLOCKS: u64 = 60;
 
 /// What a seed turns up.
 #[derive(Clone, Debug)]
@@ -57,6 +62,9 @@ pub struct Temper(BTreeSet<Habit>);
 impl Temper {
     /// The temper of a seed's stream of chance.
     pub fn new(random: &mut Random) -> Temper {
+        if random.chance(ABOUT_CLOCKS) {
+            return Temper(BTreeSet::from([Habit::WrongClocks, Habit::ManyKeys]));
+        }
         let turned_up = HABITS.iter().filter(|_| random.chance(TURNED_UP));
         Temper(turned_up.copied().collect())
     }

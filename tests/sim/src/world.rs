@@ -20,9 +20,9 @@ use crate::report::{Fault, Harm, Report};
 use crate::table::Table;
 use harm::Weakness;
 use soros_core::id::{Incarnation, NodeId};
+use soros_core::node_clock::Clocks;
 use soros_core::operation::Basis;
 use soros_core::place::Place;
-use soros_core::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node: a disk, and a process while one runs.
@@ -31,9 +31,8 @@ struct Node {
     process: Option<Process>,
     /// Whether what the disk holds can be believed.
     sound: bool,
-    /// How far the wall clock of the next process is ahead.
-    ahead: u64,
-    wall_ahead: u64,
+    /// How far its wall clock is ahead, in microseconds.
+    ahead: i64,
     random: Random,
     /// The incarnations so far.
     incarnations: Vec<Incarnation>,
@@ -58,6 +57,8 @@ enum Event {
     Rejoins,
     BacksUp,
     Mends,
+    CutsOff(NodeId),
+    SetsRight(NodeId),
     Calms,
     Heals,
     Checks,
@@ -143,8 +144,7 @@ impl World {
             disk: Disk::default(),
             process: None,
             sound: true,
-            ahead: random.below(SECOND),
-            wall_ahead: 0,
+            ahead: harm::right(random),
             random: random.fork(),
             incarnations: Vec::new(),
         };
@@ -234,6 +234,8 @@ impl World {
             Event::Rejoins => self.network.part(&[]),
             Event::BacksUp => self.on_backs_up(),
             Event::Mends => self.network.mend(),
+            Event::CutsOff(node) => self.cut_off(node),
+            Event::SetsRight(node) => self.set_right(node),
             Event::Calms => self.network.set_weather(self.plan.weather),
             Event::Heals => self.on_heals(),
             Event::Checks => self.on_checks(),
@@ -251,7 +253,7 @@ impl World {
         let life = process.life();
         let mut turn = Turn {
             now: self.now,
-            wall: Time::at_micros(WALL_START + self.now.0 + node.wall_ahead),
+            clocks: clocks(self.now, node.ahead),
             table: &self.table,
             settings: &self.plan.settings,
             disk: &mut node.disk,
@@ -360,10 +362,9 @@ impl World {
         let last = node.incarnations.last().copied();
         let incarnation = last.filter(|_| keeps && !node.sound).unwrap_or(fresh);
         node.incarnations.push(incarnation);
-        node.wall_ahead = node.ahead;
         let mut turn = Turn {
             now: self.now,
-            wall: Time::at_micros(WALL_START + self.now.0 + node.wall_ahead),
+            clocks: clocks(self.now, node.ahead),
             table: &self.table,
             settings: &self.plan.settings,
             disk: &mut node.disk,
@@ -528,5 +529,13 @@ impl World {
     }
 }
 
-/// What the wall clocks say when a run begins, in microseconds since 1970.
+/// What the clocks of a machine say whose wall clock is `ahead` of a right one.
+fn clocks(now: Moment, ahead: i64) -> Clocks {
+    Clocks {
+        wall: (WALL_START + now.0).saturating_add_signed(ahead),
+        steady: now.0,
+    }
+}
+
+/// What a right wall clock says when a run begins, in microseconds since 1970.
 const WALL_START: u64 = 1_700_000_000_000_000;

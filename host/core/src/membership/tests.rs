@@ -235,6 +235,28 @@ fn takes_a_restarted_node_back_at_once() {
 }
 
 #[test]
+fn takes_a_node_back_whose_starts_are_counted_from_less() {
+    for seed in 0..50 {
+        let mut world = World::of(3, seed);
+        // A wall clock that was years ahead, and is set right while the node is down.
+        world.kill(ONE);
+        world.starts = 500_000_000;
+        world.start(ONE, 3);
+        world.run(millis(2000));
+        world.kill(ONE);
+        world.run(millis(100));
+        world.starts = 7;
+        world.start(ONE, 3);
+        world.run(millis(1000));
+        world.check_all(&ids(3), Standing::Alive);
+        world.run(millis(5000));
+        world.check_all(&ids(3), Standing::Alive);
+        // It comes back under few lives, however far the clock went back.
+        assert!(world.renewals <= 40, "{} renewals", world.renewals);
+    }
+}
+
+#[test]
 fn does_not_notice_a_restart_that_is_quicker_than_its_suspicion() {
     let mut world = World::of(3, 7);
     world.kill(ONE);

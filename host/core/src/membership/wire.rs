@@ -18,12 +18,22 @@ pub(super) struct Life {
     pub(super) renewal: u32,
 }
 
+/// How often a process may be given up wrongly before its lives pass those of later starts.
+const PLAIN_RENEWALS: u32 = 4;
+
 impl foca::Identity for Life {
     type Addr = NodeId;
 
+    /// A life after this one; after some renewals in a row one after every other: starts are
+    /// counted by wall clocks, and one that was set back counts from less than the others know of.
     fn renew(&self) -> Option<Life> {
-        let renewal = self.renewal.checked_add(1)?;
-        Some(Life { renewal, ..*self })
+        let doublings = self.renewal.checked_sub(PLAIN_RENEWALS);
+        let ahead = doublings.map_or(0, |by| 1_u32.checked_shl(by).unwrap_or(u32::MAX));
+        Some(Life {
+            node: self.node,
+            start: self.start.saturating_add(ahead),
+            renewal: self.renewal.checked_add(1)?,
+        })
     }
 
     fn addr(&self) -> NodeId {
@@ -278,15 +288,18 @@ mod tests {
     }
 
     #[test]
-    fn puts_a_later_start_above_every_renewal_of_an_earlier_one() {
-        let first = life(1);
-        let renewed = first.renew().unwrap();
-        let restarted = Life {
-            start: 4,
+    fn puts_a_later_start_above_the_first_renewals_of_an_earlier_one() {
+        let first = Life {
             renewal: 0,
-            ..first
+            ..life(1)
         };
-        assert!(renewed.win_addr_conflict(&first) && restarted.win_addr_conflict(&renewed));
+        let restarted = Life { start: 4, ..first };
+        let mut renewed = first;
+        for _ in 0..PLAIN_RENEWALS {
+            let next = renewed.renew().unwrap();
+            assert!(next.win_addr_conflict(&renewed) && restarted.win_addr_conflict(&next));
+            renewed = next;
+        }
         assert_eq!(
             Life {
                 renewal: u32::MAX,
@@ -295,5 +308,25 @@ mod tests {
             .renew(),
             None
         );
+    }
+
+    #[test]
+    fn passes_every_other_life_by_a_few_renewals() {
+        let other = Life {
+            start: u32::MAX,
+            renewal: 20,
+            ..life(1)
+        };
+        let mut life = Life {
+            start: 0,
+            renewal: 0,
+            ..other
+        };
+        let mut renewals = 0;
+        while !life.win_addr_conflict(&other) {
+            life = life.renew().unwrap();
+            renewals += 1;
+        }
+        assert!(renewals <= 40, "{renewals}");
     }
 }

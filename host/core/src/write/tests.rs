@@ -381,3 +381,44 @@ fn a_token_supersedes_exactly_what_it_names() {
     assert_eq!(store.context, seen);
     assert_eq!(store.siblings, Resolution::Keep);
 }
+
+/// A clock that is not believed.
+fn skewed() -> Event {
+    let skew = crate::skew::Skew(3_600_000_000);
+    Event::StoreFailed(OperationError::ClockSkew { skew })
+}
+
+#[test]
+fn a_clock_that_gives_no_time_is_a_refusal_before_anything_is_stored() {
+    let (mut write, first) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    assert_eq!(first, [Effect::Look(ME)]);
+    let effects = step(&mut write, skewed());
+    let [Effect::Answer(Err(OperationError::ClockSkew { .. }))] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    // So it is when the clock turns out to be wrong as the write is minted.
+    let (mut write, _) = begin(true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(10)));
+    let effects = step(&mut write, skewed());
+    assert!(matches!(
+        effects[..],
+        [Effect::Answer(Err(OperationError::ClockSkew { .. }))]
+    ));
+}
+
+#[test]
+fn once_it_is_stored_a_clock_that_gives_no_time_leaves_it_unknown() {
+    let mut write = spreading();
+    let beside = Found {
+        live: false,
+        beside: Time(99),
+        suspect: false,
+    };
+    let effects = step(&mut write, Event::Acknowledged(SECOND, dot(ME, 1), beside));
+    assert_eq!(effects, [Effect::Tick(Time(99))]);
+    let effects = step(&mut write, skewed());
+    assert!(matches!(
+        effects[..],
+        [Effect::Answer(Err(OperationError::OutcomeUnknown { .. }))]
+    ));
+}

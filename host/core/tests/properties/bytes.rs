@@ -20,6 +20,7 @@ use soros_core::operation::{
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::read::Want;
 use soros_core::replica::{Chunk, Difference, Found, Item, Standing, State, TransferKind};
+use soros_core::skew::Skew;
 use soros_core::sum::Sum;
 use soros_core::sync::{Answer, StateDigest};
 use soros_core::time::Time;
@@ -127,7 +128,7 @@ fn errors() -> impl Strategy<Value = OperationError> {
             .prop_map(|(reached, needed)| OperationError::QuorumUnavailable { reached, needed }),
         (any::<u8>(), any::<u8>())
             .prop_map(|(reached, needed)| OperationError::OutcomeUnknown { reached, needed }),
-        Just(OperationError::ClockSkew),
+        any::<i64>().prop_map(|micros| OperationError::ClockSkew { skew: Skew(micros) }),
         Just(OperationError::DiskFull),
         Just(OperationError::Overloaded),
         Just(OperationError::NotServed),
@@ -258,6 +259,7 @@ fn requests() -> impl Strategy<Value = Request> {
             kind: TransferKind::Union,
             from,
         }),
+        Just(Request::Clock),
         any::<[u64; 2]>().prop_map(|[bucket, epoch]| Request::Survey {
             bucket: BucketId(bucket),
             epoch: Epoch(epoch),
@@ -280,6 +282,7 @@ fn replies() -> impl Strategy<Value = Reply> {
         errors().prop_map(|error| Reply::Read(Err(error))),
         (answers(), any::<bool>()).prop_map(|(answer, trusted)| Reply::Sync(answer, trusted)),
         any::<bool>().prop_map(Reply::Surveyed),
+        any::<u64>().prop_map(Reply::Clock),
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
         Just(Reply::Refused(Refusal::Suspect)),
         Just(Reply::Refused(Refusal::Unreadable)),

@@ -57,6 +57,8 @@ struct Member<'a> {
     partitions: usize,
     partitions_behind: Option<u64>,
     bytes: Option<u64>,
+    clock_offset_ms: Option<i64>,
+    clock_skewed: Option<bool>,
 }
 
 /// The cluster.
@@ -116,6 +118,8 @@ fn members<'a>(
             partitions: partitions.get(id).copied().unwrap_or_default(),
             partitions_behind: facts.map(|facts| facts.partitions_behind),
             bytes: facts.map(|facts| facts.bytes),
+            clock_offset_ms: facts.and_then(|facts| facts.clock_offset_ms),
+            clock_skewed: facts.map(|facts| facts.clock_skewed),
         }
     };
     let mut members: Vec<_> = map.nodes().iter().map(member).collect();

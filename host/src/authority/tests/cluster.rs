@@ -169,6 +169,8 @@ impl Adopts for NobodyServes {
 impl LocalFacts for Net {
     fn facts(&self) -> Facts {
         Facts {
+            clock_offset_ms: Some(-2),
+            clock_skewed: false,
             bytes: 77,
             partitions_behind: 3,
         }

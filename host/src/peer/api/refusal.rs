@@ -151,7 +151,9 @@ fn of_operation(error: &OperationError, asked: Operation) -> Problem {
         (OperationError::OutcomeUnknown { reached, needed }, _) => {
             figures(Problem::new(Code::OutcomeUnknown, told), *reached, *needed)
         }
-        (OperationError::ClockSkew, _) => Problem::new(Code::ClockSkew, told),
+        (OperationError::ClockSkew { skew }, _) => {
+            Problem::new(Code::ClockSkew, told).with("offset_ms", skew.0 / 1_000)
+        }
         (OperationError::DiskFull, _) => Problem::new(Code::DiskFull, told),
         (OperationError::Overloaded, _) => Problem::new(Code::Overloaded, told),
         // The node itself is ready: no replica that could be asked was.
@@ -182,6 +184,7 @@ mod tests {
     use super::*;
     use http::StatusCode;
     use soros_core::dot_set::DotSet;
+    use soros_core::skew::Skew;
 
     #[track_caller]
     fn check(error: OperationError, asked: Operation, status: u16, code: &str) {
@@ -225,7 +228,10 @@ mod tests {
         check(required, Operation::Put, 428, "context-required");
         let many = OperationError::TooManySiblings { context: context() };
         check(many, Operation::Put, 409, "too-many-siblings");
-        check(OperationError::ClockSkew, Operation::Put, 503, "clock-skew");
+        let skewed = OperationError::ClockSkew {
+            skew: Skew(3_600_000_000),
+        };
+        check(skewed, Operation::Put, 503, "clock-skew");
         check(OperationError::DiskFull, Operation::Put, 507, "disk-full");
     }
 
@@ -238,6 +244,18 @@ mod tests {
         let problem = of_operation(&error, Operation::Put);
         assert_eq!(problem.field("reached"), Some(&1.into()));
         assert_eq!(problem.field("needed"), Some(&2.into()));
+    }
+
+    #[test]
+    fn says_how_far_a_clock_is_off_and_what_to_do() {
+        let skew = Skew(-3_600_000_000);
+        let problem = of_operation(&OperationError::ClockSkew { skew }, Operation::Delete);
+        assert_eq!(
+            problem.detail(),
+            "The coordinator's clock is 3600.000 s behind the median of its peers'; nothing was \
+             stored. Set its machine's clock right and it follows, or write at another node."
+        );
+        assert_eq!(problem.field("offset_ms"), Some(&(-3_600_000).into()));
     }
 
     #[test]

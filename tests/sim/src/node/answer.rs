@@ -51,8 +51,8 @@ impl Process {
                 object,
                 dots,
             } => {
-                let (wall, skew) = (turn.wall, turn.settings.skew_max);
-                self.clock.observe(wall, object.latest(), skew);
+                let (clocks, skew) = (turn.clocks, turn.settings.skew_max);
+                self.clock.observe(clocks, object.latest(), skew);
                 let merge = Operation::Merge {
                     target,
                     object,
@@ -86,6 +86,7 @@ impl Process {
             Request::Chunk { place, kind, from } => {
                 self.on_chunk(turn, (asker.0, place), kind, from.as_ref())
             }
+            Request::Clock => Ok(Reply::Clock(turn.clocks.wall)),
             Request::Survey { .. } | Request::Authority(_) | Request::Membership(_) => {
                 Err(Refusal::Unreadable)
             }

@@ -62,9 +62,12 @@ impl Process {
                 continue;
             }
             let place = operation.place();
-            let applied =
-                self.partitions
-                    .apply(operation, &mut overlay, turn.now, turn.settings.bug);
+            let applied = match (&operation, self.clock.check()) {
+                (Operation::Write { .. }, Err(skew)) => Ok(Answer::ClockOff(skew)),
+                _ => self
+                    .partitions
+                    .apply(operation, &mut overlay, turn.now, turn.settings.bug),
+            };
             if let Ok(answer) = applied {
                 answers.push((waiter, answer));
             } else {

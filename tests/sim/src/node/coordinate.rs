@@ -17,6 +17,7 @@ use soros_core::operation::{
 };
 use soros_core::read::{self, Read, Want};
 use soros_core::replica::Outcome;
+use soros_core::time::Time;
 use soros_core::write::{self, Coordination, Resolution, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -78,6 +79,9 @@ impl Process {
         let replicas = turn.table.replicas_of(place).to_vec();
         if !replicas.contains(&self.me) || self.partitions.shown(place).is_none() {
             return Err(OperationError::NotServed);
+        }
+        if !self.clock.is_settled() {
+            return Err(OperationError::NotReady);
         }
         let bucket = turn.table.bucket_by_id(request.target.bucket());
         let resolver = bucket != Bucket::Siblings;
@@ -154,21 +158,28 @@ impl Process {
                 self.ask(turn, (Some(id), node), &request, deadline);
                 None
             }
-            write::Effect::Tick(after) => {
-                Some(write::Event::Ticked(self.clock.tick(turn.wall, after)))
-            }
+            write::Effect::Tick(after) => Some(match self.tick(turn, after) {
+                Ok(time) => write::Event::Ticked(time),
+                Err(error) => write::Event::StoreFailed(error),
+            }),
             write::Effect::Answer(_) => unreachable!("an answer ends the task"),
         }
     }
 
     fn looked(&mut self, turn: &Turn<'_>, node: NodeId, object: Option<Object>) -> write::Event {
         match object {
-            Some(object) => {
-                let time = self.clock.tick(turn.wall, object.latest());
-                write::Event::Looked(node, object, time)
-            }
+            Some(object) => match self.tick(turn, object.latest()) {
+                Ok(time) => write::Event::Looked(node, object, time),
+                Err(error) => write::Event::StoreFailed(error),
+            },
             None => write::Event::Failed(node),
         }
+    }
+
+    fn tick(&mut self, turn: &Turn<'_>, seen: Time) -> Result<Time, OperationError> {
+        let skew_max = turn.settings.skew_max;
+        let time = self.clock.tick(turn.clocks, seen, skew_max);
+        time.map_err(|skew| OperationError::ClockSkew { skew })
     }
 
     fn step_write(&mut self, id: TaskId, event: write::Event) -> Vec<write::Effect> {
@@ -217,6 +228,9 @@ impl Process {
                     Answer::Written(outcome) => write::Event::Stored(outcome),
                     Answer::TooLate => write::Event::Expired,
                     Answer::Failed => write::Event::StoreFailed(OperationError::Storage),
+                    Answer::ClockOff(skew) => {
+                        write::Event::StoreFailed(OperationError::ClockSkew { skew })
+                    }
                     _ => write::Event::StoreFailed(OperationError::NotServed),
                 };
                 self.on_write_event(turn, id, event);

@@ -131,7 +131,13 @@ impl Process {
             Err(Silence::NotSent) => task.ask.failed(NOT_TAKEN),
             Ok(_) | Err(Silence::Unknown) => task.ask.failed(unknown),
         };
-        self.on_forward_told(turn, id, told);
+        match told {
+            // The other's clock is wrong; the next one's need not be.
+            Told::Written(Err(error @ OperationError::ClockSkew { .. })) => {
+                self.pass_on(turn, id, error);
+            }
+            told => self.on_forward_told(turn, id, told),
+        }
     }
 
     /// A coordinator has answered; if it certainly did not take the operation, the next one is
@@ -139,13 +145,18 @@ impl Process {
     pub(super) fn on_forward_told(&mut self, turn: &mut Turn<'_>, id: TaskId, told: Told) {
         match &told {
             Told::Written(Err(error)) | Told::Read(Err(error)) if is_elsewhere(error) => {
-                if let Some(Task::Forward(task)) = self.tasks.get_mut(&id) {
-                    task.refused = error.clone();
-                }
-                self.try_next(turn, id);
+                let error = error.clone();
+                self.pass_on(turn, id, error);
             }
             _ => self.end_forward(turn, id, told),
         }
+    }
+
+    fn pass_on(&mut self, turn: &mut Turn<'_>, id: TaskId, error: OperationError) {
+        if let Some(Task::Forward(task)) = self.tasks.get_mut(&id) {
+            task.refused = error;
+        }
+        self.try_next(turn, id);
     }
 
     pub(super) fn on_forward_expired(&mut self, turn: &mut Turn<'_>, id: TaskId) {

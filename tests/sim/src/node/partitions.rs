@@ -15,6 +15,7 @@ use soros_core::record::{Batch, RecordError, Records};
 use soros_core::replica::{
     Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, TransferKind, View,
 };
+use soros_core::skew::Skew;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -140,6 +141,8 @@ pub enum Answer {
     NotHeld,
     /// The time given to it is up; nothing was written.
     TooLate,
+    /// The node's clock cannot be believed; nothing was written.
+    ClockOff(Skew),
     /// The disk failed; nothing was written.
     Failed,
     /// The other replica once had seen more, and does not know that it has lost something.

@@ -1,5 +1,6 @@
 //! This is the oracle of keys where the last writer wins: at quorum, a write that began after
-//! another was acknowledged wins over it, whatever the clocks say.
+//! another was acknowledged wins over it, whatever the clocks say. At one replica it does if it
+//! began long enough after, and the clocks that gave the times were held against each other.
 
 use crate::history::{History, Kind, Operation, Outcome};
 use crate::moment::Moment;
@@ -20,6 +21,34 @@ pub(super) fn judge_read(history: &History, read: u32) -> Vec<Fault> {
 /// Judges what is there in the end.
 pub(super) fn judge_end(history: &History, key: KeyId, winner: Option<u32>) -> Vec<Fault> {
     judge(history, key, winner, None)
+}
+
+/// Judges what is there in the end of a key that nobody deleted and no disk lost: no write wins
+/// over one that began `apart` microseconds after it was acknowledged, and was acknowledged.
+#[must_use]
+pub fn judge_order(history: &History, key: KeyId, winner: Option<u32>, apart: u64) -> Vec<Fault> {
+    let ended = match winner.map(|winner| history.get(winner)) {
+        Some(Some(operation)) if operation.outcome == Outcome::Done => operation.end,
+        Some(_) => None,
+        None => Some(Moment::default()),
+    };
+    let Some(ended) = ended else {
+        return Vec::new();
+    };
+    let overtaken = |operation: &Operation| {
+        operation.kind == Kind::Write
+            && operation.outcome == Outcome::Done
+            && ended.after(apart) < operation.start
+    };
+    let later = history
+        .of_key(key)
+        .find(|(_, operation)| overtaken(operation));
+    let fault = |(later, _)| Fault::Overtaken {
+        key,
+        winner: winner.unwrap_or(u32::MAX),
+        later,
+    };
+    later.map(fault).into_iter().collect()
 }
 
 /// Whether some write that was acknowledged before `until` began after all that can explain

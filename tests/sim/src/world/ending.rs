@@ -39,6 +39,7 @@ impl World {
         self.plan.weather = Weather::CLEAR;
         let nodes: Vec<NodeId> = self.table.nodes().to_vec();
         for node in nodes {
+            self.set_right(node);
             self.schedule.add(self.now, Event::Starts(node));
         }
         self.schedule.add(self.now.after(SECOND), Event::Checks);
@@ -150,6 +151,11 @@ impl World {
         };
         let faults = oracle::judge_end(&self.table, &self.history, key, &end);
         self.faults.extend(faults);
+        if self.plan.timely {
+            let apart = 3 * self.plan.settings.skew_max;
+            let faults = oracle::register::judge_order(&self.history, key, winner, apart);
+            self.faults.extend(faults);
+        }
     }
 
     fn read_once_more(&mut self, key: KeyId) {

@@ -6,6 +6,7 @@ use crate::bug::Bug;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::network::Weather;
 use crate::plan::ORPHAN_LASTS;
+use crate::random::Random;
 use crate::record;
 use crate::report::Harm;
 use soros_core::id::{Generation, NodeId};
@@ -32,6 +33,21 @@ const STRIKES: [Harm; 6] = [
 /// How often a harm that cannot be done now is tried again.
 const TRIES: u8 = 8;
 
+/// Wrong clocks are wrong by several times what is allowed where they must be found out.
+const ASTRAY_LEAST: i64 = 8;
+
+/// How far a clock is ahead that is right.
+pub(super) fn right(random: &mut Random) -> i64 {
+    random.below(SECOND / 4).cast_signed()
+}
+
+/// How far a clock is ahead that is wrong: a second or an hour, or behind.
+fn wrong(random: &mut Random) -> i64 {
+    let most = *random.pick(&[2 * SECOND, 120 * SECOND, 3_600 * SECOND]);
+    let ahead = random.between(most / 2, most).cast_signed();
+    if random.chance(500) { ahead } else { -ahead }
+}
+
 impl World {
     pub(super) fn on_harms(&mut self, harm: Harm, tries: u8) {
         if self.phase != Phase::Harmed {
@@ -41,6 +57,8 @@ impl World {
         let fired = match harm {
             Harm::Crash => self.harm_one(World::crash_and_restart),
             Harm::ClockJump => self.harm_one(World::jump),
+            Harm::ClockStep => self.harm_one(World::step_clock),
+            Harm::Astray => self.harm_one(World::lead_astray),
             Harm::LogCut => self.harm_one(World::cut_log),
             Harm::Wipe => self.harm_one(World::wipe),
             Harm::Restore => self.harm_one(World::restore),
@@ -94,12 +112,53 @@ impl World {
     }
 
     fn jump(&mut self, id: NodeId) -> bool {
-        let hour = 3_600 * SECOND;
-        let ahead = self.random.below(hour);
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.ahead = ahead;
-        }
+        self.step_clock(id);
         self.crash_and_restart(id)
+    }
+
+    fn step_clock(&mut self, id: NodeId) -> bool {
+        let ahead = if self.random.chance(600) {
+            right(&mut self.random)
+        } else {
+            wrong(&mut self.random)
+        };
+        self.set_clock(id, ahead)
+    }
+
+    fn set_clock(&mut self, id: NodeId, ahead: i64) -> bool {
+        let node = self.nodes.get_mut(&id);
+        node.is_some_and(|node| std::mem::replace(&mut node.ahead, ahead) != ahead)
+    }
+
+    /// A node comes up with a wrong clock, learns so, and is cut off. Well before heal, if there is
+    /// time, the cut is mended and the clock set right.
+    fn lead_astray(&mut self, id: NodeId) -> bool {
+        let ahead = wrong(&mut self.random).saturating_mul(ASTRAY_LEAST);
+        self.set_clock(id, ahead);
+        self.crash(id);
+        let starts = self.now.after(self.random.between(20 * MILLI, SECOND / 2));
+        let cut = starts.after(2 * SECOND);
+        let mends = cut.after(self.random.between(2 * SECOND, 3 * SECOND));
+        self.schedule.add(starts, Event::Starts(id));
+        self.schedule.add(cut, Event::CutsOff(id));
+        if mends.after(2 * SECOND) < self.plan.heal {
+            self.schedule.add(mends, Event::Mends);
+            self.schedule.add(mends, Event::SetsRight(id));
+        }
+        true
+    }
+
+    pub(super) fn cut_off(&mut self, id: NodeId) {
+        let nodes = self.table.nodes().iter();
+        for other in nodes.copied().filter(|node| *node != id) {
+            self.network.cut(id, other);
+            self.network.cut(other, id);
+        }
+    }
+
+    pub(super) fn set_right(&mut self, id: NodeId) {
+        let ahead = right(&mut self.random);
+        self.set_clock(id, ahead);
     }
 
     pub(super) fn cut_log(&mut self, id: NodeId) -> bool {

@@ -1,7 +1,7 @@
 //! This is a play: a run in which operations and harms are told one by one, and chance decides of
 //! delays only. At its end the cluster heals and the oracle judges it, as it does any run.
 
-use super::{Event, Phase, World};
+use super::{Event, Phase, World, clocks};
 use crate::bug::Bug;
 use crate::client::Says;
 use crate::history::{Kind, Operation, Outcome};
@@ -95,7 +95,7 @@ impl Play {
         let mut play = Play(World::new(0, plan(buckets, bug), Random::new(1)));
         play.0.phase = Phase::Play;
         for node in play.0.nodes.values_mut() {
-            node.ahead = HOUR;
+            node.ahead = 0;
         }
         play.0.begin();
         play.wait();
@@ -335,13 +335,17 @@ impl Play {
         self.0.on_loss(id);
     }
 
-    /// A process starts.
+    /// A process starts, and serves.
+    #[track_caller]
     pub fn start(&mut self, node: u64) {
-        self.0.schedule.add(self.0.now, Event::Starts(NodeId(node)));
+        let node = NodeId(node);
+        self.0.schedule.add(self.0.now, Event::Starts(node));
+        self.wait_for(|world| world.process(node).is_some_and(Process::tells_the_time));
         self.wait();
     }
 
     /// A process is killed and starts again.
+    #[track_caller]
     pub fn restart(&mut self, node: u64) {
         self.kill(node);
         self.start(node);
@@ -356,15 +360,16 @@ impl Play {
     /// What the wall clock of a node says, in microseconds.
     #[must_use]
     pub fn clock(&self, node: u64) -> u64 {
-        let ahead = self.0.nodes.get(&NodeId(node));
-        self.0.now.0 + ahead.map_or(0, |node| node.wall_ahead)
+        let ahead = self.0.nodes.get(&NodeId(node)).map_or(0, |node| node.ahead);
+        clocks(self.0.now, ahead).wall
     }
 
-    /// The wall clock of a node jumps, by at most an hour back from where all began.
+    /// The wall clock of a node jumps.
     pub fn set_clock(&mut self, node: u64, says: u64) {
-        let ahead = says.saturating_sub(self.0.now.0);
+        let right = clocks(self.0.now, 0).wall;
+        let ahead = says.cast_signed() - right.cast_signed();
         if let Some(node) = self.0.nodes.get_mut(&NodeId(node)) {
-            (node.ahead, node.wall_ahead) = (ahead, ahead);
+            node.ahead = ahead;
         }
     }
 
@@ -456,5 +461,6 @@ fn plan(buckets: &[Bucket], bug: Option<Bug>) -> Plan {
         shed: 0,
         rifts: None,
         strikes: 0,
+        timely: false,
     }
 }
