@@ -18,6 +18,7 @@ mod kv;
 mod locate;
 mod node;
 mod placement;
+mod ready;
 mod serve;
 mod settings;
 mod signals;
@@ -105,12 +106,19 @@ pub fn run(
     console: &mut Console,
     run_node: RunNode,
 ) -> Exit {
-    let mut words = arguments.into_iter().peekable();
-    let program = words.peek().map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let program = words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned());
     let program = program.unwrap_or_else(|| "soros".to_owned());
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
-        Err(error) => return explain(&error, console),
+        Err(error) => {
+            if asks_for_json(&words) {
+                console.output = Output::Json;
+            }
+            return explain(&error, console);
+        }
     };
     let common = &arguments.common;
     console.output = common.output;
@@ -131,13 +139,23 @@ pub fn run(
     }
 }
 
+/// Whether arguments that make no sense say all the same how they want that told.
+fn asks_for_json(words: &[OsString]) -> bool {
+    let pairs = words.windows(2);
+    let mut apart = pairs.map(|pair| pair[0] == "--output" && pair[1] == "json");
+    apart.any(|asks| asks) || words.iter().any(|word| word == "--output=json")
+}
+
 /// Help, the version, or what is wrong with the arguments.
 fn explain(error: &clap::Error, console: &mut Console) -> Exit {
     let text = error.render().to_string();
     let text = text.trim_end();
     if error.use_stderr() {
         // As above.
-        let _ = console.message(text);
+        let _ = match console.output {
+            Output::Table => console.message(text),
+            Output::Json => console.message(&failure::usage_json(text).to_string()),
+        };
         return Exit::Usage;
     }
     match console.line(text) {

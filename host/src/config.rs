@@ -88,7 +88,22 @@ impl Config {
         // An empty variable is one that a script left unset.
         let environment = |name: &str| environment(name).filter(|text| !text.is_empty());
         let values = Values::gather(flags, &environment, &mut problems);
-        reading::read(&values, problems)
+        reading::read(&values, problems, reading::Folder::Any)
+    }
+
+    /// As [`Config::load`], for a node that is started on its folder now: a folder without an
+    /// identity needs a name, and a way into a cluster.
+    ///
+    /// # Errors
+    /// All faults at once, each with what to do about it.
+    pub fn load_to_start(
+        flags: &Flags,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigErrors> {
+        let mut problems = Vec::new();
+        let environment = |name: &str| environment(name).filter(|text| !text.is_empty());
+        let values = Values::gather(flags, &environment, &mut problems);
+        reading::read(&values, problems, reading::Folder::Present)
     }
 
     /// The URL at which others reach the client listener, which was bound to `bound`.

@@ -132,6 +132,8 @@ pub struct Peer {
     /// Whether it is known if the directory is the latest of this node: before, no silence about
     /// a key is believed.
     vouched: AtomicBool,
+    /// The epoch of the last map all of whose partitions for this node were held; 0 before.
+    served: AtomicU64,
     /// Rung when a round of anti-entropy is wanted before its time.
     wake: Notify,
     /// Rung when the others are to be asked for the time before it is time.
@@ -170,6 +172,7 @@ impl Peer {
             delays: Arc::default(),
             sound: AtomicBool::new(identity.sound),
             vouched: AtomicBool::new(false),
+            served: AtomicU64::new(0),
             wake: Notify::new(),
             wake_clock: Notify::new(),
             behind: AtomicU64::new(u64::MAX),
@@ -277,6 +280,18 @@ impl Peer {
         let Some(map) = self.map().filter(|_| self.clock.is_settled()) else {
             return false;
         };
+        // Asked at every request: what is held under a map is looked at once.
+        if self.served.load(Ordering::Acquire) == map.epoch().0 {
+            return true;
+        }
+        let serves = self.holds_all_of(&map);
+        if serves {
+            self.served.store(map.epoch().0, Ordering::Release);
+        }
+        serves
+    }
+
+    fn holds_all_of(&self, map: &Map) -> bool {
         let moment = self.moments.load();
         map.placements().values().all(|placement| {
             let mut held = placement

@@ -168,17 +168,17 @@ pub enum OperationError {
         skew: Skew,
     },
     /// The disk has no room for writes. Nothing was stored.
-    #[error("the disk is full")]
+    #[error("the disk is full: delete keys, give the node more disk, or ask another one")]
     DiskFull,
     /// More is under way than may be. Nothing was stored.
-    #[error("too much is under way")]
+    #[error("too much is under way: wait as long as Retry-After says and try again")]
     Overloaded,
     /// The node that was asked does not hold the partition under its map, or the bucket is gone.
     /// Nothing was stored.
-    #[error("the node does not serve this key under its map")]
+    #[error("the node does not serve this key under its map: try again, or ask another one")]
     NotServed,
     /// The node is starting or shutting down. Nothing was stored.
-    #[error("the node is not ready")]
+    #[error("the node is not ready: try again, or ask another one")]
     NotReady,
     /// The storage of the coordinator failed. It is not known what was stored.
     #[error("the storage failed")]

@@ -20,7 +20,7 @@ pub enum TokenError {
     #[error("the bytes are not a token")]
     Malformed,
     /// Forged, changed, or of another key, bucket or cluster.
-    #[error("the token is not one of this key")]
+    #[error("the token is not one of this key: read the key again and send that answer's token")]
     Foreign,
 }
 

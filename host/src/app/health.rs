@@ -28,14 +28,10 @@ pub(super) fn ready(state: &State) -> Response {
             });
             of_json(StatusCode::OK, &body)
         }
-        Some(Code::ShuttingDown) => of_json(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({ "status": "shutting-down", "partitions_behind": behind }),
-        ),
-        Some(_) => of_json(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &json!({ "status": "starting", "partitions_behind": behind }),
-        ),
+        Some(code) => {
+            let problem = Problem::new(code, "Ask another node, or this one again soon.");
+            problem.with("partitions_behind", behind).into_response()
+        }
     }
 }
 

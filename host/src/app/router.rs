@@ -3,10 +3,10 @@
 use super::health;
 use super::state::State;
 use crate::authority::api::AuthorityApi;
-use crate::network::{BoxFuture, HttpService, Problem, Request, Response, Shutdown};
+use crate::network::{BoxFuture, Code, HttpService, Problem, Request, Response, Shutdown};
 use crate::peer::api::KeyValueApi;
 use crate::telemetry::Operation;
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,7 +30,8 @@ impl Router {
     }
 
     /// The answer to a path that no role has.
-    fn own(&self, method: &Method, path: &str) -> Response {
+    fn own(&self, request: &Request) -> Response {
+        let (method, path) = (request.method(), request.uri().path());
         let answer: fn(&State) -> Response = match path {
             "/health/live" => |_| health::live(),
             "/health/ready" => health::ready,
@@ -40,11 +41,23 @@ impl Router {
             _ => return health::no_such_route(path),
         };
         if method == Method::GET || method == Method::HEAD {
-            answer(&self.state)
+            refused(request).map_or_else(|| answer(&self.state), Problem::into_response)
         } else {
             Problem::method_not_allowed(&[Method::GET, Method::HEAD]).into_response()
         }
     }
+}
+
+/// Why a request is refused that says something which means nothing here.
+fn refused(request: &Request) -> Option<Problem> {
+    let foreign = |name: &&HeaderName| name.as_str().starts_with("soros-");
+    if let Some(name) = request.headers().keys().find(foreign) {
+        let detail = format!("The header `{name}` means nothing on this path: leave it out.");
+        return Some(Problem::new(Code::BadHeader, detail));
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let detail = "This path takes no query: leave out what follows the `?`.";
+    (!query.is_empty()).then(|| Problem::new(Code::BadRequest, detail))
 }
 
 impl HttpService for Router {
@@ -56,7 +69,7 @@ impl HttpService for Router {
         } else if AuthorityApi::serves(path) {
             self.authority.call(request)
         } else {
-            let response = self.own(request.method(), path);
+            let response = self.own(&request);
             Box::pin(std::future::ready(response))
         };
         Box::pin(async move {

@@ -111,7 +111,7 @@ impl AuthorityApi {
                 locate::locate(&self.authority, &asked.map, &bucket, &key)
             }
             Route::Plugins => plugins::list(&asked.map),
-            Route::Unbuilt(what) => Err(Refusal::NotBuilt(what)),
+            Route::Unbuilt(what, _) => Err(Refusal::NotBuilt(what)),
         }
     }
 

@@ -82,10 +82,9 @@ impl BucketCommand {
             BucketCommand::Set(args) => args.run(&client, console).await,
             BucketCommand::Rm { name, purge } => {
                 let keys = if purge { Keys::Purge } else { Keys::Keep };
-                client
-                    .remove_bucket(&name.parse()?, keys)
-                    .await
-                    .map_err(Failure::write)
+                let removed = client.remove_bucket(&name.parse()?, keys).await;
+                removed.map_err(Failure::write)?;
+                Ok(console.removed(&name)?)
             }
         }
     }

@@ -114,6 +114,14 @@ impl Console {
         self.line(&format!("{value:#}"))
     }
 
+    /// Says to programs what was removed; people have asked for it.
+    pub(super) fn removed(&mut self, name: &str) -> io::Result<()> {
+        match self.output {
+            Output::Json => self.json(&serde_json::json!({ "removed": name })),
+            Output::Table => Ok(()),
+        }
+    }
+
     /// Writes a line to standard error.
     pub(super) fn message(&mut self, line: &str) -> io::Result<()> {
         self.close_line()?;

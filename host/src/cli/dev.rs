@@ -6,6 +6,7 @@ mod ports;
 use super::connect::URL_DEFAULT;
 use super::console::{Console, Output};
 use super::node::RunNode;
+use super::ready;
 use super::signals::{self, Signals};
 use super::{Failure, Surroundings, connect, table};
 use crate::config::{Config, Flags, ReadyNode, write_ready_file};
@@ -27,9 +28,9 @@ pub(super) struct DevArgs {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
     nodes: u16,
     /// The first node's client port; its peer port is one above, the next node's ten above; 0 picks
-    /// free ones
-    #[arg(long, default_value_t = 7070)]
-    port: u16,
+    /// free ones [default: those of the last time with --dir, else 7070]
+    #[arg(long)]
+    port: Option<u16>,
     /// Where to keep the data; a temporary folder that goes at the end when absent
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -53,6 +54,14 @@ enum Folder {
 }
 
 impl Folder {
+    /// What a process that ends at once must not leave behind.
+    fn remove_if_temporary(&self) {
+        if let Folder::Temporary(folder) = self {
+            // A node that still writes there may keep some of it: then it is the system's to clear.
+            let _ = std::fs::remove_dir_all(folder.path());
+        }
+    }
+
     fn path(&self) -> &Path {
         match self {
             Folder::Kept(path) => path,
@@ -73,6 +82,9 @@ pub(super) fn run(
         run_node,
     } = *surroundings;
     let folder = args.folder()?;
+    if let Some(path) = &args.ready_file {
+        ready::prepare(path)?;
+    }
     let ports = Ports::choose(args.port, args.nodes, folder.path())?;
     let nodes = DevArgs::nodes(&ports, folder.path())?;
     let filter = args.log.clone().or_else(|| environment("SOROS_LOG"));
@@ -106,30 +118,42 @@ async fn serve(
     let mut cluster = Cluster::start(nodes, run_node)?;
     tokio::select! {
         failure = cluster.failure() => return Err(cluster.stop_after(failure).await),
-        () = signals.next() => return drain(&mut cluster, console, signals).await,
+        () = signals.next() => return drain(&mut cluster, page, console, signals).await,
         () = cluster::all_serve(page.nodes) => {}
     }
+    if let Err(failure) = tell(args, page, console) {
+        cluster.drain().await?;
+        return Err(failure);
+    }
+    tokio::select! {
+        failure = cluster.failure() => Err(cluster.stop_after(failure).await),
+        () = signals.next() => drain(&mut cluster, page, console, signals).await,
+    }
+}
+
+/// Says that all nodes serve, and where.
+fn tell(args: &DevArgs, page: &Page<'_>, console: &mut Console) -> Result<(), Failure> {
     if let Some(path) = &args.ready_file {
         let written = write_ready_file(path, page.nodes);
         written.map_err(|error| Failure::File(path.clone(), error))?;
     }
-    page.show(console)?;
-    tokio::select! {
-        failure = cluster.failure() => Err(cluster.stop_after(failure).await),
-        () = signals.next() => drain(&mut cluster, console, signals).await,
-    }
+    page.show(console)
 }
 
 /// Stops the nodes; another signal meanwhile ends the process.
 async fn drain(
     cluster: &mut Cluster,
+    page: &Page<'_>,
     console: &mut Console,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     console.message("draining; Ctrl-C again ends at once")?;
     tokio::select! {
         drained = cluster.drain() => drained,
-        () = signals.next() => signals::end(),
+        () = signals.next() => {
+            page.folder.remove_if_temporary();
+            signals::end()
+        }
         () = tokio::time::sleep(signals::DRAIN_TIME_MAX) => Err(Failure::NotDrained),
     }
 }

@@ -193,11 +193,19 @@ impl Failure {
     fn to_json(&self) -> Value {
         let code = match self {
             Failure::Request(error, _) => error.code().map(Code::as_str),
+            Failure::NoValue => Some(Code::KeyNotFound.as_str()),
             _ => None,
         };
         let exit = self.exit() as u8;
         json!({"error": self.to_string(), "code": code, "exit": exit, "next": self.next()})
     }
+}
+
+/// Arguments that make no sense, for programs.
+pub(super) fn usage_json(text: &str) -> Value {
+    let exit = Exit::Usage as u8;
+    let next = Failure::Usage("").next();
+    json!({"error": text, "code": null, "exit": exit, "next": next})
 }
 
 fn because(failure: Option<&NodeFailure>) -> String {

@@ -35,6 +35,9 @@ pub(super) struct GetArgs {
     /// How many replicas must answer: one, quorum or all
     #[arg(long, value_name = "LEVEL")]
     consistency: Option<Consistency>,
+    /// What has been seen of the key: the Soros-Context of an earlier answer, to have it checked
+    #[arg(long, value_name = "TOKEN")]
+    context: Option<HeaderText>,
     /// Answer only if the value has this `ETag`
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
@@ -56,9 +59,6 @@ pub(super) struct PutArgs {
     /// The type of the value, as in text/plain
     #[arg(long, value_name = "TYPE")]
     content_type: Option<HeaderText>,
-    /// How many seconds the value lives
-    #[arg(long, value_name = "SECONDS")]
-    ttl: Option<u64>,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -82,6 +82,9 @@ struct WriteArgs {
     /// How many replicas must store it: one, quorum or all
     #[arg(long, value_name = "LEVEL")]
     consistency: Option<Consistency>,
+    /// How many seconds it lives
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u64>,
     /// Write only over this `ETag`
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
@@ -118,6 +121,7 @@ impl GetArgs {
         let (bucket, key) = self.key.parse()?;
         let options = ReadOptions {
             consistency: self.consistency,
+            context: self.context,
             if_match: etag(self.if_match.as_deref())?,
             if_none_match: etag(self.if_none_match.as_deref())?,
         };
@@ -132,6 +136,9 @@ impl GetArgs {
                 console.json(&siblings_json(&siblings, &facts))?;
                 Err(Failure::Siblings(siblings.len()))
             }
+            Found::NotModified if console.output == Output::Json => {
+                Ok(console.json(&json!({"not_modified": true}))?)
+            }
             Found::NotModified => Ok(()),
             Found::Nothing => Err(Failure::NoValue),
         }
@@ -143,7 +150,6 @@ impl PutArgs {
         let (bucket, key) = self.key.parse()?;
         let options = WriteOptions {
             content_type: self.content_type,
-            ttl_seconds: self.ttl,
             ..self.write.options()?
         };
         let value = match (self.value, self.file) {
@@ -181,6 +187,7 @@ impl WriteArgs {
             },
             if_match: etag(self.if_match.as_deref())?,
             if_none_match: etag(self.if_none_match.as_deref())?,
+            ttl_seconds: self.ttl,
             ..WriteOptions::default()
         })
     }

@@ -70,10 +70,11 @@ impl PlacementCommand {
                 show_config(console, &configured.config)
             }
             PlacementCommand::Set(args) => args.run(&client, console).await,
-            PlacementCommand::Rm { name } => client
-                .remove_placement(&name.parse()?)
-                .await
-                .map_err(Failure::write),
+            PlacementCommand::Rm { name } => {
+                let removed = client.remove_placement(&name.parse()?).await;
+                removed.map_err(Failure::write)?;
+                Ok(console.removed(&name)?)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! This is `soros serve`: one node, from its configuration to its last answer.
 
 use super::node::RunNode;
+use super::ready::remove_stale;
 use super::{Environment, Failure, signals};
 use crate::config::{Config, Flags, SETTINGS, Setting};
 use crate::telemetry::start_log;
@@ -78,7 +79,10 @@ pub(super) fn run(
     environment: Environment<'_>,
     run_node: RunNode,
 ) -> Result<(), Failure> {
-    let config = Config::load(&args.flags, environment)?;
+    let config = Config::load_to_start(&args.flags, environment)?;
+    if let Some(stale) = &config.ready_file {
+        remove_stale(stale)?;
+    }
     start_log(&config.log, None)?;
     let shutdown = signals::shutdown_at_signal()?;
     run_node(config, shutdown).map_err(Failure::Node)

@@ -133,9 +133,12 @@ impl Client {
     }
 }
 
+const SOROS_CONTEXT: HeaderName = HeaderName::from_static("soros-context");
+
 impl ReadOptions {
     fn apply(&self, call: Call) -> Call {
         let call = with_consistency(call, self.consistency);
+        let call = with(call, SOROS_CONTEXT, self.context.as_ref());
         let call = with(call, IF_NONE_MATCH, self.if_none_match.as_ref());
         with(call, IF_MATCH, self.if_match.as_ref())
     }
@@ -144,8 +147,7 @@ impl ReadOptions {
 impl WriteOptions {
     fn apply(&self, call: Call) -> Call {
         let call = with_consistency(call, self.consistency);
-        let context = HeaderName::from_static("soros-context");
-        let call = with(call, context, self.context.as_ref());
+        let call = with(call, SOROS_CONTEXT, self.context.as_ref());
         let call = with(call, CONTENT_TYPE, self.content_type.as_ref());
         let call = with(call, IF_MATCH, self.if_match.as_ref());
         let call = with(call, IF_NONE_MATCH, self.if_none_match.as_ref());

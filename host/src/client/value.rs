@@ -99,6 +99,8 @@ impl std::fmt::Display for HeaderText {
 pub struct ReadOptions {
     /// How many replicas must answer; the bucket's default when absent.
     pub consistency: Option<Consistency>,
+    /// What has been seen of the key; it is checked, and changes nothing of what is found.
+    pub context: Option<HeaderText>,
     /// Answer only if the value has not this `ETag`.
     pub if_none_match: Option<HeaderText>,
     /// Answer only if the value has this `ETag`.

@@ -151,6 +151,15 @@ pub enum Fault {
     /// Both ways to start.
     #[error("a node founds a cluster or joins one: leave out --bootstrap or --join")]
     FoundsAndJoins,
+    /// A new folder and no name.
+    #[error("the folder is new, so the node needs a name: add --name")]
+    Nameless,
+    /// A new folder and no way into a cluster.
+    #[error(
+        "the folder is new, so the node is in no cluster: found one with --bootstrap or enter one \
+         with --join"
+    )]
+    NoCluster,
     /// A ready file in a folder that is not there.
     #[error("the folder {} does not exist: make it, or choose another path", .0.display())]
     NoFolder(PathBuf),

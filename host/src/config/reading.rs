@@ -22,11 +22,31 @@ const DISK_HIGH: f64 = 0.90;
 /// The most threads that serve clients.
 const WORKERS_MAX: usize = 1024;
 
+/// Whether the node's folder counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folder {
+    /// It may be any.
+    Any,
+    /// As it is now.
+    Present,
+}
+
 /// Reads all settings.
-pub(super) fn read(values: &Values, problems: Vec<ConfigProblem>) -> Result<Config, ConfigErrors> {
-    let mut reading = Reading { values, problems };
+pub(super) fn read(
+    values: &Values,
+    problems: Vec<ConfigProblem>,
+    folder: Folder,
+) -> Result<Config, ConfigErrors> {
+    let mut reading = Reading {
+        values,
+        problems,
+        wrong: BTreeSet::new(),
+    };
     let config = reading.config();
     reading.check_together(&config);
+    if folder == Folder::Present {
+        reading.check_folder(&config);
+    }
     if reading.problems.is_empty() {
         Ok(config)
     } else {
@@ -37,6 +57,8 @@ pub(super) fn read(values: &Values, problems: Vec<ConfigProblem>) -> Result<Conf
 struct Reading<'a> {
     values: &'a Values,
     problems: Vec<ConfigProblem>,
+    /// The settings whose own value makes no sense: how they fit with others is not asked.
+    wrong: BTreeSet<&'static str>,
 }
 
 impl Reading<'_> {
@@ -54,13 +76,42 @@ impl Reading<'_> {
                     place: found.place.clone(),
                     fault,
                 });
+                self.wrong.insert(name);
                 None
             }
         }
     }
 
-    /// Notes a fault that lies in how settings fit together, at the one to change.
-    fn refuse(&mut self, name: &'static str, fault: Fault) {
+    /// The items of the setting `name`, between commas, if it was given and they all make sense.
+    fn take_list<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, Fault>,
+    ) -> Option<Vec<T>> {
+        let found = self.values.get(name)?;
+        let (mut items, mut is_whole) = (Vec::new(), true);
+        for item in found.text.split(',') {
+            match parse(item.trim()) {
+                Ok(item) => items.push(item),
+                Err(fault) => {
+                    let place = found.place.clone();
+                    self.problems.push(ConfigProblem { place, fault });
+                    is_whole = false;
+                }
+            }
+        }
+        if !is_whole {
+            self.wrong.insert(name);
+        }
+        is_whole.then_some(items)
+    }
+
+    /// Notes a fault that lies in how `name` and `others` fit together, at the one to change, unless
+    /// one is wrong by itself.
+    fn refuse(&mut self, name: &'static str, others: &[&str], fault: Fault) {
+        if self.wrong.contains(name) || others.iter().any(|other| self.wrong.contains(other)) {
+            return;
+        }
         let place = self
             .values
             .get(name)
@@ -86,7 +137,7 @@ impl Reading<'_> {
                 .take("zone", zone)
                 .unwrap_or_else(|| "default".to_owned()),
             capacity: self.take("capacity", bytes),
-            roles: self.take("roles", roles).unwrap_or_else(all_roles),
+            roles: self.roles(),
             start: self.start(),
             ready_file: self.take("ready-file", path),
             insecure: self.take("insecure", switch).unwrap_or(false),
@@ -101,15 +152,30 @@ impl Reading<'_> {
         }
     }
 
+    fn roles(&mut self) -> BTreeSet<Role> {
+        let roles = self.take_list("roles", role);
+        roles.map_or_else(all_roles, |roles| roles.into_iter().collect())
+    }
+
+    fn founding_members(&mut self) -> Option<Vec<HostPort>> {
+        let members = self.take_list("bootstrap", str::parse::<HostPort>)?;
+        for (number, member) in members.iter().enumerate() {
+            if members[..number].contains(member) {
+                self.refuse("bootstrap", &[], Fault::Twice(member.clone()));
+            }
+        }
+        Some(members)
+    }
+
     fn start(&mut self) -> Start {
-        let founding = self.take("bootstrap", founding_members);
+        let founding = self.founding_members();
         let member = self.take("join", str::parse::<HostPort>);
         match (founding, member) {
             (Some(members), None) => Start::Bootstrap(members),
             (None, Some(member)) => Start::Join(member),
             (None, None) => Start::Known,
             (Some(_), Some(member)) => {
-                self.refuse("join", Fault::FoundsAndJoins);
+                self.refuse("join", &[], Fault::FoundsAndJoins);
                 Start::Join(member)
             }
         }
@@ -122,36 +188,55 @@ impl Reading<'_> {
             self.check_founding(config, members);
         }
         if let Some(folder) = config.ready_file.as_deref().and_then(missing_folder) {
-            self.refuse("ready-file", Fault::NoFolder(folder));
+            self.refuse("ready-file", &[], Fault::NoFolder(folder));
         }
     }
 
     fn check_listeners(&mut self, config: &Config) {
         for (name, address) in [("listen", config.listen), ("peer", config.peer)] {
             if !config.insecure && !is_loopback(address) {
-                self.refuse(name, Fault::Insecure(address));
+                self.refuse(name, &["insecure"], Fault::Insecure(address));
             }
         }
         if config.listen == config.peer && config.peer.port() != 0 {
-            self.refuse("peer", Fault::SamePort(config.peer));
+            self.refuse("peer", &["listen"], Fault::SamePort(config.peer));
         }
     }
 
     fn check_advertised(&mut self, config: &Config) {
         if config.host_of_client_listener().is_none() {
-            self.refuse("listen", Fault::Unspecified(config.listen, "advertise"));
+            let fault = Fault::Unspecified(config.listen, "advertise");
+            self.refuse("listen", &["advertise"], fault);
         }
         if config.host_of_peer_listener().is_none() {
-            self.refuse("peer", Fault::Unspecified(config.peer, "peer-advertise"));
+            let fault = Fault::Unspecified(config.peer, "peer-advertise");
+            self.refuse("peer", &["peer-advertise"], fault);
         }
     }
 
     fn check_founding(&mut self, config: &Config, members: &[HostPort]) {
         let own = config.advertised_peer(config.peer);
+        let others = ["peer", "peer-advertise", "listen", "advertise"];
         if own.port == 0 {
-            self.refuse("bootstrap", Fault::PortUnknown);
+            self.refuse("bootstrap", &others, Fault::PortUnknown);
         } else if !members.contains(&own) {
-            self.refuse("bootstrap", Fault::NotFounding { own });
+            self.refuse("bootstrap", &others, Fault::NotFounding { own });
+        }
+    }
+
+    /// What a folder that no node has used before needs to be told.
+    fn check_folder(&mut self, config: &Config) {
+        let is_new = ["identity", "engine"]
+            .iter()
+            .all(|file| !config.dir.join(file).exists());
+        if !is_new {
+            return;
+        }
+        if config.name.is_none() {
+            self.refuse("name", &["dir"], Fault::Nameless);
+        }
+        if config.start == Start::Known {
+            self.refuse("bootstrap", &["dir", "join"], Fault::NoCluster);
         }
     }
 }
@@ -231,25 +316,12 @@ fn log_filter(text: &str) -> Result<String, Fault> {
     }
 }
 
-fn roles(text: &str) -> Result<BTreeSet<Role>, Fault> {
-    let role = |text: &str| match text.trim() {
+fn role(text: &str) -> Result<Role, Fault> {
+    match text {
         "peer" => Ok(Role::Peer),
         "authority" => Ok(Role::Authority),
         other => Err(Fault::Role(other.to_owned())),
-    };
-    text.split(',').map(role).collect()
-}
-
-fn founding_members(text: &str) -> Result<Vec<HostPort>, Fault> {
-    let mut members: Vec<HostPort> = Vec::new();
-    for member in text.split(',') {
-        let member: HostPort = member.trim().parse()?;
-        if members.contains(&member) {
-            return Err(Fault::Twice(member));
-        }
-        members.push(member);
     }
-    Ok(members)
 }
 
 /// Reads a number of bytes: digits, and perhaps a unit of 1000 or of 1024 bytes.

@@ -186,7 +186,10 @@ fn founds_a_cluster_only_with_itself_in_the_list() {
     );
     refused(
         &["--bootstrap", "a:1,b:2,a:1"],
-        &["--bootstrap: a:1 is in the list twice"],
+        &[
+            "--bootstrap: a:1 is in the list twice",
+            "--bootstrap: the list must contain this node itself",
+        ],
     );
     refused(
         &["--bootstrap", "127.0.0.1:0", "--peer", "127.0.0.1:0"],

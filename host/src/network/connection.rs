@@ -58,6 +58,8 @@ impl Serving {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(None)
+            // Who has sent all of its request may close its side and still wait for the answer.
+            .half_close(true)
             .max_headers(HYPER_FIELDS_MAX)
             .max_buf_size(HYPER_BUFFER_BYTES)
             .auto_date_header(limits.date_header);

@@ -31,7 +31,7 @@ impl Default for Limits {
         Limits {
             connections_max: 10_000,
             body_bytes_max: 512 << 20,
-            drain_time_max: Duration::from_secs(8),
+            drain_time_max: Duration::from_secs(6),
             date_header: true,
         }
     }

@@ -4,7 +4,7 @@ use super::refusal::Refusal;
 use super::{Asked, AuthorityApi, config, is_read, render};
 use crate::authority::command::{Command, CommandError, Keys};
 use crate::network::{RequestBody, Response};
-use http::{Method, StatusCode};
+use http::Method;
 use serde::Serialize;
 use soros_core::id::BucketName;
 use soros_core::map::Map;
@@ -106,5 +106,5 @@ async fn delete(
         keys,
     };
     let done = api.propose(asked, command).await?;
-    Ok(render::empty(StatusCode::NO_CONTENT, done.epoch))
+    render::deleted(&done)
 }

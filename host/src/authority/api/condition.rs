@@ -37,18 +37,23 @@ pub(super) fn only_at(headers: &HeaderMap, now: Epoch) -> Result<Option<OnlyAt>,
     tags(headers, &IF_MATCH, now).map(|tags| tags.map(OnlyAt))
 }
 
-/// The answer to a read, or none to who sent `If-None-Match` and has it already.
+/// The answer to a read: refused to who sent `If-Match` and means another, and none to who sent
+/// `If-None-Match` and has it already.
 pub(super) fn unless_known(parts: &Parts, response: Response) -> Result<Response, Refusal> {
     let tag = response
         .headers()
         .get(ETAG)
         .and_then(|tag| tag.to_str().ok());
-    match tag.map(epoch_of) {
-        Some(now) if is_read(&parts.method) && is_known(&parts.headers, now)? => {
-            Ok(render::empty(StatusCode::NOT_MODIFIED, now))
-        }
-        _ => Ok(response),
+    let Some(now) = tag.map(epoch_of).filter(|_| is_read(&parts.method)) else {
+        return Ok(response);
+    };
+    if tags(&parts.headers, &IF_MATCH, now)?.is_some_and(|tags| !tags.contains(&now)) {
+        return Err(Refusal::Moved(now));
     }
+    if is_known(&parts.headers, now)? {
+        return Ok(render::empty(StatusCode::NOT_MODIFIED, now));
+    }
+    Ok(response)
 }
 
 fn is_known(headers: &HeaderMap, now: Epoch) -> Result<bool, Refusal> {
@@ -87,6 +92,9 @@ fn epoch_of(tag: &str) -> Epoch {
 
 /// Refuses the headers of the key-value API: here they would mean nothing.
 pub(super) fn refuse_foreign_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.contains_key("soros-session") {
+        return Err(Refusal::NotBuilt("A session that is sent back"));
+    }
     match headers
         .keys()
         .find(|name| name.as_str().starts_with("soros-"))

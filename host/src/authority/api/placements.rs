@@ -4,7 +4,7 @@ use super::refusal::Refusal;
 use super::{Asked, AuthorityApi, config, is_read, render};
 use crate::authority::command::{Command, CommandError};
 use crate::network::{RequestBody, Response};
-use http::{Method, StatusCode};
+use http::Method;
 use serde::Serialize;
 use soros_core::id::PlacementName;
 use soros_core::map::Map;
@@ -49,7 +49,7 @@ pub(super) async fn on_placement(
         _ => {
             let command = Command::DeletePlacement { name: name.clone() };
             let done = api.propose(asked, command).await?;
-            Ok(render::empty(StatusCode::NO_CONTENT, done.epoch))
+            render::deleted(&done)
         }
     }
 }

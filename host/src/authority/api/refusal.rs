@@ -6,6 +6,7 @@ use crate::network::{BodyError, Code, Problem};
 use http::Method;
 use http::header::HeaderName;
 use serde_json::{Value, json};
+use soros_core::epoch::Epoch;
 use soros_core::id::NameError;
 use soros_core::key::KeyError;
 use soros_core::map::change::ChangeError;
@@ -68,6 +69,9 @@ pub(super) enum Refusal {
     /// No such placement.
     #[error("there is no placement `{0}`")]
     PlacementNotFound(soros_core::id::PlacementName),
+    /// What is read is of another epoch than the reader wants.
+    #[error("the epoch is {0} now")]
+    Moved(Epoch),
     /// The authority did not carry the change out.
     #[error(transparent)]
     Command(CommandError),
@@ -81,6 +85,9 @@ impl Refusal {
     pub(super) fn problem(&self) -> Problem {
         match self {
             Refusal::Command(error) => of_command(error),
+            Refusal::Moved(now) => self
+                .of(Code::PreconditionFailed, "Read it without `If-Match`.")
+                .with("epoch", now.0),
             Refusal::Body(error) => (*error).into(),
             Refusal::Method(allowed) => Problem::method_not_allowed(allowed),
             Refusal::Render(error) => Problem::internal(error),
@@ -88,18 +95,20 @@ impl Refusal {
             Refusal::ShuttingDown => self.of(Code::ShuttingDown, "Ask another node."),
             Refusal::NoSuchRoute => self.of(Code::NoSuchRoute, "`/openapi.json` has them all."),
             Refusal::NotBuilt(_) => self.of(Code::NotImplemented, "Nothing was changed."),
-            Refusal::KeyEncoding | Refusal::Key(KeyError::Empty) => self.of(Code::BadKey, ""),
-            Refusal::Key(KeyError::TooLong(_)) => self.of(Code::KeyTooLong, ""),
-            Refusal::BucketName(_) => self.of(Code::BadBucketName, ""),
-            Refusal::Header(_) => self.of(Code::BadHeader, ""),
+            Refusal::KeyEncoding | Refusal::Key(KeyError::Empty) => self.of(Code::BadKey, KEY_RULE),
+            Refusal::Key(KeyError::TooLong(_)) => self.of(Code::KeyTooLong, KEY_RULE),
+            Refusal::BucketName(_) => self.of(Code::BadBucketName, NAME_RULE),
+            Refusal::PlacementName(_) => self.of(Code::BadRequest, NAME_RULE),
+            Refusal::Header(_) => self.of(Code::BadHeader, "Leave it out, or correct it."),
             Refusal::BucketNotFound(_) => self.of(Code::BucketNotFound, "`PUT` makes it."),
             Refusal::PlacementNotFound(_) => self.of(Code::PlacementNotFound, "`PUT` makes it."),
             Refusal::Encoding
-            | Refusal::PlacementName(_)
             | Refusal::UnknownParameter(_)
             | Refusal::Parameter(..)
             | Refusal::NotAnObject
-            | Refusal::Json(_) => self.of(Code::BadRequest, ""),
+            | Refusal::Json(_) => {
+                self.of(Code::BadRequest, "`/openapi.json` has what is taken here.")
+            }
         }
     }
 
@@ -107,6 +116,10 @@ impl Refusal {
         problem(code, self, then)
     }
 }
+
+const CORRECT: &str = "Correct the fields that `problems` names.";
+const KEY_RULE: &str = "A key has 1 to 1024 bytes, percent-encoded in the path.";
+const NAME_RULE: &str = "A name has 1 to 63 of a-z, 0-9, `.`, `_` and `-`.";
 
 /// A problem of which the detail is what went wrong and what to do then.
 fn problem(code: Code, error: &dyn std::fmt::Display, then: &str) -> Problem {
@@ -137,7 +150,7 @@ fn of_command(error: &CommandError) -> Problem {
             of(Code::QuorumUnavailable, then)
         }
         CommandError::BadPolicyConfig(problems) => {
-            of(Code::BadConfig, "").with("problems", listed(problems))
+            of(Code::BadConfig, CORRECT).with("problems", listed(problems))
         }
         CommandError::PolicyFailed(_) => of(Code::PolicyUnavailable, "Nothing was changed."),
         CommandError::IdentityInUse(_) | CommandError::OldDirectory { .. } => {
@@ -154,24 +167,34 @@ fn of_change(error: &ChangeError) -> Problem {
             let then = "Read again what you mean to change.";
             of(Code::PreconditionFailed, then).with("epoch", now.0)
         }
-        ChangeError::BucketNotFound(_) => of(Code::BucketNotFound, ""),
-        ChangeError::PlacementNotFound(_) => of(Code::PlacementNotFound, ""),
+        ChangeError::BucketNotFound(_) => of(
+            Code::BucketNotFound,
+            "`GET /v1/buckets` lists those there are.",
+        ),
+        ChangeError::PlacementNotFound(_) => {
+            let then = "`GET /v1/placements` lists those there are.";
+            of(Code::PlacementNotFound, then)
+        }
         ChangeError::UnknownPlacement(name) => {
-            of(Code::UnknownReference, "").with("reference", name.as_str())
+            let then = "`GET /v1/placements` lists those there are.";
+            of(Code::UnknownReference, then).with("reference", name.as_str())
         }
         ChangeError::UnknownPlugin { name, .. } => {
             let then = "`GET /v1/plugins` lists them.";
             of(Code::UnknownReference, then).with("reference", name.as_str())
         }
         ChangeError::BadConfig(problems) => {
-            of(Code::BadConfig, "").with("problems", listed(problems))
+            of(Code::BadConfig, CORRECT).with("problems", listed(problems))
         }
         ChangeError::TooManyBuckets | ChangeError::TooManyPlacements => {
             let full = json!([{"path": "", "message": error.to_string()}]);
-            of(Code::BadConfig, "").with("problems", full)
+            of(Code::BadConfig, "Delete what is not used any more.").with("problems", full)
         }
         ChangeError::PartitionsFixed(_) => of(Code::Immutable, "Make another placement."),
-        ChangeError::MovesNeeded => of(Code::MovesNeeded, ""),
+        ChangeError::MovesNeeded => {
+            let then = "Moving data is not built yet: make another placement for new buckets.";
+            of(Code::MovesNeeded, then)
+        }
         ChangeError::BucketClosing(_) | ChangeError::BucketNotClosing(_) => {
             of(Code::ChangeUnderWay, "Try again when that is done.")
         }

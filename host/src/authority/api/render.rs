@@ -40,6 +40,15 @@ pub(super) fn put(config: &impl Serialize, done: &Done) -> Result<Response, Refu
     Ok(tagged(json(status, &effective)?, done.epoch))
 }
 
+/// The answer to a deletion: nothing, unless there are nodes that do not know of it yet.
+pub(super) fn deleted(done: &Done) -> Result<Response, Refusal> {
+    if done.not_ready.is_empty() {
+        return Ok(empty(StatusCode::NO_CONTENT, done.epoch));
+    }
+    let late = serde_json::json!({ "not_ready": done.not_ready });
+    Ok(tagged(json(StatusCode::OK, &late)?, done.epoch))
+}
+
 /// What is in force, and where not yet.
 #[derive(Serialize)]
 struct Effective<'a, C> {
@@ -79,7 +88,8 @@ pub(super) fn finish(mut response: Response, method: &Method, epoch: Epoch) -> R
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    if let Some(bytes) = body.bytes() {
+    let has_length = parts.status != StatusCode::NOT_MODIFIED;
+    if let Some(bytes) = body.bytes().filter(|_| has_length) {
         parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
     }
     Response::from_parts(parts, Body::empty())

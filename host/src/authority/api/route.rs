@@ -33,21 +33,14 @@ pub(super) enum Route<'a> {
     },
     /// All plugins.
     Plugins,
-    /// A route that is known and not built.
-    Unbuilt(&'static str),
+    /// A route that is known and not built, and its methods.
+    Unbuilt(&'static str, &'static [Method]),
 }
 
 static READ: [Method; 2] = [Method::GET, Method::HEAD];
 static REPLACE: [Method; 3] = [Method::GET, Method::HEAD, Method::PUT];
 static ALL: [Method; 4] = [Method::GET, Method::HEAD, Method::PUT, Method::DELETE];
 static POST: [Method; 1] = [Method::POST];
-static ANY: [Method; 5] = [
-    Method::GET,
-    Method::HEAD,
-    Method::PUT,
-    Method::POST,
-    Method::DELETE,
-];
 
 impl<'a> Route<'a> {
     /// The route of a path, when it is one of this API.
@@ -65,14 +58,14 @@ impl<'a> Route<'a> {
             ("cluster", None) => Some(Route::Cluster),
             ("cluster", Some("map")) => Some(Route::Map),
             ("cluster", Some("settings")) => Some(Route::Settings),
-            ("cluster", Some("plan")) => Some(Route::Unbuilt("`POST /v1/cluster/plan`")),
-            ("cluster", Some("apply")) => Some(Route::Unbuilt("`POST /v1/cluster/apply`")),
+            ("cluster", Some("plan")) => Some(Route::Unbuilt("`POST /v1/cluster/plan`", &POST)),
+            ("cluster", Some("apply")) => Some(Route::Unbuilt("`POST /v1/cluster/apply`", &POST)),
             ("locate", Some(rest)) => {
                 let (bucket, key) = rest.split_once('/')?;
                 Some(Route::Locate { bucket, key })
             }
             ("plugins", None) => Some(Route::Plugins),
-            ("plugins", Some(_)) => Some(Route::Unbuilt("All under `/v1/plugins/`")),
+            ("plugins", Some(rest)) => of_plugin(rest),
             _ => None,
         }
     }
@@ -88,8 +81,7 @@ impl<'a> Route<'a> {
             | Route::Map
             | Route::Locate { .. }
             | Route::Plugins => &READ,
-            Route::Unbuilt(what) if what.contains("POST") => &POST,
-            Route::Unbuilt(_) => &ANY,
+            Route::Unbuilt(_, methods) => methods,
         }
     }
 
@@ -100,6 +92,20 @@ impl<'a> Route<'a> {
             Route::Map => &["newer_than", "timeout"],
             _ => &[],
         }
+    }
+}
+
+/// The routes under `/v1/plugins/`.
+fn of_plugin(rest: &str) -> Option<Route<'static>> {
+    let segments: Vec<&str> = rest.split('/').collect();
+    match segments.as_slice() {
+        [_] => Some(Route::Unbuilt("A plugin of its own", &READ)),
+        [_, "activate" | "rollback"] => {
+            Some(Route::Unbuilt("A change of the active version", &POST))
+        }
+        [_, "shadow"] => Some(Route::Unbuilt("A shadow", &ALL)),
+        [_, _] => Some(Route::Unbuilt("A plugin's version", &ALL)),
+        _ => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! This is which ports the nodes of `soros dev` listen on: those asked for, or free ones that stay
-//! the same as long as the folder of the data does.
+//! This is which ports the nodes of `soros dev` listen on: those asked for, or free ones. They stay
+//! the same as long as the folder of the data does, for the nodes in it know each other by them.
 
 use super::super::Failure;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,9 @@ const STEP: u16 = 10;
 /// Where free ports are looked for: above those of well-known services, below those that the system
 /// gives to outgoing connections.
 const FREE: RangeInclusive<u16> = 10_000..=32_767;
-/// The file, beside the nodes' folders, that remembers which free ports were chosen.
+/// The first port when nobody says otherwise.
+const DEFAULT: u16 = 7070;
+/// The file, beside the nodes' folders, that remembers the ports.
 const FILE: &str = "ports.json";
 
 /// The ports of one node.
@@ -32,19 +34,44 @@ pub(super) struct Pair {
 pub(super) struct Ports(pub(super) Vec<Pair>);
 
 impl Ports {
-    /// The ports of `nodes` nodes that begin at `port`, or free ones when it is 0.
-    pub(super) fn choose(port: u16, nodes: u16, folder: &Path) -> Result<Ports, Failure> {
-        if port == 0 {
-            return Ports::free(nodes, folder);
+    /// The ports of `nodes` nodes: those that the folder remembers, else those from `port` on, or
+    /// free ones when it is 0.
+    pub(super) fn choose(port: Option<u16>, nodes: u16, folder: &Path) -> Result<Ports, Failure> {
+        let path = folder.join(FILE);
+        let remembered = Ports::remembered(&path);
+        let first = remembered.0.first().map(|pair| pair.client);
+        if port.is_some_and(|port| port != 0 && first.is_some_and(|first| first != port)) {
+            return Err(Failure::Usage(
+                "the nodes in the folder know each other by other ports: leave out --port",
+            ));
         }
-        let ports = Ports::fixed(port, nodes).ok_or(Failure::Usage(
-            "the ports end above 65535: lower --port or --nodes",
-        ))?;
-        let taken = ports.numbers().find(|&port| !is_free(port));
-        match taken {
-            Some(taken) => Err(Failure::PortTaken(taken)),
-            None => Ok(ports),
+        let fixed = Ports::fixed(first.or(port).unwrap_or(DEFAULT), nodes);
+        let is_fixed = fixed.as_ref().is_none_or(|fixed| {
+            fixed
+                .0
+                .iter()
+                .zip(&remembered.0)
+                .all(|(one, other)| one == other)
+        });
+        let ports = if is_fixed && (first.is_some() || port != Some(0)) {
+            fixed.ok_or(Failure::Usage(
+                "the ports end above 65535: lower --port or --nodes",
+            ))?
+        } else {
+            remembered.and_free(nodes)?
+        };
+        if let Some(taken) = ports.numbers().find(|&port| !is_free(port)) {
+            return Err(Failure::PortTaken(taken));
         }
+        let text = serde_json::to_vec(&ports).map_err(io::Error::from)?;
+        std::fs::write(&path, text).map_err(|error| Failure::File(path, error))?;
+        Ok(ports)
+    }
+
+    fn remembered(path: &Path) -> Ports {
+        let text = std::fs::read(path).ok();
+        text.and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or(Ports(Vec::new()))
     }
 
     fn fixed(port: u16, nodes: u16) -> Option<Ports> {
@@ -61,28 +88,18 @@ impl Ports {
             .map(Ports)
     }
 
-    /// Free ports; those of the last time where they still are.
-    fn free(nodes: u16, folder: &Path) -> Result<Ports, Failure> {
-        let path = folder.join(FILE);
-        let remembered = std::fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        let mut ports = remembered.unwrap_or(Ports(Vec::new()));
-        ports.0.truncate(usize::from(nodes));
-        if !ports.numbers().all(is_free) {
-            ports.0.clear();
-        }
-        let mut taken: BTreeSet<u16> = ports.numbers().collect();
-        while ports.0.len() < usize::from(nodes) {
+    /// The ports of `nodes` nodes, free ones where there are none yet.
+    fn and_free(mut self, nodes: u16) -> Result<Ports, Failure> {
+        self.0.truncate(usize::from(nodes));
+        let mut taken: BTreeSet<u16> = self.numbers().collect();
+        while self.0.len() < usize::from(nodes) {
             let client = free_port(&mut taken)?;
-            ports.0.push(Pair {
+            self.0.push(Pair {
                 client,
                 peer: free_port(&mut taken)?,
             });
         }
-        let text = serde_json::to_vec(&ports).map_err(io::Error::from)?;
-        std::fs::write(&path, text).map_err(|error| Failure::File(path, error))?;
-        Ok(ports)
+        Ok(self)
     }
 
     fn numbers(&self) -> impl Iterator<Item = u16> {
@@ -127,14 +144,32 @@ mod tests {
     #[test]
     fn keeps_free_ports_as_long_as_the_folder() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = Ports::choose(0, 2, folder.path()).expect("ports");
+        let free = Some(0);
+        let first = Ports::choose(free, 2, folder.path()).expect("ports");
         assert!(first.numbers().all(|port| FREE.contains(&port)));
-        let more = Ports::choose(0, 3, folder.path()).expect("ports");
+        let more = Ports::choose(free, 3, folder.path()).expect("ports");
         assert_eq!(first.0, more.0[..2]);
+        let again = Ports::choose(None, 3, folder.path()).expect("ports");
+        assert_eq!(again, more);
+        let other = Ports::choose(Some(more.0[0].client + 1), 3, folder.path());
+        assert!(matches!(other, Err(Failure::Usage(_))), "{other:?}");
+        // The nodes know each other by them: others would find nobody.
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, more.0[0].peer)).expect("free");
-        let others = Ports::choose(0, 3, folder.path()).expect("ports");
-        assert!(others.numbers().all(is_free), "{others:?}");
+        let none = Ports::choose(None, 3, folder.path());
+        assert!(matches!(none, Err(Failure::PortTaken(_))), "{none:?}");
         drop(taken);
+    }
+
+    #[test]
+    fn keeps_chosen_ports_as_long_as_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut taken = BTreeSet::new();
+        let port = free_port(&mut taken).expect("a port");
+        let first = Ports::choose(Some(port), 1, folder.path()).expect("ports");
+        let again = Ports::choose(None, 1, folder.path()).expect("ports");
+        assert_eq!((first.0[0].client, &again), (port, &first));
+        let other = Ports::choose(Some(0), 1, folder.path()).expect("ports");
+        assert_eq!(other, first);
     }
 
     #[test]
@@ -142,7 +177,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let folder = tempfile::tempdir().expect("a folder");
-        let failure = Ports::choose(port, 1, folder.path()).expect_err("it is taken");
+        let failure = Ports::choose(Some(port), 1, folder.path()).expect_err("it is taken");
         assert!(failure.to_string().contains(&port.to_string()), "{failure}");
     }
 }

@@ -56,7 +56,7 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let args = DevArgs {
             nodes: 3,
-            port: 0,
+            port: Some(0),
             dir: Some(folder.path().join("data")),
             ready_file: Some(folder.path().join("ready.json")),
             log: None,

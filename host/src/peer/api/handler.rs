@@ -1,7 +1,7 @@
 //! This is the handler of key-value requests: it parses, asks the node, and renders.
 
 use super::coordinates::{Coordinates, Readiness};
-use super::headers::{Operation, ReadHeaders, SOROS_CONTEXT, WriteHeaders};
+use super::headers::{self, Operation, ReadHeaders, WriteHeaders};
 use super::path::{self, Route};
 use super::refusal::Refusal;
 use super::render::{self, About, SOROS_EPOCH};
@@ -89,7 +89,11 @@ async fn on_request<C: Coordinates>(
     body: RequestBody,
 ) -> Result<Response, Refusal> {
     let method = &parts.method;
-    match Route::of(parts.uri.path()).ok_or(Refusal::NoSuchRoute)? {
+    let route = Route::of(parts.uri.path()).ok_or(Refusal::NoSuchRoute)?;
+    if !matches!(route, Route::Key { .. }) {
+        headers::check_known(&parts.headers)?;
+    }
+    match route {
         Route::Batch => Err(unbuilt(method, &POST_METHODS, "`POST /v1/batch`")),
         Route::Watch { bucket } => {
             path::bucket(bucket)?;
@@ -296,10 +300,14 @@ impl<'a> Found<'a> {
             | OperationError::TooManySiblings { context } => Some(self.about().token(context)),
             _ => None,
         };
+        let placement = self.map.placement_of(self.bucket);
         Refusal::Operation {
             asked,
             error,
-            context: context.map(|token| (SOROS_CONTEXT, token)),
+            replicas: placement.map_or(0, |placement| {
+                placement.replicas_of(self.target.place.partition).len()
+            }),
+            context,
         }
     }
 

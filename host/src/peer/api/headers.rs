@@ -224,6 +224,14 @@ impl Description {
     }
 }
 
+/// Each `Soros-*` header is one there is.
+///
+/// # Errors
+/// [`HeaderError::Unknown`] for the first that is not.
+pub fn check_known(headers: &HeaderMap) -> Result<(), HeaderError> {
+    check_names(headers, Operation::Put)
+}
+
 /// Each `Soros-*` header is one there is, and has a meaning for the operation.
 fn check_names(headers: &HeaderMap, operation: Operation) -> Result<(), HeaderError> {
     headers.keys().try_for_each(|name| match name.as_str() {

@@ -1,10 +1,10 @@
 //! This is every way in which a key-value request is refused, and the one table that gives each its
 //! code.
 
-use super::headers::{HeaderError, Operation};
+use super::headers::{HeaderError, Operation, SOROS_CONTEXT};
 use super::path::PathError;
+use super::render::SOROS_ACHIEVED;
 use crate::network::{BodyError, Code, Problem};
-use http::header::HeaderName;
 use http::{HeaderValue, Method};
 use soros_core::id::BucketName;
 use soros_core::key::KeyError;
@@ -31,13 +31,13 @@ pub enum Refusal {
     #[error("{0}: not built yet; nothing was changed")]
     NotBuilt(&'static str),
     /// The node serves no keys yet.
-    #[error("the node is starting")]
+    #[error("the node is starting: ask another one, or this one again soon")]
     Starting,
     /// The node serves no keys any more.
-    #[error("the node is shutting down")]
+    #[error("the node is shutting down: ask another one")]
     ShuttingDown,
     /// There is no such bucket.
-    #[error("there is no bucket `{0}`")]
+    #[error("there is no bucket `{0}`: `PUT /v1/buckets/{0}` makes it")]
     BucketNotFound(BucketName),
     /// The bucket is being deleted; it may yet stay, should it turn out to have keys.
     #[error("the bucket `{0}` is being deleted and takes no writes; nothing was stored")]
@@ -55,8 +55,10 @@ pub enum Refusal {
         asked: Operation,
         /// Why it could not.
         error: OperationError,
-        /// The headers that the answer has all the same.
-        context: Option<(HeaderName, HeaderValue)>,
+        /// How many replicas the key has.
+        replicas: usize,
+        /// The context that the answer has all the same.
+        context: Option<HeaderValue>,
     },
 }
 
@@ -84,11 +86,15 @@ impl Refusal {
             Refusal::Operation {
                 asked,
                 error,
+                replicas,
                 context,
             } => {
-                let problem = of_operation(&error, asked);
+                let mut problem = of_operation(&error, asked);
+                if let Some(achieved) = achieved(&error, asked, replicas) {
+                    problem = problem.header(SOROS_ACHIEVED, achieved);
+                }
                 match context {
-                    Some((name, value)) => problem.header(name, value),
+                    Some(context) => problem.header(SOROS_CONTEXT, context),
                     None => problem,
                 }
             }
@@ -141,7 +147,10 @@ fn of_operation(error: &OperationError, asked: Operation) -> Problem {
         (OperationError::TooManySiblings { .. }, _) => Problem::new(Code::TooManySiblings, told),
         (OperationError::QuorumUnavailable { reached, needed }, _)
         | (OperationError::OutcomeUnknown { reached, needed }, Operation::Read) => {
-            let detail = format!("{reached} of the {needed} replicas needed can answer.");
+            let detail = format!(
+                "{reached} of the {needed} replicas needed can answer: try again when more nodes \
+                 are up, or ask for `Soros-Consistency: one`."
+            );
             figures(
                 Problem::new(Code::QuorumUnavailable, detail),
                 *reached,
@@ -161,6 +170,22 @@ fn of_operation(error: &OperationError, asked: Operation) -> Problem {
         (OperationError::Storage, Operation::Read) => Problem::internal(error),
         (OperationError::Storage, _) => Problem::new(Code::OutcomeUnknown, told),
     }
+}
+
+/// How far an operation came that too few replicas answered to.
+fn achieved(error: &OperationError, asked: Operation, replicas: usize) -> Option<HeaderValue> {
+    let reached = match (error, asked) {
+        (OperationError::OutcomeUnknown { reached, .. }, _)
+        | (OperationError::QuorumUnavailable { reached, .. }, Operation::Read) => *reached,
+        // A write that was not begun is nowhere, however many could have taken it.
+        (OperationError::QuorumUnavailable { .. }, Operation::Put | Operation::Delete) => 0,
+        _ => return None,
+    };
+    let kind = match asked {
+        Operation::Read => 'r',
+        Operation::Put | Operation::Delete => 'w',
+    };
+    HeaderValue::try_from(format!("{kind}={reached}/{replicas}")).ok()
 }
 
 fn figures(problem: Problem, reached: u8, needed: u8) -> Problem {
@@ -191,6 +216,7 @@ mod tests {
         let response = Refusal::Operation {
             asked,
             error,
+            replicas: 3,
             context: None,
         }
         .problem();
@@ -219,6 +245,21 @@ mod tests {
         let unknown = OperationError::OutcomeUnknown { reached, needed };
         check(unknown, Operation::Read, 503, "quorum-unavailable");
         check(OperationError::Storage, Operation::Read, 500, "internal");
+    }
+
+    #[test]
+    fn says_how_far_it_came() {
+        let achieved = |error, asked| {
+            let value = achieved(&error, asked, 3)?;
+            Some(value.to_str().expect("text").to_owned())
+        };
+        let (reached, needed) = (1, 2);
+        let unknown = OperationError::OutcomeUnknown { reached, needed };
+        assert_eq!(achieved(unknown, Operation::Put).as_deref(), Some("w=1/3"));
+        let few = || OperationError::QuorumUnavailable { reached, needed };
+        assert_eq!(achieved(few(), Operation::Delete).as_deref(), Some("w=0/3"));
+        assert_eq!(achieved(few(), Operation::Read).as_deref(), Some("r=1/3"));
+        assert_eq!(achieved(OperationError::DiskFull, Operation::Put), None);
     }
 
     #[test]
@@ -262,7 +303,7 @@ mod tests {
     fn speaks_in_sentences() {
         assert_eq!(
             Refusal::Starting.problem().detail(),
-            "The node is starting."
+            "The node is starting: ask another one, or this one again soon."
         );
     }
 }
