@@ -57,7 +57,7 @@ fn object(clock: &Clock, nodes: &[u64], value_bytes: usize) -> Object {
 /// The key after a client that had read it wrote it again: what a replica is sent.
 fn rewritten(clock: &Clock, before: &Object, value_bytes: usize) -> Object {
     let mut object = before.clone().fill(clock);
-    object.discard(&before.seen());
+    object.discard(&before.seen(), clock.closed());
     object.add(actor(1).dot(WRITES + 1), version(9, value_bytes));
     object
 }
@@ -94,7 +94,9 @@ fn merge(criterion: &mut Criterion) {
             ("one with three siblings", &before, &siblings),
         ] {
             let pair = (mine.clone(), other.clone());
-            group.measure_on(name, &pair, |(mine, other)| mine.sync(other, &clock));
+            group.measure_on(name, &pair, |(mine, other)| {
+                mine.sync(other, &[clock.closed()])
+            });
         }
         group.measure_on("strip", &after, |object| object.strip(&clock));
         group.measure_on("fill", &after.clone().strip(&clock), |object| {

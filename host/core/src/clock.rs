@@ -1,49 +1,61 @@
 //! This is what a replica of a partition has seen: one set of dots for all its keys.
 //!
 //! An actor that can mint no more is closed: its entry leaves the set for a list that says "seen"
-//! for each of its dots. It is never forgotten, for a forgotten actor's dots would look new.
+//! for each of its dots, and the set names that list instead. It is never forgotten, for a
+//! forgotten actor's dots would look new.
 
-use crate::codec::{Codec, DecodeError, Reader, Writer};
+use crate::closed::{Closed, Closing};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
-use crate::limits::DOTS_DECODED_MAX;
-use std::collections::BTreeSet;
 
 /// The dots that a replica of a partition has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
+    /// Of the actors that are not closed, and the name of the list of those that are.
     seen: DotSet,
-    closed: BTreeSet<Actor>,
+    closed: Closed,
 }
 
 impl Clock {
-    /// The dots of the actors that are not closed.
+    /// The clock that has seen `seen` and closed `closed`; none when `seen` names another list.
+    #[must_use]
+    pub fn of(seen: DotSet, closed: Closed) -> Option<Clock> {
+        let fits = seen.names().copied().eq(closed.name());
+        fits.then_some(Clock { seen, closed })
+    }
+
+    /// The dots of the actors that are not closed, and the name of the list of those that are.
     #[must_use]
     pub fn seen(&self) -> &DotSet {
         &self.seen
     }
 
-    /// Whether `actor` can mint no more and all its dots count as seen.
+    /// The closed actors.
     #[must_use]
-    pub fn is_closed(&self, actor: &Actor) -> bool {
-        self.closed.contains(actor)
-    }
-
-    /// The closed actors, in order.
-    pub fn closed(&self) -> impl Iterator<Item = &Actor> {
-        self.closed.iter()
+    pub fn closed(&self) -> &Closed {
+        &self.closed
     }
 
     /// Whether `dot` has been seen.
     #[must_use]
     pub fn has(&self, dot: &Dot) -> bool {
-        self.is_closed(&dot.actor) || self.seen.has(dot)
+        self.closed.has(&dot.actor) || self.seen.has(dot)
     }
 
     /// Whether `dot` and all before it of its actor have been seen.
     #[must_use]
     pub fn is_under_base(&self, dot: &Dot) -> bool {
-        self.is_closed(&dot.actor) || dot.counter <= self.seen.base(&dot.actor)
+        dot.counter <= self.base(&dot.actor)
+    }
+
+    /// Up to which counter all dots of `actor` have been seen; 0 is none.
+    #[must_use]
+    pub fn base(&self, actor: &Actor) -> u64 {
+        if self.closed.has(actor) {
+            u64::MAX
+        } else {
+            self.seen.base(actor)
+        }
     }
 
     /// The highest counter seen of an actor that is not closed; 0 is none.
@@ -54,7 +66,7 @@ impl Clock {
 
     /// Marks a dot as seen.
     pub fn add(&mut self, dot: Dot) {
-        if !self.is_closed(&dot.actor) {
+        if !self.closed.has(&dot.actor) && !dot.actor.is_name() {
             self.seen.add(dot);
         }
     }
@@ -62,67 +74,50 @@ impl Clock {
     /// Marks as seen all that `other` has, its closed actors included.
     pub fn join(&mut self, other: &Clock) {
         self.seen.join(&other.seen);
-        for actor in &other.closed {
-            self.close(*actor);
+        for step in other.closed.steps_after(&self.closed) {
+            self.closed.push(step);
         }
-        for actor in &self.closed {
-            self.seen.remove_actor(actor);
+        self.leave_to_list();
+    }
+
+    /// Counts all dots of the actors as seen from here on. Sound only when every replica holds the
+    /// same dots of them, or will be told to, and takes no more.
+    pub fn close(&mut self, step: Closing) {
+        self.closed.push(step);
+        self.leave_to_list();
+    }
+
+    /// Takes the closed actors out of the set, which names their list instead.
+    fn leave_to_list(&mut self) {
+        let closed = &self.closed;
+        self.seen
+            .retain(|actor| !actor.is_name() && !closed.has(actor));
+        if let Some(name) = self.closed.name() {
+            self.seen.add(name.dot(1));
         }
     }
 
-    /// Counts all dots of `actor` as seen from here on. Sound only when every replica holds the
-    /// same dots of it and takes no more.
-    pub fn close(&mut self, actor: Actor) {
-        self.seen.remove_actor(&actor);
-        self.closed.insert(actor);
-    }
-
-    /// Whether every dot that `other` has seen is seen here. Where `other` has closed an actor this
-    /// one knows, both held the same dots of it.
+    /// Whether all dots of `seen` are seen here, lists of closed actors left aside.
     #[must_use]
-    pub fn covers(&self, other: &Clock) -> bool {
-        other.missing_from(self).next().is_none()
+    pub fn covers(&self, seen: &DotSet) -> bool {
+        let is_open = |actor: &Actor| !self.closed.has(actor) && !actor.is_name();
+        !seen.minus(&self.seen).any(|(actor, ..)| is_open(&actor))
     }
 
-    /// The dots seen here and not by `other`, as ranges in order.
+    /// The dots seen here and not in `other`, as ranges in order. The other has closed the same
+    /// actors.
     pub fn missing_from<'a>(
         &'a self,
-        other: &'a Clock,
+        other: &'a DotSet,
     ) -> impl Iterator<Item = (Actor, u64, u64)> + 'a {
-        self.seen
-            .minus(&other.seen)
-            .filter(|(actor, ..)| !other.is_closed(actor))
+        self.seen.minus(other)
     }
 
-    /// What is left of a context when the bases are known anyway.
+    /// What is left of a context when the bases are known anyway, and the lists that it names are.
     #[must_use]
     pub fn strip(&self, context: &DotSet) -> DotSet {
         let mut rest = context.strip(&self.seen);
-        for actor in context.actors().filter(|actor| self.is_closed(actor)) {
-            rest.remove_actor(actor);
-        }
+        rest.retain(|actor| !actor.is_name() && !self.closed.has(actor));
         rest
-    }
-}
-
-/// The seen dots, then the closed actors: count 4, each 28.
-impl Codec for Clock {
-    fn encode(&self, writer: &mut Writer) {
-        self.seen.encode(writer);
-        writer.len(self.closed.len());
-        for actor in &self.closed {
-            actor.encode(writer);
-        }
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Clock, DecodeError> {
-        let mut clock = Clock {
-            seen: DotSet::decode(reader)?,
-            closed: BTreeSet::new(),
-        };
-        for _ in 0..reader.len(DOTS_DECODED_MAX)? {
-            clock.close(Actor::decode(reader)?);
-        }
-        Ok(clock)
     }
 }

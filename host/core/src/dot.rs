@@ -33,6 +33,12 @@ impl Actor {
             counter,
         }
     }
+
+    /// Whether it is no actor but the name of a list of closed ones: generations start at 1.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        self.generation == Generation(0)
+    }
 }
 
 /// 28 bytes: node 8, incarnation 16, generation 4.

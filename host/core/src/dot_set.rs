@@ -16,19 +16,27 @@ pub struct DotSet(BTreeMap<Actor, Counters>);
 /// A set of counters: all from 1 to `base`, and the ranges above. Ranges are inclusive, sorted,
 /// apart from each other and from the base, so that equal sets are equal values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
+pub struct Counters {
     base: u64,
     above: Vec<(u64, u64)>,
 }
 
 impl Counters {
-    fn has(&self, counter: u64) -> bool {
+    /// Whether `counter` is in the set.
+    #[must_use]
+    pub fn has(&self, counter: u64) -> bool {
         counter <= self.base || {
             let after = self.above.partition_point(|&(start, _)| start <= counter);
             after
                 .checked_sub(1)
                 .is_some_and(|last| counter <= self.above[last].1)
         }
+    }
+
+    /// Whether every counter of `other` is in the set.
+    #[must_use]
+    pub fn includes(&self, other: &Counters) -> bool {
+        other.minus(self).is_empty()
     }
 
     fn highest(&self) -> u64 {
@@ -132,6 +140,18 @@ impl DotSet {
             .is_some_and(|seen| seen.has(dot.counter))
     }
 
+    /// Which of an actor's dots are in the set.
+    #[must_use]
+    pub fn of_actor(&self, actor: &Actor) -> Counters {
+        self.0.get(actor).cloned().unwrap_or_default()
+    }
+
+    /// The lists of closed actors that the set names: all dots of all actors on them are in it,
+    /// too. Who knows a list says which those are.
+    pub fn names(&self) -> impl Iterator<Item = &Actor> {
+        self.0.keys().filter(|actor| actor.is_name())
+    }
+
     /// Up to which counter all of an actor's dots are in the set; 0 is none.
     #[must_use]
     pub fn base(&self, actor: &Actor) -> u64 {
@@ -196,9 +216,9 @@ impl DotSet {
         DotSet(rest.filter(|(_, seen)| !seen.is_empty()).collect())
     }
 
-    /// Forgets an actor's dots.
-    pub(crate) fn remove_actor(&mut self, actor: &Actor) {
-        self.0.remove(actor);
+    /// Forgets the dots of all actors but those that `keeps` wants.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&Actor) -> bool) {
+        self.0.retain(|actor, _| keeps(actor));
     }
 
     /// The dots of this set that are not in `other`, as ranges in order.
@@ -229,34 +249,46 @@ impl DotSet {
     }
 }
 
-/// Actors: count 4, then each actor 28, base 8, ranges: count 4, then each start 8 and end 8.
+/// Base 8, ranges: count 4, then each start 8 and end 8.
+impl Codec for Counters {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.base);
+        writer.len(self.above.len());
+        for (start, end) in &self.above {
+            writer.u64(*start);
+            writer.u64(*end);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Counters, DecodeError> {
+        let (base, above) = (reader.u64()?, Vec::new());
+        let mut counters = Counters { base, above };
+        for _ in 0..reader.len(DOTS_DECODED_MAX)? {
+            let (start, end) = (reader.u64()?, reader.u64()?);
+            if start == 0 || end < start {
+                return Err(DecodeError::Invalid("a range of counters"));
+            }
+            counters.add(start, end);
+        }
+        Ok(counters)
+    }
+}
+
+/// Actors: count 4, then each actor 28 and its counters.
 impl Codec for DotSet {
     fn encode(&self, writer: &mut Writer) {
         writer.len(self.0.len());
         for (actor, seen) in &self.0 {
             actor.encode(writer);
-            writer.u64(seen.base);
-            writer.len(seen.above.len());
-            for (start, end) in &seen.above {
-                writer.u64(*start);
-                writer.u64(*end);
-            }
+            seen.encode(writer);
         }
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<DotSet, DecodeError> {
         let mut set = DotSet::default();
         for _ in 0..reader.len(DOTS_DECODED_MAX)? {
-            let actor = Actor::decode(reader)?;
-            let base = reader.u64()?;
-            if 0 < base {
-                set.add_range(actor, 1, base);
-            }
-            for _ in 0..reader.len(DOTS_DECODED_MAX)? {
-                let (start, end) = (reader.u64()?, reader.u64()?);
-                if start == 0 || end < start {
-                    return Err(DecodeError::Invalid("a range of counters"));
-                }
+            let (actor, seen) = (Actor::decode(reader)?, Counters::decode(reader)?);
+            for (start, end) in seen.ranges() {
                 set.add_range(actor, start, end);
             }
         }

@@ -5,6 +5,8 @@
 //! bits are arguments. That is what lets a simulator run a whole cluster in one thread from a seed.
 
 pub mod clock;
+pub mod close;
+pub mod closed;
 pub mod codec;
 pub mod dot;
 pub mod dot_set;

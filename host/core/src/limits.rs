@@ -22,6 +22,8 @@ pub const SIBLINGS_MAX_DEFAULT: usize = 128;
 pub const DOTS_DECODED_MAX: usize = 1 << 20;
 /// The most versions that a decoded object may have: repair may pass the client's limit.
 pub const VERSIONS_DECODED_MAX: usize = 1 << 16;
+/// The most actors that are closed at a time.
+pub const CLOSED_AT_A_TIME_MAX: usize = 256;
 /// The longest token that is looked at, in bytes before base64.
 pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 /// The most nodes a cluster may have.

@@ -1,9 +1,11 @@
 //! This is what nodes say to each other: requests and replies, each behind the version of this
 //! page, so that a node of another version is refused and never misread.
 
-use crate::clock::Clock;
+use crate::close::{self, Ask, Word};
+use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
+use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::BucketId;
 use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX, MESSAGE_BYTES_MAX};
@@ -18,7 +20,7 @@ use crate::sum::Sum;
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 1;
+pub const MESSAGE_VERSION: u8 = 2;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,12 +54,12 @@ pub enum Request {
         /// Whether the asker believes that it holds all that it acknowledged.
         trusted: bool,
     },
-    /// What it has seen and the clock has not.
+    /// What it has seen and is not among these dots.
     Difference {
         /// The partition.
         place: Place,
         /// The dots that need no answer.
-        clock: Clock,
+        dots: DotSet,
         /// Whether the asker has seen all of them; else they were compared, and are not seen yet.
         seen: bool,
         /// Whether the asker believes that it holds all that it acknowledged.
@@ -81,6 +83,13 @@ pub enum Request {
     },
     /// What its wall clock says.
     Clock,
+    /// To take part in the closing of actors that have ended.
+    Closing {
+        /// The partition.
+        place: Place,
+        /// What is asked.
+        ask: Ask,
+    },
     /// A message of the authority, opaque here.
     Authority(Vec<u8>),
     /// A message of the membership protocol, opaque here. It has no reply.
@@ -100,8 +109,15 @@ pub enum Reply {
     Written(Result<WriteAnswer, OperationError>),
     /// How a coordinated read ended.
     Read(Result<ReadAnswer, OperationError>),
-    /// An answer of anti-entropy, and whether the replica's silence can be believed.
-    Sync(Answer, bool),
+    /// An answer of anti-entropy.
+    Sync {
+        /// The answer.
+        answer: Answer,
+        /// What the replica says of itself.
+        word: Word,
+    },
+    /// An answer to the leader of a closing.
+    Closing(close::Answer),
     /// Whether it holds a live key of the bucket.
     Surveyed(bool),
     /// What its wall clock says, in microseconds since 1970.
@@ -142,9 +158,15 @@ pub enum Refusal {
     /// It could not read the request.
     #[error("the request could not be read")]
     Unreadable,
+    /// The life of a replica that minted the dots has ended.
+    #[error("the life of the replica that minted the write has ended")]
+    Ended,
+    /// The sender has closed actors that it has not: they must agree on those first.
+    #[error("the replicas have yet to agree on which lives have ended")]
+    Unclear,
 }
 
-const REFUSALS: [Refusal; 9] = [
+const REFUSALS: [Refusal; 11] = [
     Refusal::NotServed,
     Refusal::Suspect,
     Refusal::Overloaded,
@@ -154,6 +176,8 @@ const REFUSALS: [Refusal; 9] = [
     Refusal::TooLate,
     Refusal::Unreadable,
     Refusal::Behind,
+    Refusal::Ended,
+    Refusal::Unclear,
 ];
 
 fn check_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
@@ -161,6 +185,11 @@ fn check_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         MESSAGE_VERSION => Ok(()),
         _ => Err(DecodeError::Invalid("a message's version")),
     }
+}
+
+fn opaque(writer: &mut Writer, tag: u8, bytes: &[u8]) {
+    writer.u8(tag);
+    writer.bytes(bytes);
 }
 
 /// Version 1, tag 1, then the fields in order.
@@ -203,13 +232,13 @@ impl Codec for Request {
             }
             Request::Difference {
                 place,
-                clock,
+                dots,
                 seen,
                 trusted,
             } => {
                 writer.u8(6);
                 place.encode(writer);
-                clock.encode(writer);
+                dots.encode(writer);
                 writer.u8(u8::from(*seen));
                 writer.u8(u8::from(*trusted));
             }
@@ -219,20 +248,19 @@ impl Codec for Request {
                 kind.encode(writer);
                 writer.option(from.as_ref());
             }
-            Request::Authority(bytes) => {
-                writer.u8(8);
-                writer.bytes(bytes);
-            }
-            Request::Membership(bytes) => {
-                writer.u8(9);
-                writer.bytes(bytes);
-            }
+            Request::Authority(bytes) => opaque(writer, 8, bytes),
+            Request::Membership(bytes) => opaque(writer, 9, bytes),
             Request::Survey { bucket, epoch } => {
                 writer.u8(10);
                 writer.u64(bucket.0);
                 writer.u64(epoch.0);
             }
             Request::Clock => writer.u8(11),
+            Request::Closing { place, ask } => {
+                writer.u8(12);
+                place.encode(writer);
+                ask.encode(writer);
+            }
         }
     }
 
@@ -261,7 +289,7 @@ impl Codec for Request {
             },
             6 => Request::Difference {
                 place: Place::decode(reader)?,
-                clock: Clock::decode(reader)?,
+                dots: DotSet::decode(reader)?,
                 seen: reader.u8()? != 0,
                 trusted: reader.u8()? != 0,
             },
@@ -277,6 +305,10 @@ impl Codec for Request {
                 epoch: Epoch(reader.u64()?),
             },
             11 => Request::Clock,
+            12 => Request::Closing {
+                place: Place::decode(reader)?,
+                ask: Ask::decode(reader)?,
+            },
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
     }
@@ -307,15 +339,12 @@ impl Codec for Reply {
                 writer.u8(5);
                 writer.result(result);
             }
-            Reply::Sync(answer, trusted) => {
+            Reply::Sync { answer, word } => {
                 writer.u8(6);
                 answer.encode(writer);
-                writer.u8(u8::from(*trusted));
+                word.encode(writer);
             }
-            Reply::Authority(bytes) => {
-                writer.u8(7);
-                writer.bytes(bytes);
-            }
+            Reply::Authority(bytes) => opaque(writer, 7, bytes),
             Reply::Refused(refusal) => {
                 writer.u8(8);
                 refusal.encode(writer);
@@ -328,6 +357,10 @@ impl Codec for Reply {
                 writer.u8(10);
                 writer.u64(*micros);
             }
+            Reply::Closing(answer) => {
+                writer.u8(11);
+                answer.encode(writer);
+            }
         }
     }
 
@@ -339,11 +372,15 @@ impl Codec for Reply {
             3 => Reply::Digest(ObjectDigest(reader.u128()?)),
             4 => Reply::Written(reader.result()?),
             5 => Reply::Read(reader.result()?),
-            6 => Reply::Sync(Answer::decode(reader)?, reader.u8()? != 0),
+            6 => Reply::Sync {
+                answer: Answer::decode(reader)?,
+                word: Word::decode(reader)?,
+            },
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
             9 => Reply::Surveyed(reader.u8()? != 0),
             10 => Reply::Clock(reader.u64()?),
+            11 => Reply::Closing(close::Answer::decode(reader)?),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }
@@ -393,13 +430,13 @@ impl Codec for Answer {
             Answer::NotSame => writer.u8(1),
             Answer::Difference {
                 difference,
-                clock,
+                seen,
                 sum,
                 settled,
             } => {
                 writer.u8(2);
                 difference.encode(writer);
-                clock.encode(writer);
+                seen.encode(writer);
                 sum.encode(writer);
                 writer.u8(u8::from(*settled));
             }
@@ -416,7 +453,7 @@ impl Codec for Answer {
             1 => Answer::NotSame,
             2 => Answer::Difference {
                 difference: Difference::decode(reader)?,
-                clock: Clock::decode(reader)?,
+                seen: DotSet::decode(reader)?,
                 sum: Sum::decode(reader)?,
                 settled: reader.u8()? != 0,
             },
@@ -432,6 +469,10 @@ impl Codec for Difference {
         match self {
             Difference::None => writer.u8(0),
             Difference::LogTooShort => writer.u8(1),
+            Difference::Closed(news) => {
+                writer.u8(3);
+                news.encode(writer);
+            }
             Difference::Items { items, more } => {
                 writer.u8(2);
                 writer.u8(u8::from(*more));
@@ -449,6 +490,7 @@ impl Codec for Difference {
                 let items: Vec<Item> = reader.list(ITEMS_PER_ANSWER_MAX)?;
                 Difference::Items { items, more }
             }
+            3 => Difference::Closed(News::decode(reader)?),
             _ => return Err(DecodeError::Invalid("a difference")),
         })
     }

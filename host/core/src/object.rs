@@ -6,6 +6,7 @@
 //! object is stored *stripped* of what its replica's clock says anyway and *filled* before use.
 
 use crate::clock::Clock;
+use crate::closed::{Closed, Met, met};
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
@@ -77,9 +78,10 @@ impl Object {
         seen
     }
 
-    /// Drops the versions that `context` has seen.
-    pub fn discard(&mut self, context: &DotSet) {
-        self.versions.retain(|dot, _| !context.has(dot));
+    /// Drops the versions that `context` has seen, to the knowledge of `closed`.
+    pub fn discard(&mut self, context: &DotSet, closed: &Closed) {
+        self.versions
+            .retain(|dot, _| met(context, dot, &[closed]) != Met::Yes);
     }
 
     /// Adds a version under a dot no other write has.
@@ -89,22 +91,31 @@ impl Object {
     }
 
     /// Merges what another replica holds: a version stays if both have it, or if the one that
-    /// lacks it has not met it. Both objects are filled; the dots of `clock`'s closed actors were
-    /// met by everyone.
+    /// lacks it has not met it. Both objects are filled. `lists` are the lists of closed actors
+    /// that are known here; none is given when they do not tell which versions are obsolete.
     #[must_use]
-    pub fn sync(mut self, other: Object, clock: &Clock) -> Object {
-        let met =
-            |object: &Object, dot: &Dot| object.context.has(dot) || clock.is_closed(&dot.actor);
-        let mut versions = std::mem::take(&mut self.versions);
-        versions.retain(|dot, _| other.versions.contains_key(dot) || !met(&other, dot));
+    pub fn sync(mut self, other: Object, lists: &[&Closed]) -> Option<Object> {
+        let mut versions = BTreeMap::new();
+        for (dot, version) in std::mem::take(&mut self.versions) {
+            let stays = other.versions.contains_key(&dot) || !other.has_met(&dot, lists)?;
+            versions.extend(stays.then_some((dot, version)));
+        }
         for (dot, version) in other.versions {
-            if !met(&self, &dot) {
+            if !versions.contains_key(&dot) && !self.has_met(&dot, lists)? {
                 versions.insert(dot, version);
             }
         }
         self.versions = versions;
         self.context.join(&other.context);
-        self
+        Some(self)
+    }
+
+    fn has_met(&self, dot: &Dot, lists: &[&Closed]) -> Option<bool> {
+        match met(&self.context, dot, lists) {
+            Met::Yes => Some(true),
+            Met::No => Some(false),
+            Met::Unclear => None,
+        }
     }
 
     /// The object as stored: without what the replica's clock says anyway. That is the part of the

@@ -4,6 +4,7 @@
 //! ```text
 //! 02 placement:8 partition:2                                   the generation in use
 //! 01 placement:8 partition:2 generation:4 43                   the clock record
+//! 01 placement:8 partition:2 generation:4 45 step:4            closed actors, step by step
 //! 01 placement:8 partition:2 generation:4 4c actor:28 count:8  dot log: bucket:8 key
 //! 01 placement:8 partition:2 generation:4 4f bucket:8 key      object
 //! 01 placement:8 partition:2 generation:4 55 actor:28 count:8 bucket:8 key   unstripped: nothing
@@ -13,7 +14,7 @@
 //! 00 belongs to the store.
 
 use crate::codec::{Codec, DecodeError, Reader, Writer};
-use crate::dot::Dot;
+use crate::dot::{Actor, Dot};
 use crate::id::{BucketId, Generation, PlacementId};
 use crate::key::{Key, Partition};
 use crate::record::RecordError;
@@ -72,6 +73,7 @@ impl Codec for Entry {
 const STATE: u8 = 0x01;
 const LIFE: u8 = 0x02;
 const CLOCK: u8 = b'C';
+const CLOSED: u8 = b'E';
 const LOG: u8 = b'L';
 const OBJECT: u8 = b'O';
 const UNSTRIPPED: u8 = b'U';
@@ -135,6 +137,12 @@ impl Layout {
         self.key(CLOCK, |_| ())
     }
 
+    /// The key of the actors that step number `step` has closed.
+    #[must_use]
+    pub fn closed(&self, step: u32) -> Vec<u8> {
+        self.key(CLOSED, |writer| writer.u32(step))
+    }
+
     /// The key of a dot's log entry; the value is [`Layout::entry_bytes`].
     #[must_use]
     pub fn log(&self, dot: &Dot) -> Vec<u8> {
@@ -179,6 +187,42 @@ impl Layout {
             })
         };
         (from(0), from(last.counter.saturating_add(1)))
+    }
+
+    /// The first key of the log behind all of an actor's, and the first behind the log.
+    #[must_use]
+    pub fn log_behind(&self, actor: Option<&Actor>) -> (Vec<u8>, Vec<u8>) {
+        self.behind(LOG, actor)
+    }
+
+    /// The first index key behind those of an actor's blockers, and the first behind the index.
+    #[must_use]
+    pub fn unstripped_behind(&self, actor: Option<&Actor>) -> (Vec<u8>, Vec<u8>) {
+        self.behind(UNSTRIPPED, actor)
+    }
+
+    fn behind(&self, kind: u8, actor: Option<&Actor>) -> (Vec<u8>, Vec<u8>) {
+        let from = self.key(kind, |writer| {
+            if let Some(actor) = actor {
+                actor.encode(writer);
+                // Above all counters, and the buckets behind them.
+                writer.raw(&[u8::MAX; 9]);
+            }
+        });
+        (from, self.key(kind + 1, |_| ()))
+    }
+
+    /// The actor of a key of the log or of the index.
+    ///
+    /// # Errors
+    /// [`RecordError::Damaged`] when the key is none of these.
+    pub fn actor_of(key: &[u8]) -> Result<Actor, RecordError> {
+        const HEAD: usize = 1 + 10 + 4 + 1;
+        let actor = key.get(HEAD..HEAD + 28).map(Actor::from_bytes);
+        match actor {
+            Some(Ok(actor)) => Ok(actor),
+            Some(Err(_)) | None => Err(RecordError::Strange("a key of the log or the index")),
+        }
     }
 
     /// A bucket and a key as the tail of a record's key: bucket 8, key.

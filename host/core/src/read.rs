@@ -180,11 +180,16 @@ impl Read {
             return Vec::new();
         }
         let objects = self.heard().filter_map(|(_, asked)| match asked {
-            Asked::Object(object) => Some(object.clone()),
+            Asked::Object(object) => Some(Some(object.clone())),
             _ => None,
         });
-        let Some(merged) = objects.reduce(|one, other| one.sync(other, clock)) else {
-            return self.fetch(|_| true);
+        let both =
+            |one: Option<Object>, other: Option<Object>| one?.sync(other?, &[clock.closed()]);
+        let merged = match objects.reduce(both) {
+            Some(Some(merged)) => merged,
+            // Those that differ have closed different actors, and these are not known here yet.
+            Some(None) => return self.unavailable(self.heard().count()),
+            None => return self.fetch(|_| true),
         };
         let digest = merged.digest();
         // The contexts behind equal digests may differ: what is merged from others must be merged

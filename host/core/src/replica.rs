@@ -5,6 +5,7 @@
 //! the objects it speaks for. After a call that failed the batch is dropped and the replica opened
 //! again from what is stored.
 
+mod closing;
 mod log;
 mod renewal;
 mod repair;
@@ -12,14 +13,13 @@ mod state;
 mod transfer;
 mod view;
 
+pub use closing::{Held, Taken};
 pub use log::{LOG_ENTRIES_CUT_PER_COMMIT, LogBounds};
 pub use repair::{Difference, Item};
 pub use state::{Quorum, Standing, State};
-pub use transfer::{Chunk, TransferKind};
+pub use transfer::{Chunk, Reached, TransferKind};
 pub use view::View;
 
-use crate::clock::Clock;
-use crate::codec::Codec;
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Incarnation, NodeId};
@@ -43,7 +43,7 @@ pub struct Replica {
     actor: Actor,
     state: State,
     /// What the other replicas said they have seen; the log keeps what one of them lacks.
-    remembered: BTreeMap<NodeId, Clock>,
+    remembered: BTreeMap<NodeId, DotSet>,
     /// Actors whose base may have passed some object's blocker.
     advanced: BTreeSet<Actor>,
     /// Up to where the log of each actor is known to be dropped.
@@ -53,6 +53,10 @@ pub struct Replica {
     transfers: BTreeMap<NodeId, Transfer>,
     /// Others have seen dots of its actor that it lacks: it mints no more in this life.
     barred: bool,
+    /// Closed actors that may have log entries: nobody needs them.
+    logged: BTreeSet<Actor>,
+    /// How many steps of the list of closed actors are stored.
+    steps_stored: usize,
     changed: bool,
 }
 
@@ -141,30 +145,33 @@ impl Replica {
         standing: Standing,
     ) -> Result<Replica, RecordError> {
         let layout = Layout::new(place, Replica::stored_generation(records, place)?);
-        let stored = records.get(&layout.clock())?;
-        let state = match stored.as_deref().map(State::from_bytes).transpose() {
-            Ok(state) => state.unwrap_or_else(|| State::new(standing)),
-            Err(_) => return Err(RecordError::Strange("a clock record")),
+        let state = match records.get(&layout.clock())? {
+            None => State::new(standing),
+            Some(bytes) => State::of_record(&bytes, closing::load(records, layout)?)
+                .map_err(|_| RecordError::Strange("a clock record"))?,
         };
         let actor = Actor {
             node,
             incarnation,
             generation: layout.generation(),
         };
-        let advanced = state.clock.seen().actors().copied().collect();
-        Ok(Replica {
+        let mut replica = Replica {
             layout,
             actor,
-            state,
             remembered: BTreeMap::new(),
-            advanced,
+            advanced: state.clock.seen().actors().copied().collect(),
             truncated: BTreeMap::new(),
+            logged: BTreeSet::new(),
+            steps_stored: state.clock.closed().steps().len(),
+            state,
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
             barred: false,
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
-        })
+        };
+        replica.find_closed(records)?;
+        Ok(replica)
     }
 
     /// What the replica has seen, and how it stands.
@@ -214,7 +221,8 @@ impl Replica {
             return Ok(Outcome::Moved(object));
         }
         let (live, before) = (object.is_live(), object.clone());
-        object.discard(&write.context);
+        object.discard(&write.context, self.state.clock.closed());
+        object.context.join(&before.seen());
         object.context.join(&write.context);
         let is_crowded = write.versions_max <= object.versions.len()
             || !object.versions.is_empty()
@@ -253,7 +261,8 @@ impl Replica {
     }
 
     /// Merges an object from another replica, filled there. `dots` are those of its writes that the
-    /// object answers; they and the dots of its versions count as seen from here on.
+    /// object answers; they and the dots of its versions count as seen from here on. None when it
+    /// is not clear which versions are obsolete: the other has closed actors that this one has not.
     ///
     /// # Errors
     /// [`RecordError`] when the object cannot be read.
@@ -263,20 +272,22 @@ impl Replica {
         entry: &Entry,
         object: Object,
         dots: &[Dot],
-    ) -> Result<Found, RecordError> {
+    ) -> Result<Option<Found>, RecordError> {
         let stored = self.load(batch, entry)?;
         let answered: Vec<Dot> = dots.iter().chain(object.versions.keys()).copied().collect();
         let mine = self.met(entry, stored.object.clone());
         let live = mine.is_live();
-        let merged = mine.sync(object, &self.state.clock);
         self.check_own(&answered);
+        let Some(merged) = mine.sync(object, &self.lists()) else {
+            return Ok(None);
+        };
         let found = Found {
             live,
             beside: beside(&merged, &answered),
             suspect: !self.state.standing.is_trusted(),
         };
         self.store(batch, entry, &stored, merged, &answered);
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Marks dots of a bucket that is no more as seen, without their objects.
@@ -288,15 +299,20 @@ impl Replica {
         self.changed = true;
     }
 
-    /// Makes a bounded number of objects smaller whose dots have come under the base. True when
-    /// there may be more.
+    /// Makes a bounded number of objects smaller whose dots have come under the base, and drops a
+    /// bounded number of log entries of closed actors. True when there may be more.
     ///
     /// # Errors
     /// [`RecordError`] when an object or the index cannot be read.
     pub fn settle(&mut self, batch: &mut dyn Batch) -> Result<bool, RecordError> {
+        self.find_kept_names(batch)?;
         let mut room = SETTLED_PER_COMMIT;
         while let Some(actor) = self.advanced.first().copied() {
-            let last = actor.dot(self.state.clock.seen().base(&actor));
+            let last = if actor.is_name() {
+                actor.dot(u64::MAX)
+            } else {
+                actor.dot(self.state.clock.base(&actor))
+            };
             let (from, to) = self.layout.unstripped_to(&last);
             let found = if self.state.unstripped == 0 {
                 vec![]
@@ -315,17 +331,17 @@ impl Replica {
             }
             self.advanced.remove(&actor);
         }
-        Ok(false)
+        self.drop_closed_log(batch)
     }
 
     /// Remembers what another replica says it has seen. False, and nothing is remembered, when it
     /// had seen more before and is `trusted` still: it has lost something and does not know it.
-    pub fn remember(&mut self, node: NodeId, clock: Clock, trusted: bool) -> bool {
-        let is_behind = |before: &Clock| !clock.covers(before);
-        if trusted && self.remembered.get(&node).is_some_and(is_behind) {
+    pub fn remember(&mut self, node: NodeId, seen: DotSet, trusted: bool) -> bool {
+        let before = self.remembered.get(&node);
+        if trusted && before.is_some_and(|before| self.is_less(&seen, before)) {
             return false;
         }
-        self.remembered.insert(node, clock);
+        self.remembered.insert(node, seen);
         true
     }
 
@@ -348,7 +364,8 @@ impl Replica {
         if std::mem::take(&mut self.changed) {
             let generation = state::encode_generation(self.layout.generation());
             batch.put(Layout::life(self.layout.place()), generation);
-            batch.put(self.layout.clock(), self.state.to_bytes());
+            batch.put(self.layout.clock(), self.state.to_record());
+            self.store_steps(batch);
         }
     }
 
@@ -356,7 +373,7 @@ impl Replica {
     fn met(&self, entry: &Entry, stored: Object) -> Object {
         let mut object = stored.fill(&self.state.clock);
         for seen in self.compared(entry) {
-            object.context.join(seen.seen());
+            object.context.join(seen);
         }
         object
     }
@@ -407,7 +424,12 @@ impl Replica {
                 self.see(*dot);
             }
         }
-        let after = Stored::new(object.strip(&self.state.clock), &self.state.clock);
+        let names = self.names_to_keep(&object.context);
+        let mut stripped = object.strip(&self.state.clock);
+        for name in names {
+            stripped.context.add(name.dot(1));
+        }
+        let after = Stored::new(stripped, &self.state.clock);
         self.account(entry, before, &after);
         if let Some(blocker) = before.blocker.filter(|_| before.blocker != after.blocker) {
             batch.remove(self.layout.unstripped(&blocker, entry));

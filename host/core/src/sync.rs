@@ -2,11 +2,16 @@
 //!
 //! It compares clocks and sums by a hash; where they differ it sends its clock and gets the objects
 //! of the dots it lacks; where the other's dot log no longer names them it goes through all keys.
+//! What the other has closed is closed here, too, where the same was seen; else it goes through all
+//! keys as well.
 //! Equal clocks with unequal sums mean that a replica lost something it says it has seen: an alarm,
 //! and a union of both.
 
 use crate::clock::Clock;
+use crate::closed::{Closed, Closing, News};
 use crate::codec::Codec;
+use crate::dot::Actor;
+use crate::dot_set::DotSet;
 use crate::id::NodeId;
 use crate::place::Entry;
 use crate::replica::{Chunk, Difference, Item, State, TransferKind};
@@ -24,7 +29,7 @@ impl StateDigest {
     #[must_use]
     pub fn of(state: &State) -> StateDigest {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&state.clock.to_bytes());
+        hasher.update(&state.clock.seen().to_bytes());
         hasher.update(&state.sum.to_bytes());
         let mut first = [0; 16];
         hasher.finalize_xof().fill(&mut first);
@@ -43,8 +48,8 @@ pub enum Answer {
     Difference {
         /// The objects.
         difference: Difference,
-        /// Its clock.
-        clock: Clock,
+        /// What it has seen.
+        seen: DotSet,
         /// Its sum.
         sum: Sum,
         /// Whether none of its objects waits for the base.
@@ -61,6 +66,8 @@ pub enum Event {
     Answered(Answer, bool),
     /// [`Effect::Merge`] is durable; the state is that after it.
     Merged,
+    /// [`Effect::Close`] is durable, or what was seen here is not what the other had.
+    Closed(bool),
     /// [`Effect::MergeChunk`] is durable and came to this entry; none when all is merged.
     ChunkMerged(Option<Entry>),
     /// [`Effect::Join`] is durable.
@@ -74,16 +81,18 @@ pub enum Event {
 pub enum Effect {
     /// Whether the other's clock and sum have this hash.
     Compare(StateDigest),
-    /// What the other has seen and this clock, all of which is seen here, has not.
-    AskDifference(Clock),
-    /// What the other has seen and this clock, which is not all seen here yet, has not.
-    AskRest(Clock),
+    /// What the other has seen and is not here, all of which is seen here.
+    AskDifference(DotSet),
+    /// What the other has seen and is not here, which is not all seen here yet.
+    AskRest(DotSet),
     /// The other's objects from this entry on.
     AskChunk(TransferKind, Option<Entry>),
     /// To merge these objects.
     Merge(Vec<Item>),
-    /// To merge this range, which starts at the entry.
-    MergeChunk(Option<Entry>, Chunk),
+    /// To take these steps after the list of this name, if the same was seen here.
+    Close(Option<Actor>, Vec<Closing>),
+    /// To merge this range, which starts at the entry, of one who has closed these actors.
+    MergeChunk(Option<Entry>, Chunk, Closed),
     /// To count all that this clock has seen as seen: it was compared.
     Join(Clock),
     /// To tell the operator: a replica lost something it says it has seen.
@@ -120,45 +129,54 @@ enum Phase {
     Merging {
         more: bool,
     },
+    /// What the other has closed is being closed here.
+    Closing(Transfer),
     AskingChunk {
-        kind: TransferKind,
+        transfer: Transfer,
         from: Option<Entry>,
         /// None before the first range.
         compared: Option<Compared>,
     },
     MergingChunk {
-        kind: TransferKind,
+        transfer: Transfer,
         compared: Compared,
     },
     /// All ranges are merged; what the other has seen since its first range is awaited.
-    AskingRest(Compared),
-    MergingRest(Compared),
+    AskingRest(Transfer, Compared),
+    MergingRest(Transfer, Compared),
     Joining,
     Ended,
+}
+
+/// A full transfer, and what the other has closed.
+#[derive(Clone, Debug)]
+struct Transfer {
+    kind: TransferKind,
+    closed: Closed,
 }
 
 /// What a full transfer has compared.
 #[derive(Clone, Debug)]
 struct Compared {
     /// What the other had seen at its first range, and the dots it has answered since the last.
-    seen: Clock,
+    seen: DotSet,
     /// What it had seen at any of its ranges. Until `seen` covers this it cannot be joined: the
     /// other may have forgotten a key during the transfer, because all its dots had come under its
     /// base, and an absent key says nothing of dots that are above the base here.
-    last: Clock,
+    last: DotSet,
 }
 
 impl Compared {
-    /// What was compared when a range comes that was filled from `clock`. None when the other lost
+    /// What was compared when a range comes whose sender had seen `seen`. None when the other lost
     /// since its first range what it had seen then: its objects do not speak for that any more.
-    fn with(before: Option<Compared>, clock: &Clock) -> Option<Compared> {
+    fn with(before: Option<Compared>, seen: &DotSet) -> Option<Compared> {
         let seen_first = || Compared {
-            seen: clock.clone(),
-            last: Clock::default(),
+            seen: seen.clone(),
+            last: DotSet::default(),
         };
         let mut compared = before.unwrap_or_else(seen_first);
-        compared.last.join(clock);
-        clock.covers(&compared.seen).then_some(compared)
+        compared.last.join(seen);
+        seen.includes(&compared.seen).then_some(compared)
     }
 }
 
@@ -189,7 +207,7 @@ impl Sync {
             Phase::AskingChunk {
                 compared: Some(_),
                 ..
-            } | Phase::AskingRest(_)
+            } | Phase::AskingRest(..)
         )
     }
 
@@ -197,8 +215,10 @@ impl Sync {
     /// compared again. For the generation that it was begun in.
     pub fn resume(&mut self) -> Vec<Effect> {
         match &self.phase {
-            Phase::AskingChunk { kind, from, .. } => vec![Effect::AskChunk(*kind, from.clone())],
-            Phase::AskingRest(compared) => vec![Effect::AskRest(compared.seen.clone())],
+            Phase::AskingChunk { transfer, from, .. } => {
+                vec![Effect::AskChunk(transfer.kind, from.clone())]
+            }
+            Phase::AskingRest(_, compared) => vec![Effect::AskRest(compared.seen.clone())],
             _ => self.end(End::Broken),
         }
     }
@@ -211,6 +231,7 @@ impl Sync {
                 self.on_answered(answer, state)
             }
             Event::Merged => self.on_merged(state),
+            Event::Closed(closed) => self.on_closed(closed, state),
             Event::ChunkMerged(next) => self.on_chunk_merged(next),
             Event::Joined => self.end_merged(),
             Event::Failed if self.is_resumable() => vec![Effect::End(End::Broken)],
@@ -225,32 +246,34 @@ impl Sync {
             (
                 Answer::Difference {
                     difference,
-                    clock,
+                    seen,
                     sum,
                     settled,
                 },
                 Phase::AskingDifference,
             ) => {
-                let differs = clock == state.clock && sum != state.sum;
+                let differs = seen == *state.clock.seen() && sum != state.sum;
                 let settled = settled && is_settled(state);
-                self.on_difference(difference, differs.then_some(settled))
+                let unequal = differs.then_some(settled);
+                self.on_difference(difference, &seen, unequal, &state.clock)
             }
-            (Answer::Difference { difference, .. }, Phase::AskingRest(compared)) => {
-                self.on_rest(difference, compared)
+            (Answer::Difference { difference, .. }, Phase::AskingRest(transfer, compared)) => {
+                self.on_rest(difference, transfer, compared)
             }
             (
                 Answer::Chunk(chunk),
                 Phase::AskingChunk {
-                    kind,
+                    transfer,
                     from,
                     compared,
                 },
             ) => {
-                let Some(compared) = Compared::with(compared, &chunk.clock) else {
+                let Some(compared) = Compared::with(compared, &chunk.seen) else {
                     return self.end(End::Broken);
                 };
-                self.phase = Phase::MergingChunk { kind, compared };
-                vec![Effect::MergeChunk(from, chunk)]
+                let closed = transfer.closed.clone();
+                self.phase = Phase::MergingChunk { transfer, compared };
+                vec![Effect::MergeChunk(from, chunk, closed)]
             }
             // An answer to a question this round did not ask.
             _ => self.end(End::Broken),
@@ -259,20 +282,33 @@ impl Sync {
 
     fn ask_difference(&mut self, state: &State) -> Vec<Effect> {
         self.phase = Phase::AskingDifference;
-        vec![Effect::AskDifference(state.clock.clone())]
+        vec![Effect::AskDifference(state.clock.seen().clone())]
     }
 
     /// `unequal` says that equal clocks have unequal sums, and whether both replicas are settled.
-    fn on_difference(&mut self, difference: Difference, unequal: Option<bool>) -> Vec<Effect> {
+    fn on_difference(
+        &mut self,
+        difference: Difference,
+        seen: &DotSet,
+        unequal: Option<bool>,
+        own: &Clock,
+    ) -> Vec<Effect> {
+        let transfer = |kind| Transfer {
+            kind,
+            closed: own.closed().clone(),
+        };
         match (difference, unequal) {
             (Difference::None, Some(settled)) => {
                 let mut effects = Vec::new();
                 effects.extend(settled.then_some(Effect::Alarm));
-                effects.extend(self.ask_chunk(TransferKind::Union, None, None));
+                effects.extend(self.ask_chunk(transfer(TransferKind::Union), None, None));
                 effects
             }
             (Difference::None, None) => self.end_merged(),
-            (Difference::LogTooShort, _) => self.ask_chunk(TransferKind::Clocked, None, None),
+            (Difference::LogTooShort, _) => {
+                self.ask_chunk(transfer(TransferKind::Clocked), None, None)
+            }
+            (Difference::Closed(news), _) => self.on_news(news, seen, own),
             (Difference::Items { items, more }, _) => {
                 self.answers += 1;
                 self.phase = Phase::Merging { more };
@@ -281,19 +317,59 @@ impl Sync {
         }
     }
 
+    /// Learns what the other has closed.
+    fn on_news(&mut self, news: News, seen: &DotSet, own: &Clock) -> Vec<Effect> {
+        let Some(closed) = own.closed().told(news) else {
+            return self.end(End::Broken);
+        };
+        let more = closed.steps_after(own.closed());
+        if !more.is_empty() {
+            self.answers += 1;
+            let after = own.closed().name();
+            let kind = TransferKind::Clocked;
+            self.phase = Phase::Closing(Transfer { kind, closed });
+            return vec![Effect::Close(after, more)];
+        }
+        // The other has yet to close what is closed here. What it has beside can be asked for then.
+        if own.covers(seen) {
+            self.end_merged()
+        } else {
+            self.end(End::Broken)
+        }
+    }
+
+    fn on_closed(&mut self, closed: bool, state: &State) -> Vec<Effect> {
+        let goes_on = self.answers < ANSWERS_PER_ROUND;
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Closing(_) if closed && goes_on => self.ask_difference(state),
+            // A dot of them was missed here, or only seen here: all is compared.
+            Phase::Closing(transfer) if goes_on => self.ask_chunk(transfer, None, None),
+            _ => self.end(End::Broken),
+        }
+    }
+
     /// Takes what the other has seen since its first range, or since the answer before.
-    fn on_rest(&mut self, difference: Difference, mut compared: Compared) -> Vec<Effect> {
+    fn on_rest(
+        &mut self,
+        difference: Difference,
+        transfer: Transfer,
+        mut compared: Compared,
+    ) -> Vec<Effect> {
         match difference {
-            Difference::None if compared.seen.covers(&compared.last) => self.join(compared.seen),
-            // The other has lost some of it, or cut its log: the next round goes through all keys
-            // again.
-            Difference::None | Difference::LogTooShort => self.end(End::Broken),
+            Difference::None if compared.seen.includes(&compared.last) => {
+                self.join(transfer, compared)
+            }
+            // The other has lost some of it, cut its log, or closed more actors: the next round
+            // goes through all keys again.
+            Difference::None | Difference::LogTooShort | Difference::Closed(_) => {
+                self.end(End::Broken)
+            }
             Difference::Items { items, .. } => {
                 self.answers += 1;
                 for dot in items.iter().flat_map(|item| &item.dots) {
                     compared.seen.add(*dot);
                 }
-                self.phase = Phase::MergingRest(compared);
+                self.phase = Phase::MergingRest(transfer, compared);
                 vec![Effect::Merge(items)]
             }
         }
@@ -304,51 +380,56 @@ impl Sync {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Merging { more: true } if goes_on => self.ask_difference(state),
             Phase::Merging { more: false } => self.end_merged(),
-            Phase::MergingRest(compared) if goes_on => self.finish(compared),
+            Phase::MergingRest(transfer, compared) if goes_on => self.finish(transfer, compared),
             _ => self.end(End::Broken),
         }
     }
 
     /// Joins what was compared, once that is all the other knew when it sent its last range.
-    fn finish(&mut self, compared: Compared) -> Vec<Effect> {
-        if compared.seen.covers(&compared.last) {
-            return self.join(compared.seen);
+    fn finish(&mut self, transfer: Transfer, compared: Compared) -> Vec<Effect> {
+        if compared.seen.includes(&compared.last) {
+            return self.join(transfer, compared);
         }
         let seen = compared.seen.clone();
-        self.phase = Phase::AskingRest(compared);
+        self.phase = Phase::AskingRest(transfer, compared);
         vec![Effect::AskRest(seen)]
     }
 
-    fn join(&mut self, seen: Clock) -> Vec<Effect> {
-        self.phase = Phase::Joining;
-        vec![Effect::Join(seen)]
+    fn join(&mut self, transfer: Transfer, compared: Compared) -> Vec<Effect> {
+        match Clock::of(compared.seen, transfer.closed) {
+            Some(clock) => {
+                self.phase = Phase::Joining;
+                vec![Effect::Join(clock)]
+            }
+            None => self.end(End::Broken),
+        }
     }
 
     fn ask_chunk(
         &mut self,
-        kind: TransferKind,
+        transfer: Transfer,
         from: Option<Entry>,
         compared: Option<Compared>,
     ) -> Vec<Effect> {
+        let effect = Effect::AskChunk(transfer.kind, from.clone());
         self.phase = Phase::AskingChunk {
-            kind,
-            from: from.clone(),
+            transfer,
+            from,
             compared,
         };
-        vec![Effect::AskChunk(kind, from)]
+        vec![effect]
     }
 
     fn on_chunk_merged(&mut self, next: Option<Entry>) -> Vec<Effect> {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::MergingChunk { kind, compared } if next.is_some() => {
-                self.ask_chunk(kind, next, Some(compared))
+            Phase::MergingChunk { transfer, compared } if next.is_some() => {
+                self.ask_chunk(transfer, next, Some(compared))
             }
             // The clocks were equal; what either has seen since has its own repair.
-            Phase::MergingChunk {
-                kind: TransferKind::Union,
-                ..
-            } => self.end_merged(),
-            Phase::MergingChunk { compared, .. } => self.finish(compared),
+            Phase::MergingChunk { transfer, .. } if transfer.kind == TransferKind::Union => {
+                self.end_merged()
+            }
+            Phase::MergingChunk { transfer, compared } => self.finish(transfer, compared),
             _ => self.end(End::Broken),
         }
     }
@@ -377,7 +458,7 @@ fn is_settled(state: &State) -> bool {
 pub fn answer(difference: Difference, state: &State) -> Answer {
     Answer::Difference {
         difference,
-        clock: state.clock.clone(),
+        seen: state.clock.seen().clone(),
         sum: state.sum,
         settled: is_settled(state),
     }

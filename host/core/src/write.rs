@@ -240,10 +240,12 @@ impl Write {
         let effects = match event {
             Event::Looked(node, object, latest) => self.on_looked(node, object, latest, clock),
             Event::Resolved(resolved) => self.on_resolved(resolved),
-            Event::Stored(outcome) => self.on_stored(outcome),
+            Event::Stored(outcome) => self.on_stored(outcome, clock),
             Event::StoreFailed(error) => self.on_store_failed(error),
-            Event::Acknowledged(node, minted, found) => self.on_acknowledged(node, minted, found),
-            Event::Failed(node) => self.on_failed(node),
+            Event::Acknowledged(node, minted, found) => {
+                self.on_acknowledged(node, (minted, found), clock)
+            }
+            Event::Failed(node) => self.on_failed(node, clock),
             Event::Ticked(time) => self.on_ticked(time),
             Event::Expired => self.on_expired(),
         };
@@ -307,16 +309,21 @@ impl Write {
         if objects.len() < looks || !objects.contains_key(&self.with.me) {
             return Vec::new();
         }
-        let latest = *highest;
-        let merged = std::mem::take(objects).into_values();
-        let merged = merged
-            .reduce(|one, other| one.sync(other, clock))
-            .unwrap_or_default();
-        self.decide(merged, latest)
+        let (latest, reached) = (*highest, objects.len());
+        let mut objects = std::mem::take(objects).into_values();
+        let merged = objects.try_fold(Object::default(), |one, other| {
+            one.sync(other, &[clock.closed()])
+        });
+        match merged {
+            Some(merged) => self.decide(merged, latest, clock),
+            // They differ, and have closed actors that are not known to be here yet.
+            None if self.own.is_empty() => self.answer(Err(unavailable(reached, self.needed()))),
+            None => self.unknown(),
+        }
     }
 
     /// What to store, once it is known what is there.
-    fn decide(&mut self, object: Object, time: Time) -> Vec<Effect> {
+    fn decide(&mut self, object: Object, time: Time, clock: &Clock) -> Vec<Effect> {
         let version = Version {
             time,
             value: self.request.value.clone(),
@@ -336,7 +343,7 @@ impl Write {
             self.seen.clone()
         };
         let mut rest = object.clone();
-        rest.discard(&context);
+        rest.discard(&context, clock.closed());
         let resolves = self.with.resolver && self.resolutions < RESOLUTIONS_MAX;
         let deletes = self.with.resolver && version.value.is_none();
         if deletes && rest.versions.is_empty() {
@@ -400,12 +407,12 @@ impl Write {
         })]
     }
 
-    fn on_stored(&mut self, outcome: Outcome) -> Vec<Effect> {
+    fn on_stored(&mut self, outcome: Outcome, clock: &Clock) -> Vec<Effect> {
         if !matches!(self.phase, Phase::Storing) {
             return Vec::new();
         }
         match outcome {
-            Outcome::Written(written) => self.on_written(written),
+            Outcome::Written(written) => self.on_written(written, clock),
             // The first mint stands, and was sent: nobody may be told that nothing was stored.
             Outcome::Moved(_) | Outcome::TooManySiblings(_) if !self.own.is_empty() => {
                 self.unknown()
@@ -418,7 +425,7 @@ impl Write {
         }
     }
 
-    fn on_written(&mut self, written: Written) -> Vec<Effect> {
+    fn on_written(&mut self, written: Written, clock: &Clock) -> Vec<Effect> {
         if self.own.is_empty() {
             self.existed |= written.found.live;
         }
@@ -445,11 +452,12 @@ impl Write {
             suspects,
             beside,
         };
-        effects.extend(self.conclude());
+        effects.extend(self.conclude(clock));
         effects
     }
 
-    fn on_acknowledged(&mut self, node: NodeId, minted: Dot, found: Found) -> Vec<Effect> {
+    fn on_acknowledged(&mut self, node: NodeId, of: (Dot, Found), clock: &Clock) -> Vec<Effect> {
+        let (minted, found) = of;
         let Phase::Spreading {
             written,
             acknowledged,
@@ -468,7 +476,7 @@ impl Write {
         suspects.extend(found.suspect.then_some(node));
         // What a replica holds of a write minted again is the write itself.
         self.existed |= found.live && self.minted_again == 0;
-        self.conclude()
+        self.conclude(clock)
     }
 
     /// Whether the write must stand above every version that was acknowledged before it began.
@@ -492,8 +500,27 @@ impl Write {
         }
     }
 
+    /// The coordinator is one of those that have the write only while its replica is the one that
+    /// stored it: not when that was dropped meanwhile.
+    fn check_own(&mut self, clock: &Clock) {
+        let me = self.with.me;
+        if let Phase::Spreading {
+            written,
+            acknowledged,
+            suspects,
+            ..
+        } = &mut self.phase
+            && !written.dots.iter().all(|dot| clock.seen().has(dot))
+        {
+            acknowledged.remove(&me);
+            suspects.remove(&me);
+            self.failed.insert(me);
+        }
+    }
+
     /// Answers once enough replicas have the write, or too few are left.
-    fn conclude(&mut self) -> Vec<Effect> {
+    fn conclude(&mut self, clock: &Clock) -> Vec<Effect> {
+        self.check_own(clock);
         let (needed, counted) = (self.needed(), self.counted());
         let Phase::Spreading {
             written,
@@ -574,7 +601,7 @@ impl Write {
         }
     }
 
-    fn on_failed(&mut self, node: NodeId) -> Vec<Effect> {
+    fn on_failed(&mut self, node: NodeId, clock: &Clock) -> Vec<Effect> {
         self.failed.insert(node);
         match &mut self.phase {
             Phase::Looking { spare, .. } => match spare.pop() {
@@ -584,7 +611,7 @@ impl Write {
                     self.answer(Err(unavailable(reached, self.needed())))
                 }
             },
-            Phase::Spreading { .. } => self.conclude(),
+            Phase::Spreading { .. } => self.conclude(clock),
             _ => Vec::new(),
         }
     }

@@ -93,6 +93,9 @@ impl State {
         let ahead = judgement.skew().unwrap_or_default().0;
         metrics.clock_offset.set(ahead);
         metrics.clock_skewed.set(judgement.is_off().into());
+        let actors = peer.actor_counts();
+        metrics.actors_open.set(actors.open);
+        metrics.actors_closed.set(actors.closed);
         let counts = peer.counts();
         metrics.sum_alarms.catch_up(counts.sum_alarms);
         metrics.read_repairs.catch_up(counts.read_repairs);

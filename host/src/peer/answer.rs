@@ -2,10 +2,11 @@
 //! seen.
 
 use super::Peer;
-use super::partitions::{Answer, Operation};
+use super::partitions::{Answer, Operation, Shown};
 use crate::store::commit::CommitError;
-use soros_core::clock::Clock;
+use soros_core::close::{Ask, Word};
 use soros_core::dot::Dot;
+use soros_core::dot_set::DotSet;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, NodeId};
 use soros_core::limits::REPAIR_BYTES;
@@ -50,16 +51,17 @@ impl Peer {
             } => self.on_compare((from, trusted), place, digest).await,
             Request::Difference {
                 place,
-                clock,
+                dots,
                 seen,
                 trusted,
             } => {
-                self.on_difference((from, trusted), place, (clock, seen))
+                self.on_difference((from, trusted), place, (dots, seen))
                     .await
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
             Request::Clock => Ok(Reply::Clock(self.clock.machine().wall)),
+            Request::Closing { place, ask } => self.on_closing(place, ask).await,
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
         };
         reply.unwrap_or_else(Reply::Refused)
@@ -84,6 +86,16 @@ impl Peer {
         };
         match self.committer.commit(merge).await {
             Ok(Answer::Found(found)) => Ok(Reply::Stored(found)),
+            Ok(Answer::Ended) => Err(Refusal::Ended),
+            Ok(Answer::Unclear) => Err(Refusal::Unclear),
+            Ok(_) => Err(Refusal::NotServed),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    async fn on_closing(&self, place: Place, ask: Ask) -> Result<Reply, Refusal> {
+        match self.closing(place, ask).await {
+            Ok(Answer::Closing(answer)) => Ok(Reply::Closing(answer)),
             Ok(_) => Err(Refusal::NotServed),
             Err(error) => Err(refusal(&error)),
         }
@@ -124,34 +136,34 @@ impl Peer {
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
         if answer == sync::Answer::Same {
-            self.remember(from, place, shown.state.clock.clone())
+            self.remember(from, place, shown.state.clock.seen().clone())
                 .await?;
         }
-        Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
+        Ok(told(answer, shown))
     }
 
     async fn on_difference(
         &self,
         from: (NodeId, bool),
         place: Place,
-        (clock, seen): (Clock, bool),
+        (dots, seen): (DotSet, bool),
     ) -> Result<Reply, Refusal> {
-        let reply = self.difference(place, &clock)?;
+        let reply = self.difference(place, &dots)?;
         if seen {
-            self.remember(from, place, clock).await?;
+            self.remember(from, place, dots).await?;
         }
         Ok(reply)
     }
 
-    fn difference(&self, place: Place, clock: &Clock) -> Result<Reply, Refusal> {
+    fn difference(&self, place: Place, dots: &DotSet) -> Result<Reply, Refusal> {
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let difference = view
-            .difference(clock, REPAIR_BYTES)
+            .difference(dots, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
         let answer = sync::answer(difference, &shown.state);
-        Ok(Reply::Sync(answer, shown.state.standing.is_trusted()))
+        Ok(told(answer, shown))
     }
 
     fn on_chunk(
@@ -166,10 +178,7 @@ impl Peer {
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
-        Ok(Reply::Sync(
-            sync::Answer::Chunk(chunk),
-            shown.state.standing.is_trusted(),
-        ))
+        Ok(told(sync::Answer::Chunk(chunk), shown))
     }
 
     /// Whether this node holds a live key of a bucket that it takes no more writes of.
@@ -202,7 +211,7 @@ impl Peer {
         &self,
         (peer, trusted): (NodeId, bool),
         place: Place,
-        clock: Clock,
+        seen: DotSet,
     ) -> Result<(), Refusal> {
         let others = self.others_of(place);
         if !others.contains(&peer) {
@@ -211,7 +220,7 @@ impl Peer {
         let remember = Operation::Remember {
             place,
             peer,
-            clock,
+            seen,
             trusted,
             others,
         };
@@ -227,6 +236,14 @@ impl Peer {
         tracing::error!(partition = %place.partition, %error, "a record could not be read");
         self.damage.note(place, error);
         Refusal::Storage
+    }
+}
+
+/// An answer of anti-entropy, of a replica that stands as it does.
+fn told(answer: sync::Answer, shown: &Shown) -> Reply {
+    Reply::Sync {
+        answer,
+        word: Word::of(shown.actor, &shown.state),
     }
 }
 

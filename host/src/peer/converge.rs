@@ -6,6 +6,7 @@ use super::damage::Kind;
 use super::partitions::{Answer, Operation};
 use super::wire::Urgency;
 use futures_util::stream::{self, StreamExt};
+use soros_core::close::Word;
 use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
@@ -27,6 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Rounds that broke in the middle of a full transfer, and the generation each began in.
 pub(super) type Broken = BTreeMap<(Place, NodeId), (Sync, Generation)>;
+/// What other replicas of a partition say of themselves.
+pub(super) type Heard = BTreeMap<NodeId, Word>;
 
 impl Peer {
     /// Compares all partitions with all their other replicas, over and over. Ends never; whoever
@@ -83,14 +86,21 @@ impl Peer {
         }
         self.bound_log(place);
         let mut behind = false;
+        let mut heard = BTreeMap::new();
         for peer in self.others_of(place) {
             if self.wire.is_reachable(peer) {
-                behind |= self.round(place, peer).await == End::Broken;
+                behind |= self.round(place, peer, &mut heard).await == End::Broken;
             }
         }
-        let moment = self.moments.load();
-        let shown = moment.shown(&place);
-        behind || !shown.is_some_and(|shown| self.is_shown_believed(place, shown))
+        let believed = self
+            .moments
+            .load()
+            .shown(&place)
+            .is_some_and(|shown| self.is_shown_believed(place, shown));
+        if believed && !behind {
+            self.close_ended(place, heard).await;
+        }
+        behind || !believed
     }
 
     /// Lets the dot log keep to its bounds, however long a replica has been away.
@@ -134,7 +144,8 @@ impl Peer {
         }
     }
 
-    async fn round(&self, place: Place, peer: NodeId) -> End {
+    /// Compares a partition with another replica. Who mints there is heard on the way.
+    async fn round(&self, place: Place, peer: NodeId, heard: &mut Heard) -> End {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
@@ -159,7 +170,10 @@ impl Peer {
                     }
                     return self.end((place, generation), peer, end).await;
                 }
-                effect => self.carry_out_sync(place, (peer, trusted), effect).await,
+                effect => {
+                    self.carry_out_sync(place, (peer, trusted), effect, heard)
+                        .await
+                }
             };
             let Some(shown) = self.moments.load().shown(&place).cloned() else {
                 return End::Broken;
@@ -174,10 +188,11 @@ impl Peer {
         place: Place,
         (peer, trusted): (NodeId, bool),
         effect: Effect,
+        heard: &mut Heard,
     ) -> Event {
-        let difference = |clock, seen| Request::Difference {
+        let difference = |dots, seen| Request::Difference {
             place,
-            clock,
+            dots,
             seen,
             trusted,
         };
@@ -188,30 +203,41 @@ impl Peer {
                     digest,
                     trusted,
                 };
-                self.asked(place, peer, compare).await
+                self.asked(place, peer, compare, heard).await
             }
-            Effect::AskDifference(clock) => self.asked(place, peer, difference(clock, true)).await,
-            Effect::AskRest(clock) => self.asked(place, peer, difference(clock, false)).await,
+            Effect::AskDifference(dots) => {
+                let request = difference(dots, true);
+                self.asked(place, peer, request, heard).await
+            }
+            Effect::AskRest(dots) => {
+                let request = difference(dots, false);
+                self.asked(place, peer, request, heard).await
+            }
             Effect::AskChunk(kind, from) => {
                 let chunk = Request::Chunk { place, kind, from };
-                self.asked(place, peer, chunk).await
+                self.asked(place, peer, chunk, heard).await
             }
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
-                self.committed(merge, |_| Event::Merged).await
+                self.committed(merge, committed).await
             }
-            Effect::MergeChunk(from, chunk) => {
+            Effect::Close(after, steps) => {
+                let close = Operation::Close {
+                    place,
+                    after,
+                    steps,
+                };
+                self.committed(close, committed).await
+            }
+            Effect::MergeChunk(from, chunk, closed) => {
                 let merge = Operation::MergeChunk {
                     place,
                     peer,
                     from,
                     chunk,
+                    closed,
                 };
-                let reached = |answer| match answer {
-                    Answer::Reached(next) => Event::ChunkMerged(next),
-                    _ => Event::Failed,
-                };
-                self.committed(merge, reached).await
+                self.committed(merge, committed).await
             }
             Effect::Join(clock) => {
                 let join = Operation::Join { place, peer, clock };
@@ -221,14 +247,24 @@ impl Peer {
         }
     }
 
-    async fn asked(&self, place: Place, peer: NodeId, request: Request) -> Event {
+    async fn asked(
+        &self,
+        place: Place,
+        peer: NodeId,
+        request: Request,
+        heard: &mut Heard,
+    ) -> Event {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         match self
             .wire
             .call(peer, &request, deadline, Urgency::Background)
             .await
         {
-            Ok(Reply::Sync(answer, trusted)) => Event::Answered(answer, trusted),
+            Ok(Reply::Sync { answer, word }) => {
+                let trusted = word.trusted;
+                heard.insert(peer, word);
+                Event::Answered(answer, trusted)
+            }
             Ok(Reply::Refused(Refusal::Behind)) => {
                 tracing::error!(
                     partition = %place.partition,
@@ -300,5 +336,15 @@ impl Peer {
         moment
             .shown(&place)
             .is_some_and(|shown| !shown.state.standing.is_trusted())
+    }
+}
+
+/// What a round hears of what it asked the store for.
+fn committed(answer: Answer) -> Event {
+    match answer {
+        Answer::Done => Event::Merged,
+        Answer::Closed(closed) => Event::Closed(closed),
+        Answer::Reached(next) => Event::ChunkMerged(next),
+        _ => Event::Failed,
     }
 }

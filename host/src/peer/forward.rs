@@ -175,9 +175,12 @@ fn is_elsewhere(error: &OperationError) -> bool {
 fn refused(refusal: Refusal) -> OperationError {
     match refusal {
         Refusal::NotServed => OperationError::NotServed,
-        Refusal::Suspect | Refusal::NotReady | Refusal::Unreadable | Refusal::Behind => {
-            OperationError::NotReady
-        }
+        Refusal::Suspect
+        | Refusal::NotReady
+        | Refusal::Unreadable
+        | Refusal::Behind
+        | Refusal::Ended
+        | Refusal::Unclear => OperationError::NotReady,
         Refusal::Overloaded => OperationError::Overloaded,
         Refusal::DiskFull => OperationError::DiskFull,
         Refusal::Storage => OperationError::Storage,

@@ -8,7 +8,10 @@ use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
-use soros_core::dot::Dot;
+use soros_core::close::{self, Ask};
+use soros_core::closed::{Closed, Closing};
+use soros_core::dot::{Actor, Dot};
+use soros_core::dot_set::DotSet;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::object::Object;
@@ -16,7 +19,7 @@ use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{RecordError, Records};
 use soros_core::replica::{
-    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State,
+    self, Chunk, Found, Item, LogBounds, Outcome, Quorum, Reached, Replica, Standing, State, Taken,
 };
 use soros_core::skew::Skew;
 use soros_core::write::Store;
@@ -74,6 +77,8 @@ pub enum Operation {
         from: Option<Entry>,
         /// The range.
         chunk: Chunk,
+        /// What its sender has closed.
+        closed: Closed,
     },
     /// The end of a full transfer.
     Join {
@@ -83,6 +88,24 @@ pub enum Operation {
         peer: NodeId,
         /// What was compared.
         clock: Clock,
+    },
+    /// Takes part in the closing of actors that have ended.
+    Closing {
+        /// The partition.
+        place: Place,
+        /// What the leader asks.
+        ask: Ask,
+        /// Whether the replica's silence is believed, as far as its process knows.
+        believed: bool,
+    },
+    /// Closes what another replica has closed.
+    Close {
+        /// The partition.
+        place: Place,
+        /// The name of the list of those closed before.
+        after: Option<Actor>,
+        /// The steps that the other has taken since.
+        steps: Vec<Closing>,
     },
     /// All that another replica held has been merged: a suspect may stand otherwise now.
     Stand {
@@ -113,7 +136,7 @@ pub enum Operation {
         /// The other replica.
         peer: NodeId,
         /// What it has seen.
-        clock: Clock,
+        seen: DotSet,
         /// Whether it believes that it holds all that it acknowledged.
         trusted: bool,
         /// All other replicas of the partition.
@@ -170,6 +193,14 @@ pub enum Answer {
     Found(Found),
     /// Where a range of a full transfer came to; none when all is merged.
     Reached(Option<Entry>),
+    /// It is not taken: the life of the replica that minted it has ended.
+    Ended,
+    /// It is not clear what is obsolete of what was to be merged; the rest of it was not.
+    Unclear,
+    /// What the leader of a closing is told.
+    Closing(close::Answer),
+    /// Whether actors were closed.
+    Closed(bool),
 }
 
 /// A partition as readers see it: its layout and state at the moment of the view.
@@ -181,6 +212,8 @@ pub struct Shown {
     pub state: State,
     /// Whether it has compared clocks with another replica since the process started.
     pub compared: Arc<AtomicBool>,
+    /// Who mints its dots.
+    pub actor: Actor,
 }
 
 /// A consistent moment of all partitions: records and clocks that belong together.
@@ -238,6 +271,8 @@ impl Operation {
             Operation::MergeItems { place, .. }
             | Operation::MergeChunk { place, .. }
             | Operation::Join { place, .. }
+            | Operation::Closing { place, .. }
+            | Operation::Close { place, .. }
             | Operation::Stand { place, .. }
             | Operation::Remember { place, .. }
             | Operation::BoundLog { place, .. }
@@ -373,7 +408,10 @@ impl Partitions {
                 if buckets.is_dead(item.entry.bucket) {
                     replica.skip(&item.dots);
                 } else {
-                    replica.merge(batch, &item.entry, item.object, &item.dots)?;
+                    let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
+                    if merged.is_none() {
+                        return Ok(Answer::Unclear);
+                    }
                 }
             }
             replica.save(batch);
@@ -386,6 +424,7 @@ impl Partitions {
             layout: replica.layout(),
             state: replica.state().clone(),
             compared: self.compared.get(place).cloned().unwrap_or_default(),
+            actor: replica.actor(),
         })
     }
 }
@@ -410,6 +449,8 @@ impl Commits for Partitions {
                     chunk.objects.iter().map(|(_, object)| object.size()).sum()
                 }
                 Operation::Adopt { .. }
+                | Operation::Closing { .. }
+                | Operation::Close { .. }
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
@@ -510,8 +551,7 @@ impl Partitions {
                 object,
                 dots,
             } => self.change(target.place, |replica| {
-                let found = replica.merge(batch, &target.entry, object, &dots);
-                found.map(Answer::Found)
+                replica.take(batch, &target.entry, object, &dots).map(taken)
             }),
             Operation::MergeItems { place, items } => self.merge_items(batch, place, items),
             Operation::MergeChunk {
@@ -519,36 +559,33 @@ impl Partitions {
                 peer,
                 from,
                 chunk,
+                closed,
             } => self.change_many(place, |replica| {
-                replica
-                    .merge_chunk(batch, peer, from.as_ref(), chunk)
-                    .map(Answer::Reached)
+                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk, &closed);
+                reached.map(|reached| match reached {
+                    Reached::To(next) => Answer::Reached(next),
+                    Reached::Unclear => Answer::Unclear,
+                })
             }),
-            Operation::Join { place, peer, clock } => {
-                self.note(batch, place, |replica| join(replica, peer, &clock))
+            operation @ (Operation::Join { place, .. }
+            | Operation::Closing { place, .. }
+            | Operation::Close { place, .. }
+            | Operation::Stand { place, .. }
+            | Operation::Doubt { place }) => {
+                self.note(batch, place, |replica| noted(replica, operation))
             }
-            Operation::Stand {
-                place,
-                begun,
-                peer,
-                trusted,
-                quorum,
-            } => self.note(batch, place, |replica| {
-                stand(replica, begun, (peer, trusted), quorum)
-            }),
             Operation::BoundLog { place, bounds, now } => self.change_many(place, |replica| {
                 replica.bound_log(batch, bounds, now).map(|_| Answer::Done)
             }),
             Operation::Remember {
                 place,
                 peer,
-                clock,
+                seen,
                 trusted,
                 others,
             } => self.change_many(place, |replica| {
-                remember(replica, batch, (peer, clock, trusted), &others)
+                remember(replica, batch, (peer, seen, trusted), &others)
             }),
-            Operation::Doubt { place } => self.note(batch, place, doubt),
             Operation::DoubtAll => Ok(self.doubt_all(batch)),
             Operation::Renew { place } => self.renew(batch, place),
         }
@@ -596,10 +633,10 @@ fn doubt(replica: &mut Replica) -> Answer {
 fn remember(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
-    (peer, clock, trusted): (NodeId, Clock, bool),
+    (peer, seen, trusted): (NodeId, DotSet, bool),
     others: &[NodeId],
 ) -> Result<Answer, RecordError> {
-    if !replica.remember(peer, clock, trusted) {
+    if !replica.remember(peer, seen, trusted) {
         return Ok(Answer::Behind);
     }
     replica.truncate(batch, others)?;
@@ -629,11 +666,40 @@ fn stand(
     Answer::Done
 }
 
+/// Applies what changes no record but the clock's.
+fn noted(replica: &mut Replica, operation: Operation) -> Answer {
+    match operation {
+        Operation::Join { peer, clock, .. } => join(replica, peer, &clock),
+        Operation::Closing { ask, believed, .. } => {
+            let answer = replica.answer(&ask, believed);
+            answer.map_or(Answer::NotHeld, Answer::Closing)
+        }
+        Operation::Close { after, steps, .. } => Answer::Closed(replica.close(after, &steps)),
+        Operation::Stand {
+            begun,
+            peer,
+            trusted,
+            quorum,
+            ..
+        } => stand(replica, begun, (peer, trusted), quorum),
+        Operation::Doubt { .. } => doubt(replica),
+        _ => Answer::NotHeld,
+    }
+}
+
 /// Ends a full transfer.
 fn join(replica: &mut Replica, sender: NodeId, clock: &Clock) -> Answer {
     if replica.join(sender, clock) {
         Answer::Done
     } else {
         Answer::NotHeld
+    }
+}
+
+fn taken(taken: Taken) -> Answer {
+    match taken {
+        Taken::Merged(found) => Answer::Found(found),
+        Taken::Ended => Answer::Ended,
+        Taken::Unclear => Answer::Unclear,
     }
 }

@@ -34,6 +34,10 @@ pub struct Metrics {
     pub clock_skewed: Gauge,
     /// Times that two replicas had equal clocks and unequal sums.
     pub sum_alarms: Counter,
+    /// Actors in the clocks of this node's partitions that are not closed.
+    pub actors_open: Gauge,
+    /// Actors in the clocks of this node's partitions that are closed.
+    pub actors_closed: Gauge,
     /// Reads whose stale replicas were repaired.
     pub read_repairs: Counter,
     /// Reads that were also sent to another replica because the first was slow.
@@ -112,6 +116,8 @@ impl Default for Metrics {
             clock_offset: Offset::default(),
             clock_skewed: Gauge::default(),
             sum_alarms: Counter::default(),
+            actors_open: Gauge::default(),
+            actors_closed: Gauge::default(),
             read_repairs: Counter::default(),
             hedged_reads: Counter::default(),
             forwarded: Counter::default(),
@@ -184,6 +190,10 @@ impl Metrics {
         page.gauge("soros_clock_skewed", help, &self.clock_skewed);
         let help = "Times that two replicas had equal clocks and unequal sums.";
         page.counter("soros_sum_alarms_total", help, &self.sum_alarms);
+        let help = "Lives of replicas in the clocks that may yet write, or are yet to be closed.";
+        page.gauge("soros_actors_open", help, &self.actors_open);
+        let help = "Lives of replicas in the clocks that have ended and are closed.";
+        page.gauge("soros_actors_closed", help, &self.actors_closed);
         let help = "Reads whose stale replicas were repaired.";
         page.counter("soros_read_repairs_total", help, &self.read_repairs);
         let help = "Reads also sent to another replica because the first was slow.";

@@ -29,8 +29,24 @@ pub enum Bug {
     StartClockFill,
     /// A full transfer passes over the keys that only the receiver has.
     OneWayTransfer,
-    /// A clock forgets the actors that mint no more.
+    /// A clock forgets the actors that are closed.
     ActorForgotten,
+    /// Actors are closed without asking their node whether they have ended.
+    ClosedWhileLiving,
+    /// What is held of actors is compared before they are refused first-hand.
+    ClosedBeforeRefused,
+    /// A suspect takes part in a closing, as if it held what the others hold.
+    ClosedWithSuspect,
+    /// Replicas close actors of which they have not seen the same.
+    ClosedUnequal,
+    /// Who hears that others have closed an actor closes it whatever it has seen itself.
+    ClosedOnHearsay,
+    /// A context that does not name closed actors covers all that the receiver has closed.
+    SilenceIsClosed,
+    /// A context that names a list of closed actors that is not known here covers none of them.
+    UnknownListIgnored,
+    /// A coordinator counts itself though its partition was dropped since it minted.
+    DroppedCoordinatorCounts,
     /// A stored context is a version vector without isolated dots.
     VectorContexts,
     /// The token of a write names all that its coordinator had seen.
@@ -57,7 +73,7 @@ pub enum Bug {
     SkewUnchecked,
 }
 
-const NAMES: [(Bug, &str); 24] = [
+const NAMES: [(Bug, &str); 32] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -70,6 +86,14 @@ const NAMES: [(Bug, &str); 24] = [
     (Bug::StartClockFill, "start-clock-fill"),
     (Bug::OneWayTransfer, "one-way-transfer"),
     (Bug::ActorForgotten, "actor-forgotten"),
+    (Bug::ClosedWhileLiving, "closed-while-living"),
+    (Bug::ClosedBeforeRefused, "closed-before-refused"),
+    (Bug::ClosedWithSuspect, "closed-with-suspect"),
+    (Bug::ClosedUnequal, "closed-unequal"),
+    (Bug::ClosedOnHearsay, "closed-on-hearsay"),
+    (Bug::SilenceIsClosed, "silence-is-closed"),
+    (Bug::UnknownListIgnored, "unknown-list-ignored"),
+    (Bug::DroppedCoordinatorCounts, "dropped-coordinator-counts"),
     (Bug::VectorContexts, "vector-contexts"),
     (Bug::WideToken, "wide-token"),
     (Bug::RetryForwarded, "retry-forwarded"),

@@ -66,6 +66,7 @@ struct Totals {
     failed: usize,
     renewed: usize,
     transfers: usize,
+    closed: usize,
     events: u64,
     harms: BTreeMap<Harm, usize>,
 }
@@ -80,6 +81,7 @@ impl Totals {
         self.failed += report.failed;
         self.renewed += report.renewed;
         self.transfers += report.transfers;
+        self.closed += report.closed;
         self.events += report.events;
         for (harm, count) in &report.harms {
             *self.harms.entry(*harm).or_default() += count;
@@ -92,7 +94,7 @@ impl std::fmt::Display for Totals {
         write!(
             formatter,
             "{} seeds, {} broken, {} uneventful; {} operations done, {} unknown, {} failed; \
-             {} transfers, {} partitions dropped, {} events; harms {:?}",
+             {} transfers, {} partitions dropped, {} actors closed, {} events; harms {:?}",
             self.seeds,
             self.broken,
             self.uneventful,
@@ -101,6 +103,7 @@ impl std::fmt::Display for Totals {
             self.failed,
             self.transfers,
             self.renewed,
+            self.closed,
             self.events,
             self.harms,
         )

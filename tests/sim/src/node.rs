@@ -2,10 +2,12 @@
 //! nothing but memory, a simulated disk and frames. A crash drops it whole.
 
 pub mod answer;
+pub mod closing;
 pub mod commit;
 pub mod converge;
 pub mod coordinate;
 pub mod forward;
+mod merge;
 pub mod partitions;
 pub mod resolver;
 pub mod time;
@@ -15,11 +17,13 @@ use crate::disk::Disk;
 use crate::moment::{Moment, SECOND};
 use crate::random::Random;
 use crate::table::Table;
+use closing::ClosingTask;
 use commit::Committer;
 use converge::{Round, Rounds};
 use coordinate::{ReadTask, WriteTask};
 use forward::ForwardTask;
 use partitions::{Operation, Partitions};
+use soros_core::close::Ask;
 use soros_core::codec::Codec;
 use soros_core::dot::Dot;
 use soros_core::id::{Incarnation, NodeId};
@@ -78,6 +82,8 @@ pub enum Lane {
     Once,
     /// An object for another replica, of which the sender drops some when its queue is full.
     Spread,
+    /// What is decided, and is learnt by anti-entropy at last: the sender may not live to tell it.
+    Decided,
     /// All else. It may be repeated without harm.
     Other,
 }
@@ -144,6 +150,8 @@ pub enum Output {
     HalfWay(NodeId),
     /// Says that it went through all keys of a partition.
     Transferred(Place),
+    /// Says that it led the closing of so many actors of a partition.
+    Closed(Place, usize),
 }
 
 /// What a process is given with each event.
@@ -185,6 +193,7 @@ enum Task {
     Forward(Box<ForwardTask>),
     Round(Box<Round>),
     Time(Box<Asking>),
+    Closing(Box<ClosingTask>),
 }
 
 /// Who waits for the answer of a coordinated operation.
@@ -225,6 +234,8 @@ pub struct Process {
     renewing: BTreeSet<Place>,
     /// Replies that wait until it is remembered what the asker has seen.
     remembering: BTreeMap<(NodeId, CallId), Reply>,
+    /// Partitions of which actors are being closed.
+    closing: BTreeSet<Place>,
 }
 
 impl Process {
@@ -249,6 +260,7 @@ impl Process {
             rounds: Rounds::default(),
             renewing: BTreeSet::new(),
             remembering: BTreeMap::new(),
+            closing: BTreeSet::new(),
         };
         let places = turn.table.places_of(me).collect();
         process.submit_silently(Operation::Open { places, sound, new });
@@ -331,6 +343,7 @@ impl Process {
             Some(Task::Forward(_)) => self.on_forward_reply(turn, asked.task, reply),
             Some(Task::Round(_)) => self.on_round_reply(turn, asked.task, reply),
             Some(Task::Time(_)) => self.on_time_reply(turn, &asked, &reply),
+            Some(Task::Closing(_)) => self.on_closing_reply(turn, asked, reply),
         }
     }
 
@@ -355,8 +368,8 @@ impl Process {
             Some(Task::Write(_)) => self.on_write_expired(turn, id),
             Some(Task::Read(_)) => self.on_read_expired(turn, id),
             Some(Task::Forward(_)) => self.on_forward_expired(turn, id),
-            Some(Task::Round(_) | Task::Time(_)) => {
-                unreachable!("a round has no time of its own, and the time was asked above")
+            Some(Task::Round(_) | Task::Time(_) | Task::Closing(_)) => {
+                unreachable!("none has a time of its own but the time, which was asked above")
             }
         }
     }
@@ -413,6 +426,10 @@ impl Process {
             lane: match request {
                 Request::Write(_) => Lane::Once,
                 Request::Store { .. } => Lane::Spread,
+                Request::Closing {
+                    ask: Ask::Close(..),
+                    ..
+                } => Lane::Decided,
                 _ => Lane::Other,
             },
             body: Body::Request(request.to_bytes()),

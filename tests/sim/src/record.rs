@@ -16,6 +16,8 @@ const STATE: u8 = 0x01;
 pub enum Kind {
     /// The clock record.
     Clock,
+    /// A step of the list of closed actors.
+    Closed,
     /// An entry of the dot log.
     Log,
     /// An object.
@@ -32,6 +34,7 @@ pub fn kind(key: &[u8]) -> Option<Kind> {
     }
     match key.get(KIND_AT)? {
         b'C' => Some(Kind::Clock),
+        b'E' => Some(Kind::Closed),
         b'L' => Some(Kind::Log),
         b'O' => Some(Kind::Object),
         b'U' => Some(Kind::Unstripped),

@@ -108,6 +108,10 @@ pub enum LeftOver {
     Log,
     /// A record of an earlier generation.
     Generation,
+    /// A gap in a clock.
+    Gap,
+    /// An actor that has ended and is not closed.
+    Actor,
 }
 
 /// What was done to the cluster.
@@ -161,6 +165,8 @@ pub struct Report {
     pub renewed: usize,
     /// Full transfers that were joined.
     pub transfers: usize,
+    /// Actors that were closed.
+    pub closed: usize,
     /// How often equal clocks had unequal sums.
     pub sum_alarms: usize,
     /// The events of the run.

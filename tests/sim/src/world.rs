@@ -105,12 +105,11 @@ pub struct World {
     /// Ranges of full transfers that were merged and had more behind them.
     ranges: usize,
     transfers: usize,
+    closed: usize,
     sum_alarms: usize,
     weak: BTreeMap<(NodeId, Place), Weakness>,
     /// When a node's disk lost something.
     losses: Vec<(NodeId, Moment)>,
-    /// The lives whose dots may have died with a disk.
-    died: BTreeSet<(NodeId, Incarnation)>,
 }
 
 /// Runs a seed, with a bug planted or none.
@@ -177,10 +176,10 @@ impl World {
             renewed: 0,
             ranges: 0,
             transfers: 0,
+            closed: 0,
             sum_alarms: 0,
             weak: BTreeMap::new(),
             losses: Vec::new(),
-            died: BTreeSet::new(),
             plan,
         }
     }
@@ -294,6 +293,7 @@ impl World {
                 self.on_half_way(node, peer);
             }
             Output::Transferred(_) => self.transfers += 1,
+            Output::Closed(_, actors) => self.closed += actors,
         }
     }
 
@@ -313,7 +313,12 @@ impl World {
             return self.schedule.add(when, Event::NotSent(from, frame.call));
         }
         let mut held = 0;
-        if frame.lane == Lane::Spread && self.random.chance(self.plan.shed) {
+        let shed = match frame.lane {
+            Lane::Spread => self.plan.shed,
+            Lane::Decided => 2 * self.plan.shed,
+            Lane::Once | Lane::Other => 0,
+        };
+        if 0 < shed && self.random.chance(shed) {
             if self.random.chance(500) {
                 return;
             }
@@ -522,6 +527,7 @@ impl World {
             unfired: self.unfired,
             renewed: self.renewed,
             transfers: self.transfers,
+            closed: self.closed,
             sum_alarms: self.sum_alarms,
             events: self.events,
             history: self.history.clone(),

@@ -52,7 +52,7 @@ impl Replica {
             return Ok(false);
         };
         let seen_by_all = |actor: &Actor| {
-            let bases = clocks.iter().map(|clock| clock.seen().base(actor));
+            let bases = clocks.iter().map(|seen| seen.base(actor));
             bases.min().unwrap_or(u64::MAX)
         };
         let cuts = self.cuts(seen_by_all);
@@ -131,10 +131,7 @@ impl Replica {
                 if 0 < least && self.state.log_bytes <= least {
                     return Ok(false);
                 }
-                let bytes = (key.len() + value.len()) as u64;
-                self.state.log_bytes = self.state.log_bytes.saturating_sub(bytes);
-                self.changed = true;
-                batch.remove(key);
+                self.unlog(batch, key, &value);
                 room -= 1;
             }
             if room == 0 {
@@ -143,6 +140,33 @@ impl Replica {
             self.truncated.insert(*actor, *to);
         }
         Ok(true)
+    }
+
+    /// Drops a bounded number of entries of closed actors: nobody asks for their dots any more.
+    /// True when there may be more.
+    pub(super) fn drop_closed_log(&mut self, batch: &mut dyn Batch) -> Result<bool, RecordError> {
+        let mut room = LOG_ENTRIES_CUT_PER_COMMIT;
+        while let Some(actor) = self.logged.first().copied() {
+            let from = self.layout.log(&actor.dot(0));
+            let (behind, _) = self.layout.log_behind(Some(&actor));
+            for (key, value) in batch.scan(&from, &behind, room)? {
+                self.unlog(batch, key, &value);
+                room -= 1;
+            }
+            if room == 0 {
+                return Ok(true);
+            }
+            self.logged.remove(&actor);
+            self.truncated.remove(&actor);
+        }
+        Ok(false)
+    }
+
+    fn unlog(&mut self, batch: &mut dyn Batch, key: Vec<u8>, value: &[u8]) {
+        let bytes = (key.len() + value.len()) as u64;
+        self.state.log_bytes = self.state.log_bytes.saturating_sub(bytes);
+        self.changed = true;
+        batch.remove(key);
     }
 
     /// Adds an entry to the log.

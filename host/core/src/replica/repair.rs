@@ -2,9 +2,10 @@
 //! that the other has not seen.
 
 use super::view::View;
-use crate::clock::Clock;
+use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
+use crate::dot_set::DotSet;
 use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX};
 use crate::object::Object;
 use crate::place::{Entry, Layout};
@@ -36,6 +37,8 @@ pub enum Difference {
     },
     /// The log no longer says which keys: all must be compared.
     LogTooShort,
+    /// The two have closed different actors: these are closed here, or those that the other lacks.
+    Closed(News),
 }
 
 impl View<'_> {
@@ -43,7 +46,12 @@ impl View<'_> {
     ///
     /// # Errors
     /// [`RecordError`] when the log or an object cannot be read.
-    pub fn difference(&self, other: &Clock, bytes_max: usize) -> Result<Difference, RecordError> {
+    pub fn difference(&self, other: &DotSet, bytes_max: usize) -> Result<Difference, RecordError> {
+        let closed = self.state.clock.closed();
+        let name = other.names().next().copied();
+        if name != closed.name() {
+            return Ok(Difference::Closed(closed.since(name)));
+        }
         let mut by_entry: BTreeMap<Vec<u8>, Vec<Dot>> = BTreeMap::new();
         let mut more = false;
         let mut room = ITEMS_PER_ANSWER_MAX;

@@ -1,10 +1,12 @@
 //! This is what a replica keeps of itself beside its objects, and how an object is stored.
 
 use crate::clock::Clock;
+use crate::closed::Closed;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
-use crate::dot::Dot;
+use crate::dot::{Actor, Dot};
+use crate::dot_set::DotSet;
 use crate::id::{Generation, NodeId};
-use crate::limits::REPLICAS_MAX;
+use crate::limits::{DOTS_DECODED_MAX, REPLICAS_MAX};
 use crate::object::Object;
 use crate::record::RecordError;
 use crate::sum::Sum;
@@ -40,6 +42,8 @@ pub struct State {
     pub unstripped: u64,
     /// How many bytes the dot log takes, about.
     pub log_bytes: u64,
+    /// Actors that are to be closed: nothing is taken first-hand of them any more.
+    pub refused: BTreeSet<Actor>,
 }
 
 impl Standing {
@@ -92,28 +96,25 @@ impl State {
     /// Before the first write.
     #[must_use]
     pub fn new(standing: Standing) -> State {
-        let (clock, sum) = (Clock::default(), Sum::default());
         State {
-            clock,
-            sum,
+            clock: Clock::default(),
+            sum: Sum::default(),
             standing,
             live_keys: 0,
             unstripped: 0,
             log_bytes: 0,
+            refused: BTreeSet::new(),
         }
     }
-}
 
-const FORMAT: u8 = 2;
-const TRUSTED: u8 = 0;
-const SUSPECT: u8 = 1;
-
-/// Format 2, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0 trusted; 1 suspect, then
-/// the nodes merged: count 4, each 8 and 1 if it was trusted), clock.
-impl Codec for State {
-    fn encode(&self, writer: &mut Writer) {
+    /// The clock record. Format 3, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0
+    /// trusted; 1 suspect, then the nodes merged: count 4, each 8 and 1 if it was trusted), refused
+    /// actors: count 4, each 28; what was seen.
+    #[must_use]
+    pub fn to_record(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
         writer.u8(FORMAT);
-        self.sum.encode(writer);
+        self.sum.encode(&mut writer);
         writer.u64(self.live_keys);
         writer.u64(self.unstripped);
         writer.u64(self.log_bytes);
@@ -128,30 +129,48 @@ impl Codec for State {
                 }
             }
         }
-        self.clock.encode(writer);
+        writer.len(self.refused.len());
+        self.refused
+            .iter()
+            .for_each(|actor| actor.encode(&mut writer));
+        self.clock.seen().encode(&mut writer);
+        writer.into_bytes()
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<State, DecodeError> {
+    /// The state of a clock record, and of the closed actors beside it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are no clock record, or one of another list.
+    pub fn of_record(bytes: &[u8], closed: Closed) -> Result<State, DecodeError> {
+        let mut reader = Reader::new(bytes);
         if reader.u8()? != FORMAT {
             return Err(DecodeError::Invalid("a clock record's format"));
         }
-        let sum = Sum::decode(reader)?;
+        let sum = Sum::decode(&mut reader)?;
         let (live_keys, unstripped, log_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let standing = match reader.u8()? {
             TRUSTED => Standing::Trusted,
-            SUSPECT => decode_suspect(reader)?,
+            SUSPECT => decode_suspect(&mut reader)?,
             _ => return Err(DecodeError::Invalid("a standing")),
         };
+        let refused: Vec<Actor> = reader.list(DOTS_DECODED_MAX)?;
+        let clock = Clock::of(DotSet::decode(&mut reader)?, closed);
+        reader.finish()?;
         Ok(State {
-            clock: Clock::decode(reader)?,
+            clock: clock.ok_or(DecodeError::Invalid("a list of closed actors"))?,
             sum,
             standing,
             live_keys,
             unstripped,
             log_bytes,
+            refused: refused.into_iter().collect(),
         })
     }
 }
+
+const FORMAT: u8 = 3;
+const TRUSTED: u8 = 0;
+const SUSPECT: u8 = 1;
 
 fn decode_suspect(reader: &mut Reader<'_>) -> Result<Standing, DecodeError> {
     let (mut trusted, mut merged) = (BTreeSet::new(), BTreeSet::new());

@@ -12,6 +12,7 @@
 
 use super::{Replica, view::View};
 use crate::clock::Clock;
+use crate::closed::Closed;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
@@ -36,8 +37,8 @@ pub enum TransferKind {
 pub struct Chunk {
     /// What an absent version means.
     pub kind: TransferKind,
-    /// The clock of the sender when it read the range.
-    pub clock: Clock,
+    /// What the sender had seen when it read the range.
+    pub seen: DotSet,
     /// The objects of the range in order: filled, or as stored for a union.
     pub objects: Vec<(Entry, Object)>,
     /// Where the range ends: this entry is the first behind it. None is the end of all keys.
@@ -48,9 +49,21 @@ pub struct Chunk {
 #[derive(Clone, Debug)]
 pub(super) struct Transfer {
     /// What the sender had seen at its first range.
-    start: Clock,
+    start: DotSet,
+    /// What it had closed.
+    closed: Closed,
     /// All keys before this one are compared; none when all keys are.
     reached: Option<Entry>,
+}
+
+/// Where a merge of a range came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// The next range starts here; none when all is merged.
+    To(Option<Entry>),
+    /// The sender has closed other actors than it said, so that it is not clear what is obsolete.
+    /// The transfer ends here; what is merged may stay.
+    Unclear,
 }
 
 impl View<'_> {
@@ -74,7 +87,7 @@ impl View<'_> {
         }
         Ok(Chunk {
             kind,
-            clock: self.state.clock.clone(),
+            seen: self.state.clock.seen().clone(),
             objects: found,
             end,
         })
@@ -83,10 +96,10 @@ impl View<'_> {
 
 impl Replica {
     /// Merges a range of the `sender`'s objects that starts at `from`, own keys that the range
-    /// lacks included. Gives where it came to: the next range starts there; none when all is
-    /// merged. The dots of versions that came count as seen, and all others only after
-    /// [`Replica::join`]. A union counts none, and with a sender that lacks some dots it merges
-    /// nothing: what that one still has may be obsolete here.
+    /// lacks included; `closed` are the actors that the sender has closed. Gives where it came to.
+    /// The dots of versions that came count as seen, and all others only after [`Replica::join`].
+    /// A union counts none, and with a sender that lacks some dots it merges nothing: what that
+    /// one still has may be obsolete here.
     ///
     /// # Errors
     /// [`RecordError`] when an object cannot be read.
@@ -96,9 +109,14 @@ impl Replica {
         sender: NodeId,
         from: Option<&Entry>,
         chunk: Chunk,
-    ) -> Result<Option<Entry>, RecordError> {
-        if chunk.kind == TransferKind::Union && !chunk.clock.covers(&self.state.clock) {
-            return Ok(chunk.end);
+        closed: &Closed,
+    ) -> Result<Reached, RecordError> {
+        if !chunk.seen.names().copied().eq(closed.name()) {
+            return Ok(Reached::Unclear);
+        }
+        let (kind, own) = (chunk.kind, self.state.clock.seen());
+        if kind == TransferKind::Union && !chunk.seen.includes(own) {
+            return Ok(Reached::To(chunk.end));
         }
         let (first, behind) = self.layout.objects();
         let first = from.map_or(first, |entry| self.layout.object(entry));
@@ -118,41 +136,49 @@ impl Replica {
                 .binary_search_by(|(other, _)| other.cmp(entry))
                 .is_err()
         });
-        let absent = absent(chunk.kind, &chunk.clock);
+        let absent = absent(chunk.kind, &chunk.seen);
         let reached = cut.clone().or(chunk.end);
+        let lacking = lacking
+            .into_iter()
+            .map(|(entry, _)| (entry, absent.clone()));
         let theirs = chunk.objects.into_iter().filter(|(entry, _)| within(entry));
-        for (entry, _) in lacking {
-            self.merge_compared(batch, &entry, absent.clone(), chunk.kind)?;
+        for (entry, object) in lacking.chain(theirs) {
+            if !self.merge_compared(batch, &entry, object, (kind, closed))? {
+                return Ok(Reached::Unclear);
+            }
         }
-        for (entry, object) in theirs {
-            self.merge_compared(batch, &entry, object, chunk.kind)?;
+        if kind == TransferKind::Clocked {
+            self.advance(sender, from, (chunk.seen, closed), reached.clone());
         }
-        if chunk.kind == TransferKind::Clocked {
-            self.advance(sender, from, chunk.clock, reached.clone());
-        }
-        Ok(reached)
+        Ok(Reached::To(reached))
     }
 
     fn advance(
         &mut self,
         sender: NodeId,
         from: Option<&Entry>,
-        clock: Clock,
+        (seen, closed): (DotSet, &Closed),
         reached: Option<Entry>,
     ) {
         let start = match (from, self.transfers.remove(&sender)) {
-            (None, _) => clock,
+            (None, _) => seen,
             (Some(from), Some(before)) if before.reached.as_ref() == Some(from) => before.start,
             // What came before this range was merged by a replica that was opened again since.
             (Some(_), _) => return,
         };
-        self.transfers.insert(sender, Transfer { start, reached });
+        let closed = closed.clone();
+        let transfer = Transfer {
+            start,
+            closed,
+            reached,
+        };
+        self.transfers.insert(sender, transfer);
     }
 
     /// What has been met of a key beside what its object and the clock say: all that the sender of
     /// a full transfer had seen at its first range, if the key has been compared. A version that
     /// the sender knew to be obsolete may still come from a third replica before the join.
-    pub(super) fn compared<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a Clock> {
+    pub(super) fn compared<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a DotSet> {
         let is_before = move |transfer: &&Transfer| {
             let end = transfer.reached.as_ref();
             end.is_none_or(|end| entry < end)
@@ -161,57 +187,80 @@ impl Replica {
         transfers.map(|transfer| &transfer.start)
     }
 
+    /// The lists of closed actors that are known here.
+    pub(super) fn lists(&self) -> Vec<&Closed> {
+        let others = self.transfers.values().map(|transfer| &transfer.closed);
+        std::iter::once(self.state.clock.closed())
+            .chain(others)
+            .collect()
+    }
+
     /// Ends a full transfer: all of `clock` counts as seen here, too. It is the sender's at its
     /// first range, with the dots repaired since, and covers the sender's at its last range.
     /// Nothing is joined, and false given, when this replica did not compare all ranges: what was
     /// merged before it was dropped or opened again may be gone.
     pub fn join(&mut self, sender: NodeId, clock: &Clock) -> bool {
-        let is_whole =
-            |transfer: Transfer| transfer.reached.is_none() && clock.covers(&transfer.start);
+        let is_whole = |transfer: Transfer| {
+            transfer.reached.is_none()
+                && transfer.closed == *clock.closed()
+                && clock.seen().includes(&transfer.start)
+        };
         let transfer = self.transfers.remove(&sender);
-        if !transfer.is_some_and(is_whole) {
+        if !transfer.is_some_and(is_whole) || clock.closed().has(&self.actor) {
             return false;
         }
         let own: Vec<Dot> = clock
-            .missing_from(&self.state.clock)
+            .missing_from(self.state.clock.seen())
             .filter(|(actor, ..)| actor.node == self.actor.node)
             .map(|(actor, _, end)| actor.dot(end))
             .collect();
         self.check_own(&own);
+        let closed = clock.closed().beyond(self.state.clock.closed());
+        self.check_agreed(&closed);
         self.state.clock.join(clock);
         self.advanced.extend(clock.seen().actors().copied());
-        self.changed = true;
+        self.on_closed(&closed);
         true
     }
 
+    /// Merges one object of a range; false when it is not clear what is obsolete.
     fn merge_compared(
         &mut self,
         batch: &mut dyn Batch,
         entry: &Entry,
         object: Object,
-        kind: TransferKind,
-    ) -> Result<(), RecordError> {
+        (kind, closed): (TransferKind, &Closed),
+    ) -> Result<bool, RecordError> {
         let stored = self.load(batch, entry)?;
         let mine = stored.object.clone();
+        let clock = &self.state.clock;
         let merged = match kind {
-            TransferKind::Clocked => self.met(entry, mine).sync(object, &self.state.clock),
-            TransferKind::Union => union(&mine, object, &self.state.clock).fill(&self.state.clock),
+            TransferKind::Clocked => {
+                let mut lists = self.lists();
+                lists.push(closed);
+                self.met(entry, mine).sync(object, &lists)
+            }
+            TransferKind::Union => Some(union(&mine, object, clock).fill(clock)),
+        };
+        let Some(merged) = merged else {
+            return Ok(false);
         };
         // They are here with all that the sender knew of their key: should it be gone before the
         // join, others learn of them from this replica.
         let dots: Vec<Dot> = merged.versions.keys().copied().collect();
         self.check_own(&dots);
         self.store(batch, entry, &stored, merged, &dots);
-        Ok(())
+        Ok(true)
     }
 }
 
 /// What a replica holds of a key that its range lacks.
-fn absent(kind: TransferKind, clock: &Clock) -> Object {
-    match kind {
-        TransferKind::Clocked => Object::default().fill(clock),
-        TransferKind::Union => Object::default(),
+fn absent(kind: TransferKind, seen: &DotSet) -> Object {
+    let mut absent = Object::default();
+    if kind == TransferKind::Clocked {
+        absent.context.join_bases(seen);
     }
+    absent
 }
 
 /// Merges two stored objects: without the clocks, which agree, what one lacks was lost there. One
@@ -253,11 +302,11 @@ impl Codec for TransferKind {
     }
 }
 
-/// Kind 1, clock, objects: count 4, each entry and object; end: 0, or 1 and the entry.
+/// Kind 1, what was seen, objects: count 4, each entry and object; end: 0, or 1 and the entry.
 impl Codec for Chunk {
     fn encode(&self, writer: &mut Writer) {
         self.kind.encode(writer);
-        self.clock.encode(writer);
+        self.seen.encode(writer);
         writer.list(&self.objects);
         writer.option(self.end.as_ref());
     }
@@ -265,7 +314,7 @@ impl Codec for Chunk {
     fn decode(reader: &mut Reader<'_>) -> Result<Chunk, DecodeError> {
         Ok(Chunk {
             kind: TransferKind::decode(reader)?,
-            clock: Clock::decode(reader)?,
+            seen: DotSet::decode(reader)?,
             objects: reader.list(ITEMS_PER_ANSWER_MAX)?,
             end: reader.option()?,
         })

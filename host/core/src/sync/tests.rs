@@ -1,7 +1,8 @@
 //! These are scripts of a round of anti-entropy: what arrives, and what follows.
 
 use super::*;
-use crate::dot::{Actor, Dot};
+use crate::dot::Dot;
+use crate::dot_set::Counters;
 use crate::id::{BucketId, Generation, Incarnation};
 use crate::key::Key;
 use crate::object::Object;
@@ -35,6 +36,14 @@ fn state(dots: &[Dot], sum: u128) -> State {
     state
 }
 
+fn seen(dots: &[Dot]) -> DotSet {
+    state(dots, 0).clock.seen().clone()
+}
+
+fn join(dots: &[Dot]) -> Effect {
+    Effect::Join(state(dots, 0).clock)
+}
+
 fn difference(difference: Difference, other: &State) -> Event {
     Event::Answered(answer(difference, other), true)
 }
@@ -51,7 +60,7 @@ fn item() -> Item {
 fn asking(own: &State) -> Sync {
     let (mut sync, _) = Sync::new(PEER, own);
     let effects = sync.step(Event::Answered(Answer::NotSame, true), own);
-    assert_eq!(effects, [Effect::AskDifference(own.clock.clone())]);
+    assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
     sync
 }
 
@@ -78,7 +87,7 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     assert_eq!(sync.step(event, &own), [Effect::Merge(vec![item()])]);
     let own = state(&[dot(1)], 3);
     let effects = sync.step(Event::Merged, &own);
-    assert_eq!(effects, [Effect::AskDifference(own.clock.clone())]);
+    assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
     let (items, more) = (vec![item()], false);
     sync.step(difference(Difference::Items { items, more }, &other), &own);
     let effects = sync.step(Event::Merged, &other);
@@ -88,7 +97,7 @@ fn merges_what_it_lacks_until_there_is_no_more() {
 fn chunk(kind: TransferKind, dots: &[Dot], end: Option<Entry>) -> Chunk {
     Chunk {
         kind,
-        clock: state(dots, 0).clock,
+        seen: seen(dots),
         objects: Vec::new(),
         end,
     }
@@ -103,7 +112,8 @@ fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
     assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
     let range = chunk(clocked, first, Some(entry("m")));
     let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), own);
-    assert_eq!(effects, [Effect::MergeChunk(None, range)]);
+    let closed = Closed::default();
+    assert_eq!(effects, [Effect::MergeChunk(None, range, closed)]);
     let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), own);
     assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
     let range = chunk(clocked, last, None);
@@ -116,7 +126,7 @@ fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
 fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
     let own = state(&[], 0);
     let (mut sync, effects) = ranged(&own, &[dot(1)], &[dot(1)]);
-    assert_eq!(effects, [Effect::Join(state(&[dot(1)], 0).clock)]);
+    assert_eq!(effects, [join(&[dot(1)])]);
     let effects = sync.step(Event::Joined, &own);
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
@@ -125,13 +135,13 @@ fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
 fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
     let own = state(&[], 0);
     let (mut sync, effects) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
-    assert_eq!(effects, [Effect::AskRest(state(&[dot(2)], 0).clock)]);
+    assert_eq!(effects, [Effect::AskRest(seen(&[dot(2)]))]);
     let other = state(&[dot(1), dot(2), dot(3)], 0);
     let (items, more) = (vec![item()], true);
     let effects = sync.step(difference(Difference::Items { items, more }, &other), &own);
     assert_eq!(effects, [Effect::Merge(vec![item()])]);
     let effects = sync.step(Event::Merged, &own);
-    assert_eq!(effects, [Effect::Join(state(&[dot(1), dot(2)], 0).clock)]);
+    assert_eq!(effects, [join(&[dot(1), dot(2)])]);
 }
 
 #[test]
@@ -219,7 +229,7 @@ fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
     assert_eq!(sync.resume(), [again]);
     let range = chunk(TransferKind::Clocked, &[dot(1), dot(2)], None);
     sync.step(Event::Answered(Answer::Chunk(range), true), &own);
-    let rest = Effect::AskRest(state(&[dot(1)], 0).clock);
+    let rest = Effect::AskRest(seen(&[dot(1)]));
     assert_eq!(
         sync.step(Event::ChunkMerged(None), &own),
         std::slice::from_ref(&rest)
@@ -252,8 +262,76 @@ fn a_sender_that_lost_what_it_had_seen_at_first_is_not_believed() {
 fn a_sender_that_lost_what_it_had_seen_meanwhile_is_not_believed() {
     let own = state(&[], 0);
     let (mut sync, effects) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
-    assert_eq!(effects, [Effect::AskRest(state(&[dot(2)], 0).clock)]);
+    assert_eq!(effects, [Effect::AskRest(seen(&[dot(2)]))]);
     let other = state(&[dot(2)], 0);
     let effects = sync.step(difference(Difference::None, &other), &own);
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+}
+
+fn counters(dots: &[Dot]) -> Counters {
+    seen(dots).of_actor(&dot(1).actor)
+}
+
+/// A state that has closed the actor of the dots after all of these were seen.
+fn closed(dots: &[Dot]) -> State {
+    let mut state = state(dots, 0);
+    let step = [(dot(1).actor, counters(dots))];
+    state.clock.close(Closing::new(step));
+    state
+}
+
+/// What a state that has closed something answers to one that has closed nothing.
+fn news(other: &State) -> Event {
+    let news = other.clock.closed().since(None);
+    difference(Difference::Closed(news), other)
+}
+
+#[test]
+fn what_the_other_has_closed_is_closed_here_where_the_same_was_seen() {
+    let own = state(&[dot(1)], 0);
+    let mut sync = asking(&own);
+    let other = closed(&[dot(1)]);
+    let steps = other.clock.closed().steps().to_vec();
+    assert_eq!(sync.step(news(&other), &own), [Effect::Close(None, steps)]);
+    let own = closed(&[dot(1)]);
+    let effects = sync.step(Event::Closed(true), &own);
+    assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
+}
+
+#[test]
+fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here() {
+    let own = state(&[dot(1)], 0);
+    let mut sync = asking(&own);
+    let other = closed(&[dot(1), dot(2)]);
+    sync.step(news(&other), &own);
+    let clocked = TransferKind::Clocked;
+    let effects = sync.step(Event::Closed(false), &own);
+    assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
+    let range = Chunk {
+        kind: clocked,
+        seen: other.clock.seen().clone(),
+        objects: Vec::new(),
+        end: None,
+    };
+    let list = other.clock.closed().clone();
+    let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), &own);
+    assert_eq!(effects, [Effect::MergeChunk(None, range, list)]);
+    let effects = sync.step(Event::ChunkMerged(None), &own);
+    assert_eq!(effects, [Effect::Join(other.clock)]);
+}
+
+#[test]
+fn learns_nothing_of_one_who_has_yet_to_close_what_is_closed_here() {
+    let own = closed(&[dot(1)]);
+    let other = state(&[dot(1)], 0);
+    let effects = asking(&own).step(news(&other), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+    let mut more = state(&[dot(1)], 0);
+    let another = Actor {
+        node: NodeId(3),
+        ..dot(1).actor
+    };
+    more.clock.add(another.dot(1));
+    let effects = asking(&own).step(news(&more), &own);
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }

@@ -95,8 +95,15 @@ fn begin_with(
     Write::new(request, with)
 }
 
+/// What the coordinator's replica has seen: all that it mints here.
+fn clock() -> Clock {
+    let mut clock = Clock::default();
+    (1..9).for_each(|counter| clock.add(dot(ME, counter)));
+    clock
+}
+
 fn step(write: &mut Write, event: Event) -> Vec<Effect> {
-    write.step(event, &Clock::default())
+    write.step(event, &clock())
 }
 
 /// A write with a resolver that has stored its first version at time 10 and sent it.
@@ -421,4 +428,17 @@ fn once_it_is_stored_a_clock_that_gives_no_time_leaves_it_unknown() {
         effects[..],
         [Effect::Answer(Err(OperationError::OutcomeUnknown { .. }))]
     ));
+}
+
+#[test]
+fn a_coordinator_whose_replica_was_dropped_meanwhile_does_not_count_itself() {
+    let mut write = spreading();
+    let acknowledged = Event::Acknowledged(SECOND, dot(ME, 1), Found::default());
+    let dropped = Clock::default();
+    assert_eq!(write.step(acknowledged.clone(), &dropped), []);
+    assert_eq!(write.step(acknowledged, &clock()), [], "nor ever again");
+    let effects = step(&mut write, Event::Failed(THIRD));
+    let (reached, needed) = (1, 2);
+    let unknown = OperationError::OutcomeUnknown { reached, needed };
+    assert_eq!(effects, [Effect::Answer(Err(unknown))]);
 }

@@ -5,6 +5,8 @@ use crate::cluster::{place, value};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use soros_core::clock::Clock;
+use soros_core::close::{self, Ask, Word};
+use soros_core::closed::{Closed, Closing, News};
 use soros_core::codec::Codec;
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
@@ -19,7 +21,7 @@ use soros_core::operation::{
 };
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::read::Want;
-use soros_core::replica::{Chunk, Difference, Found, Item, Standing, State, TransferKind};
+use soros_core::replica::{Chunk, Difference, Found, Held, Item, Standing, State, TransferKind};
 use soros_core::skew::Skew;
 use soros_core::sum::Sum;
 use soros_core::sync::{Answer, StateDigest};
@@ -54,11 +56,22 @@ fn clocks() -> impl Strategy<Value = Clock> {
         for dot in dots {
             clock.add(dot);
         }
-        for actor in closed {
-            clock.close(actor);
+        let seen = clock.seen().clone();
+        let step = closed.iter().map(|actor| (*actor, seen.of_actor(actor)));
+        let step = Closing::new(step);
+        if !step.is_empty() {
+            clock.close(step);
         }
         clock
     })
+}
+
+fn names() -> impl Strategy<Value = Option<Actor>> {
+    clocks().prop_map(|clock| clock.closed().name())
+}
+
+fn closings() -> impl Strategy<Value = Closing> {
+    clocks().prop_map(|clock| clock.closed().beyond(&Closed::default()))
 }
 
 fn values() -> impl Strategy<Value = Value> {
@@ -150,16 +163,25 @@ fn states() -> impl Strategy<Value = State> {
             merged: merged.keys().map(|id| NodeId(*id)).collect(),
         },
     });
-    (clocks(), any::<[u128; 1]>(), standing, any::<[u64; 3]>()).prop_map(
-        |(clock, [sum], standing, [live_keys, unstripped, log_bytes])| State {
-            clock,
-            sum: Sum(sum),
-            standing,
-            live_keys,
-            unstripped,
-            log_bytes,
-        },
+    let refused = btree_set(actors(), 0..3);
+    (
+        clocks(),
+        any::<[u128; 1]>(),
+        standing,
+        any::<[u64; 3]>(),
+        refused,
     )
+        .prop_map(
+            |(clock, [sum], standing, [live_keys, unstripped, log_bytes], refused)| State {
+                clock,
+                sum: Sum(sum),
+                standing,
+                live_keys,
+                unstripped,
+                log_bytes,
+                refused,
+            },
+        )
 }
 
 fn chunks() -> impl Strategy<Value = Chunk> {
@@ -168,7 +190,7 @@ fn chunks() -> impl Strategy<Value = Chunk> {
     let end = proptest::option::of(entries());
     (kind, clocks(), objects, end).prop_map(|(kind, clock, objects, end)| Chunk {
         kind,
-        clock,
+        seen: clock.seen().clone(),
         objects,
         end,
     })
@@ -188,6 +210,34 @@ fn differences() -> impl Strategy<Value = Difference> {
         Just(Difference::LogTooShort),
         (vec(items(), 0..3), any::<bool>())
             .prop_map(|(items, more)| Difference::Items { items, more }),
+        (names(), vec(closings(), 0..3))
+            .prop_map(|(after, steps)| Difference::Closed(News { after, steps })),
+    ]
+}
+
+fn held() -> impl Strategy<Value = Held> {
+    (any::<bool>(), names(), dot_sets(), vec(actors(), 0..4)).prop_map(
+        |(trusted, name, seen, actors)| Held {
+            trusted,
+            name,
+            seen: actors.iter().map(|actor| seen.of_actor(actor)).collect(),
+        },
+    )
+}
+
+fn asks() -> impl Strategy<Value = Ask> {
+    prop_oneof![
+        vec(actors(), 0..4).prop_map(Ask::Ended),
+        vec(actors(), 0..4).prop_map(Ask::Refuse),
+        (names(), closings()).prop_map(|(after, step)| Ask::Close(after, step)),
+    ]
+}
+
+fn closing_answers() -> impl Strategy<Value = close::Answer> {
+    prop_oneof![
+        vec(actors(), 0..4).prop_map(close::Answer::Ended),
+        held().prop_map(close::Answer::Held),
+        any::<bool>().prop_map(close::Answer::Closed),
     ]
 }
 
@@ -199,7 +249,7 @@ fn answers() -> impl Strategy<Value = Answer> {
         (differences(), clocks(), any::<(u128, bool)>()).prop_map(
             |(difference, clock, (sum, settled))| Answer::Difference {
                 difference,
-                clock,
+                seen: clock.seen().clone(),
                 sum: Sum(sum),
                 settled,
             }
@@ -249,11 +299,12 @@ fn requests() -> impl Strategy<Value = Request> {
         (clocks(), any::<[bool; 2]>()).prop_map(move |(clock, [seen, trusted])| {
             Request::Difference {
                 place,
-                clock,
+                dots: clock.seen().clone(),
                 seen,
                 trusted,
             }
         }),
+        asks().prop_map(move |ask| Request::Closing { place, ask }),
         proptest::option::of(entries()).prop_map(move |from| Request::Chunk {
             place,
             kind: TransferKind::Union,
@@ -280,7 +331,15 @@ fn replies() -> impl Strategy<Value = Reply> {
         objects().prop_map(|object| Reply::Digest(object.digest())),
         errors().prop_map(|error| Reply::Written(Err(error))),
         errors().prop_map(|error| Reply::Read(Err(error))),
-        (answers(), any::<bool>()).prop_map(|(answer, trusted)| Reply::Sync(answer, trusted)),
+        (answers(), any::<bool>(), vec(actors(), 1..4)).prop_map(|(answer, trusted, refused)| {
+            let word = Word {
+                trusted,
+                actor: refused[0],
+                refused,
+            };
+            Reply::Sync { answer, word }
+        }),
+        closing_answers().prop_map(Reply::Closing),
         any::<bool>().prop_map(Reply::Surveyed),
         any::<u64>().prop_map(Reply::Clock),
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),
@@ -310,9 +369,31 @@ fn check<T: Codec + Debug + PartialEq>(value: &T) {
     }
 }
 
+/// Reads back a clock record, with the list of closed actors that belongs to it and no other.
+#[track_caller]
+fn check_state(state: &State) {
+    let (bytes, closed) = (state.to_record(), state.clock.closed());
+    assert_eq!(State::of_record(&bytes, closed.clone()).as_ref(), Ok(state));
+    let mut other = closed.clone();
+    let stranger = Actor {
+        node: NodeId(9),
+        incarnation: Incarnation(9),
+        generation: Generation(9),
+    };
+    other.push(Closing::new([(
+        stranger,
+        DotSet::default().of_actor(&stranger),
+    )]));
+    assert!(State::of_record(&bytes, other).is_err());
+    for len in 0..bytes.len() {
+        assert!(State::of_record(&bytes[..len], closed.clone()).is_err());
+    }
+}
+
 fn read_all(bytes: &[u8]) {
     let _ = (Actor::from_bytes(bytes), Dot::from_bytes(bytes));
-    let _ = (DotSet::from_bytes(bytes), Clock::from_bytes(bytes));
+    let _ = (DotSet::from_bytes(bytes), Closing::from_bytes(bytes));
+    let _ = (News::from_bytes(bytes), Held::from_bytes(bytes));
     let _ = (Object::from_bytes(bytes), Version::from_bytes(bytes));
     let _ = (Value::from_bytes(bytes), Sum::from_bytes(bytes));
     let _ = (Entry::from_bytes(bytes), Place::from_bytes(bytes));
@@ -325,7 +406,8 @@ fn read_all(bytes: &[u8]) {
         WriteAnswer::from_bytes(bytes),
         ReadAnswer::from_bytes(bytes),
     );
-    let _ = (OperationError::from_bytes(bytes), State::from_bytes(bytes));
+    let _ = State::of_record(bytes, Closed::default());
+    let _ = OperationError::from_bytes(bytes);
     let _ = (Item::from_bytes(bytes), Chunk::from_bytes(bytes));
     let _ = (TransferKind::from_bytes(bytes), Achieved::from_bytes(bytes));
     let _ = (Consistency::from_bytes(bytes), Found::from_bytes(bytes));
@@ -341,9 +423,9 @@ proptest! {
         (clock, object, state) in (clocks(), objects(), states()),
         (entry, dot) in (entries(), dots()),
     ) {
-        check(&clock);
+        check(clock.seen());
         check(&object);
-        check(&state);
+        check_state(&state);
         check(&entry);
         check(&dot);
         check(&place());

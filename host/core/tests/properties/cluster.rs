@@ -1,19 +1,22 @@
 //! This is three replicas of one partition and the naive model of each, moved in step and compared
 //! after every step.
 
+use crate::closing::Attempts;
 use crate::history::{Fact, History, WriteId};
 use crate::memory::Memory;
 use crate::model::Cell;
 use crate::records;
 use soros_core::clock::Clock;
-use soros_core::dot::Dot;
+use soros_core::closed::{Closed, Met, News, met};
+use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketId, Incarnation, NodeId, PlacementId};
 use soros_core::key::{Key, Partition};
 use soros_core::object::{Object, Value, Version};
 use soros_core::place::{Entry, Place};
 use soros_core::replica::{
-    Difference, Found, Item, Outcome, Replica, Siblings, Standing, TransferKind, Write, Written,
+    Difference, Found, Item, Outcome, Reached, Replica, Siblings, Standing, Taken, TransferKind,
+    Write, Written,
 };
 use soros_core::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +32,7 @@ pub(crate) struct Node {
     pub(crate) cells: Vec<Cell>,
     /// What the sender of a transfer had seen at its first range, and where the ranges that are
     /// compared end; none when all are.
-    compared: BTreeMap<usize, (Clock, Option<Entry>)>,
+    compared: BTreeMap<usize, (DotSet, Closed, Option<Entry>)>,
 }
 
 /// What a client has seen of a key.
@@ -47,14 +50,18 @@ struct Frame {
     object: Object,
     dots: Vec<Dot>,
     cell: Cell,
+    /// Whether it comes from the write's coordinator.
+    first_hand: bool,
 }
 
 /// A full transfer under way.
 struct Transfer {
-    /// The sender's clock at its first range, and the dots repaired since the last.
-    seen: Clock,
-    /// The sender's clock at its last range.
-    last: Clock,
+    /// What the sender has closed.
+    closed: Closed,
+    /// What the sender had seen at its first range, and the dots repaired since the last.
+    seen: DotSet,
+    /// What the sender had seen at its last range.
+    last: DotSet,
     /// Where the next range starts.
     next: Option<Entry>,
     /// Whether all ranges are merged.
@@ -76,6 +83,7 @@ pub(crate) struct Cluster {
     tokens: Vec<Token>,
     frames: Vec<Frame>,
     transfers: BTreeMap<(usize, usize), Transfer>,
+    pub(crate) closing: Attempts,
     now: u64,
     incarnations: u128,
 }
@@ -97,7 +105,7 @@ pub(crate) fn entry(key: usize) -> Entry {
     }
 }
 
-fn node_id(index: usize) -> NodeId {
+pub(crate) fn node_id(index: usize) -> NodeId {
     NodeId(index as u64 + 1)
 }
 
@@ -130,9 +138,15 @@ impl Cluster {
             tokens: Vec::new(),
             frames: Vec::new(),
             transfers: BTreeMap::new(),
+            closing: Attempts::default(),
             now: 0,
             incarnations: 100,
         }
+    }
+
+    /// How many tokens the clients keep.
+    pub(crate) fn tokens(&self) -> usize {
+        self.tokens.len()
     }
 
     /// A client reads `key` at the replicas of `mask` and keeps the token.
@@ -142,7 +156,10 @@ impl Cluster {
         for index in asked {
             let node = &self.nodes[index];
             let other = node.view_object(key);
-            object = object.sync(other, &node.replica.state().clock);
+            let Some(merged) = object.sync(other, &[node.replica.state().clock.closed()]) else {
+                return;
+            };
+            object = merged;
             cell = cell.sync(&node.cells[key]);
         }
         let seen = cell.met;
@@ -250,6 +267,7 @@ impl Cluster {
             object: written.object,
             dots: written.dots,
             cell,
+            first_hand: true,
         });
     }
 
@@ -278,11 +296,18 @@ impl Cluster {
         let before = node.with_compared(frame.key, &self.history);
         let was_live = before.is_live(&self.history);
         let cell = before.sync(&frame.cell);
-        let (object, dots) = (frame.object.clone(), &frame.dots);
-        let found = node
-            .replica
-            .merge(&mut node.disk, &entry(frame.key), object, dots)
-            .expect("memory does not fail");
+        let (object, dots, entry) = (frame.object.clone(), &frame.dots, entry(frame.key));
+        let replica = &mut node.replica;
+        let taken = if frame.first_hand {
+            replica.take(&mut node.disk, &entry, object, dots)
+        } else {
+            let merged = replica.merge(&mut node.disk, &entry, object, dots);
+            merged.map(|found| found.map_or(Taken::Unclear, Taken::Merged))
+        };
+        // What is not taken comes by anti-entropy: its node has it.
+        let Taken::Merged(found) = taken.expect("memory does not fail") else {
+            return;
+        };
         node.replica.save(&mut node.disk);
         node.cells[frame.key] = cell.clone();
         assert_eq!(found.live, was_live);
@@ -296,10 +321,11 @@ impl Cluster {
         let clock = self.nodes[to].replica.state().clock.clone();
         let node = &self.nodes[from];
         let view = node.replica.view(&node.disk);
-        let difference = view.difference(&clock, bytes_max);
+        let difference = view.difference(clock.seen(), bytes_max);
         let items = match difference.expect("memory does not fail") {
-            Difference::None => return assert!(clock.covers(&node.replica.state().clock)),
+            Difference::None => return assert!(clock.covers(node.replica.state().clock.seen())),
             Difference::LogTooShort => return self.transfer_step(from, to, bytes_max),
+            Difference::Closed(news) => return self.hear_news(from, to, news, bytes_max),
             Difference::Items { items, .. } => items,
         };
         assert!(!items.is_empty(), "a difference has an item");
@@ -312,41 +338,62 @@ impl Cluster {
         }
     }
 
+    /// `to` learns what `from` has closed, and compares all where it has not seen the same.
+    fn hear_news(&mut self, from: usize, to: usize, news: News, bytes_max: usize) {
+        let node = &mut self.nodes[to];
+        let own = node.replica.state().clock.closed().clone();
+        let steps = own.told(news).expect("news for this one").steps_after(&own);
+        let closed = node.replica.close(own.name(), &steps);
+        node.replica.save(&mut node.disk);
+        if !closed {
+            self.transfer_step(from, to, bytes_max);
+        }
+    }
+
     /// One more step of a full transfer from `from` to `to`; the first one starts it.
     pub(crate) fn transfer_step(&mut self, from: usize, to: usize, bytes_max: usize) {
         let clock = &self.nodes[from].replica.state().clock;
         let mut transfer = self.transfers.remove(&(from, to)).unwrap_or(Transfer {
-            seen: clock.clone(),
-            last: clock.clone(),
+            closed: clock.closed().clone(),
+            seen: clock.seen().clone(),
+            last: clock.seen().clone(),
             next: None,
             ranged: false,
         });
         let goes_on = if transfer.ranged {
             self.transfer_rest(from, to, bytes_max, &mut transfer)
         } else {
-            self.transfer_range(from, to, bytes_max, &mut transfer);
-            true
+            self.transfer_range(from, to, bytes_max, &mut transfer)
         };
-        if transfer.ranged && transfer.seen.covers(&transfer.last) {
+        if transfer.ranged && transfer.seen.includes(&transfer.last) {
+            let clock = Clock::of(transfer.seen, transfer.closed).expect("the list it names");
             let node = &mut self.nodes[to];
-            assert!(node.replica.join(node_id(from), &transfer.seen));
+            if node.replica.join(node_id(from), &clock) {
+                node.replica.save(&mut node.disk);
+                node.meet_bases(&self.history);
+            }
             node.compared.remove(&from);
-            node.replica.save(&mut node.disk);
-            node.meet_bases(&self.history);
         } else if goes_on {
             self.transfers.insert((from, to), transfer);
         }
     }
 
-    fn transfer_range(&mut self, from: usize, to: usize, bytes_max: usize, at: &mut Transfer) {
+    /// Merges a range; whether the transfer goes on.
+    fn transfer_range(
+        &mut self,
+        from: usize,
+        to: usize,
+        bytes_max: usize,
+        at: &mut Transfer,
+    ) -> bool {
         let sender = &self.nodes[from];
         let view = sender.replica.view(&sender.disk);
         let chunk = view.chunk(TransferKind::Clocked, at.next.as_ref(), bytes_max);
         let chunk = chunk.expect("memory does not fail");
-        at.last = chunk.clock.clone();
+        at.last = chunk.seen.clone();
         let start = match self.nodes[to].compared.get(&from) {
-            Some((start, _)) if at.next.is_some() => start.clone(),
-            _ => chunk.clock.clone(),
+            Some((start, ..)) if at.next.is_some() => start.clone(),
+            _ => chunk.seen.clone(),
         };
         let first = at.next.as_ref();
         let inside = |entry: &Entry, end: Option<&Entry>| {
@@ -355,10 +402,12 @@ impl Cluster {
         let (cells, sent) = (sender.cells.clone(), sender.stored_keys());
         let node = &mut self.nodes[to];
         let own = node.stored_keys();
-        let next = node
-            .replica
-            .merge_chunk(&mut node.disk, node_id(from), first, chunk);
-        let next = next.expect("memory does not fail");
+        let next =
+            node.replica
+                .merge_chunk(&mut node.disk, node_id(from), first, chunk, &at.closed);
+        let Reached::To(next) = next.expect("memory does not fail") else {
+            return false;
+        };
         node.replica.save(&mut node.disk);
         for key in sent.union(&own).copied() {
             if inside(&entry(key), next.as_ref()) {
@@ -366,9 +415,11 @@ impl Cluster {
                 node.cells[key] = own.sync(&cells[key]);
             }
         }
-        node.compared.insert(from, (start, next.clone()));
+        let closed = at.closed.clone();
+        node.compared.insert(from, (start, closed, next.clone()));
         at.ranged = next.is_none();
         at.next = next;
+        true
     }
 
     /// Repairs what the sender has seen since its first range; whether the transfer goes on.
@@ -383,7 +434,7 @@ impl Cluster {
         let view = node.replica.view(&node.disk);
         let items = match view.difference(&at.seen, bytes_max).expect("memory") {
             Difference::None => panic!("the sender has seen more since"),
-            Difference::LogTooShort => return false,
+            Difference::LogTooShort | Difference::Closed(_) => return false,
             Difference::Items { items, .. } => items,
         };
         for item in items {
@@ -403,6 +454,7 @@ impl Cluster {
             object: item.object,
             dots: item.dots,
             cell: self.nodes[from].cells[key].clone(),
+            first_hand: false,
         }
     }
 
@@ -413,8 +465,8 @@ impl Cluster {
 
     /// `to` hears what `from` has seen.
     pub(crate) fn remember(&mut self, from: usize, to: usize) {
-        let clock = self.nodes[from].replica.state().clock.clone();
-        let remembered = self.nodes[to].replica.remember(node_id(from), clock, true);
+        let seen = self.nodes[from].replica.state().clock.seen().clone();
+        let remembered = self.nodes[to].replica.remember(node_id(from), seen, true);
         assert!(
             remembered,
             "a replica that lost nothing had seen more before"
@@ -460,8 +512,8 @@ impl Cluster {
             .retain(|(from, to), _| *from != at && *to != at);
     }
 
-    /// Everybody learns everything and forgets what nobody needs.
-    pub(crate) fn quiet(&mut self) {
+    /// Everybody learns everything.
+    fn converge(&mut self) {
         for _ in 0..4 {
             for (from, to) in pairs() {
                 for _ in 0..64 {
@@ -470,6 +522,14 @@ impl Cluster {
                 self.remember(from, to);
             }
         }
+    }
+
+    /// Everybody learns everything, actors that have ended are closed, and what nobody needs is
+    /// forgotten.
+    pub(crate) fn quiet(&mut self) {
+        self.converge();
+        self.close_all();
+        self.converge();
         (0..REPLICAS).for_each(|at| self.settle(at));
         (0..REPLICAS).for_each(|at| self.truncate(at));
     }
@@ -500,6 +560,10 @@ impl Cluster {
             let state = node.replica.state();
             assert_eq!((&state.clock, state.sum), (&first.clock, first.sum));
             records::assert_nothing_left_over(node);
+            let current =
+                |actor: &Actor| self.nodes.iter().any(|node| node.replica.actor() == *actor);
+            let mut open = state.clock.seen().actors().filter(|actor| !actor.is_name());
+            assert!(open.all(current), "an actor that has ended is closed");
         }
     }
 }
@@ -525,10 +589,10 @@ impl Node {
     fn with_compared(&self, key: usize, history: &History) -> Cell {
         let mut cell = self.cells[key].clone();
         let compared = self.compared.values();
-        for (start, _) in
-            compared.filter(|(_, end)| end.as_ref().is_none_or(|end| entry(key) < *end))
-        {
-            let seen = history.of_key(key).filter(|(_, fact)| start.has(&fact.dot));
+        let reached = |end: &Option<Entry>| end.as_ref().is_none_or(|end| entry(key) < *end);
+        for (start, closed, _) in compared.filter(|(.., end)| reached(end)) {
+            let had_met = |dot: &Dot| met(start, dot, &[closed]) == Met::Yes;
+            let seen = history.of_key(key).filter(|(_, fact)| had_met(&fact.dot));
             cell.met.extend(seen.map(|(id, _)| id));
         }
         cell

@@ -51,8 +51,8 @@ fn what_all_replicas_took_of_a_key_on_their_own_fits_one_message() {
         let refused = write(&mut replica, &mut disk, VALUE_BYTES_MAX);
         assert!(matches!(refused, Outcome::TooManySiblings(_)));
         let object = replica.view(&disk).object(&entry(0));
-        let clock = &replica.state().clock;
-        merged = merged.sync(object.expect("memory does not fail"), clock);
+        let object = object.expect("memory does not fail");
+        merged = merged.sync(object, &[]).expect("nothing is closed");
     }
     assert!(usize::from(REPLICAS_MAX) <= merged.versions.len());
     assert!(merged.to_bytes().len() < MESSAGE_BYTES_MAX);

@@ -4,7 +4,7 @@
 use crate::cluster::{Beside, Cluster, KEYS, REPLICAS};
 use proptest::prelude::*;
 
-/// One thing that happens.
+/// One thing that happens; of what an attempt to close actors asks for, one thing at a time.
 #[derive(Clone, Debug)]
 enum Step {
     Read {
@@ -44,6 +44,12 @@ enum Step {
     Settle(usize),
     Truncate(usize),
     Restart(usize),
+    Close(usize),
+    CloseLost(usize),
+    CloseLate {
+        which: usize,
+        to: usize,
+    },
 }
 
 fn beside() -> impl Strategy<Value = Beside> {
@@ -92,7 +98,10 @@ fn step() -> impl Strategy<Value = Step> {
         4 => pair().prop_map(|(from, to)| Step::Remember { from, to }),
         2 => (0..REPLICAS).prop_map(Step::Settle),
         2 => (0..REPLICAS).prop_map(Step::Truncate),
-        1 => (0..REPLICAS).prop_map(Step::Restart),
+        2 => (0..REPLICAS).prop_map(Step::Restart),
+        12 => (0..4_usize).prop_map(Step::Close),
+        1 => (0..4_usize).prop_map(Step::CloseLost),
+        1 => (0..1000_usize, 0..REPLICAS).prop_map(|(which, to)| Step::CloseLate { which, to }),
     ]
 }
 
@@ -123,6 +132,9 @@ fn apply(cluster: &mut Cluster, step: &Step) {
         Step::Settle(at) => cluster.settle(at),
         Step::Truncate(at) => cluster.truncate(at),
         Step::Restart(at) => cluster.restart(at),
+        Step::Close(pick) => cluster.close_step(pick, true),
+        Step::CloseLost(pick) => cluster.close_step(pick, false),
+        Step::CloseLate { which, to } => cluster.close_late(which, to),
     }
 }
 

@@ -81,6 +81,6 @@ fn who_needs_what_was_cut_is_told_that_the_log_is_too_short() {
     }
     bound(&mut sender, 1, 24, 0);
     let view = sender.replica.view(&sender.disk);
-    let difference = view.difference(&behind.replica.state().clock, 1 << 20);
+    let difference = view.difference(behind.replica.state().clock.seen(), 1 << 20);
     assert_eq!(difference, Ok(Difference::LogTooShort));
 }

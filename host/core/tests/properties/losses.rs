@@ -2,10 +2,13 @@
 
 use crate::cluster::{entry, place, value};
 use crate::memory::Memory;
+use soros_core::clock::Clock;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::object::Version;
-use soros_core::replica::{Difference, Outcome, Replica, Siblings, Standing, TransferKind, Write};
+use soros_core::replica::{
+    Difference, Outcome, Reached, Replica, Siblings, Standing, TransferKind, Write,
+};
 use soros_core::time::Time;
 
 struct Node {
@@ -51,11 +54,12 @@ impl Node {
 
     /// Fetches what `other` has seen and this one has not.
     fn repair(&mut self, other: &Node) {
-        let clock = self.replica.state().clock.clone();
+        let seen = self.replica.state().clock.seen().clone();
         let view = other.replica.view(&other.disk);
-        match view.difference(&clock, usize::MAX).expect("memory") {
+        match view.difference(&seen, usize::MAX).expect("memory") {
             Difference::None => (),
             Difference::LogTooShort => self.transfer(other),
+            Difference::Closed(news) => panic!("nothing is closed: {news:?}"),
             Difference::Items { items, .. } => {
                 for item in items {
                     let merged =
@@ -72,11 +76,13 @@ impl Node {
         let view = other.replica.view(&other.disk);
         let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
         let chunk = chunk.expect("memory");
-        let clock = chunk.clock.clone();
+        let seen = chunk.seen.clone();
+        let closed = other.replica.state().clock.closed().clone();
         let merged = self
             .replica
-            .merge_chunk(&mut self.disk, other.id, None, chunk);
-        assert_eq!(merged, Ok(None), "one range is all");
+            .merge_chunk(&mut self.disk, other.id, None, chunk, &closed);
+        assert_eq!(merged, Ok(Reached::To(None)), "one range is all");
+        let clock = Clock::of(seen, closed).expect("of one replica");
         assert!(self.replica.join(other.id, &clock));
         self.replica.save(&mut self.disk);
     }
@@ -107,7 +113,7 @@ fn a_replica_that_gets_a_lost_write_of_its_own_back_is_suspect() {
 #[test]
 fn a_full_transfer_finds_the_loss_too() {
     let (mut first, mut second) = after_a_loss();
-    let clock = second.replica.state().clock.clone();
+    let clock = second.replica.state().clock.seen().clone();
     second.replica.remember(first.id, clock, true);
     let cut = second.replica.truncate(&mut second.disk, &[first.id]);
     assert_eq!(cut, Ok(false));
@@ -128,8 +134,8 @@ fn what_another_wrote_makes_no_suspect() {
 #[test]
 fn a_clock_that_went_back_is_remembered_once_its_replica_knows() {
     let (first, mut second) = after_a_loss();
-    let before = second.replica.state().clock.clone();
-    let after = first.replica.state().clock.clone();
+    let before = second.replica.state().clock.seen().clone();
+    let after = first.replica.state().clock.seen().clone();
     assert!(second.replica.remember(first.id, before.clone(), true));
     assert!(!second.replica.remember(first.id, after.clone(), true));
     assert!(!second.replica.remember(first.id, after.clone(), true));

@@ -2,10 +2,12 @@
 //! naive model of full causal histories, and its bytes beside themselves.
 
 mod bytes;
+mod closing;
 mod cluster;
 mod crowds;
 mod history;
 mod interleavings;
+mod late;
 mod log;
 mod losses;
 mod memory;

@@ -3,6 +3,7 @@
 
 use crate::cluster::{KEYS, Node, entry, place};
 use crate::history::{History, WriteId};
+use soros_core::closed::{Met, met};
 use soros_core::codec::{Codec, Reader};
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
@@ -60,7 +61,7 @@ pub(crate) fn assert_cell(node: &Node, key: usize, history: &History) {
     );
     assert!(has.is_subset(&cell.versions), "versions of key {key}");
     for (id, fact) in history.of_key(key) {
-        let met = object.context.has(&fact.dot);
+        let met = met(&object.context, &fact.dot, &[clock.closed()]) == Met::Yes;
         assert_eq!(met, cell.met.contains(&id), "whether {id:?} was met");
         assert!(!clock.has(&fact.dot) || met, "a clock ahead of its object");
     }
@@ -96,7 +97,7 @@ pub(crate) fn assert_figures(node: &Node, history: &History) {
     assert_eq!(index, waiting, "the index of objects that wait");
     let saved = node.disk.records.get(&node.replica.layout().clock());
     if let Some(saved) = saved {
-        assert_eq!(saved, &state.to_bytes(), "the clock record");
+        assert_eq!(saved, &state.to_record(), "the clock record");
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::cluster::{place, value};
 use crate::memory::Memory;
 use soros_core::clock::Clock;
+use soros_core::closed::Closed;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::key::Key;
@@ -11,7 +12,7 @@ use soros_core::limits::ITEMS_PER_ANSWER_MAX;
 use soros_core::object::Version;
 use soros_core::place::Entry;
 use soros_core::replica::{
-    Difference, Outcome, Replica, Siblings, Standing, TransferKind, Write, Written,
+    Chunk, Difference, Outcome, Reached, Replica, Siblings, Standing, TransferKind, Write, Written,
 };
 use soros_core::time::Time;
 
@@ -67,22 +68,36 @@ fn merge(node: &mut Node, key: usize, written: Written) {
     let merged = node
         .replica
         .merge(&mut node.disk, &entry(key), written.object, &written.dots);
-    merged.expect("memory does not fail");
+    let merged = merged.expect("memory does not fail");
+    assert!(merged.is_some(), "it is clear what is obsolete");
     node.replica.save(&mut node.disk);
+}
+
+/// Merges a range of one who has closed no actor; where the next one starts.
+fn merge_chunk(sender: NodeId, to: &mut Node, from: Option<&Entry>, chunk: Chunk) -> Option<Entry> {
+    let (replica, closed) = (&mut to.replica, Closed::default());
+    let reached = replica.merge_chunk(&mut to.disk, sender, from, chunk, &closed);
+    match reached.expect("memory does not fail") {
+        Reached::To(next) => next,
+        Reached::Unclear => panic!("no actor is closed"),
+    }
+}
+
+/// Joins what one who has closed no actor had seen.
+fn join(sender: NodeId, to: &mut Node, seen: &DotSet) -> bool {
+    let clock = Clock::of(seen.clone(), Closed::default()).expect("it names no list");
+    to.replica.join(sender, &clock)
 }
 
 /// Transfers everything, and gives how many ranges it took.
 fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) -> usize {
-    let seen = from.replica.state().clock.clone();
+    let seen = from.replica.state().clock.seen().clone();
     let (mut next, mut ranges) = (None, 0);
     loop {
         let view = from.replica.view(&from.disk);
         let chunk = view.chunk(kind, next.as_ref(), bytes_max).expect("a chunk");
         assert!(chunk.objects.len() <= ITEMS_PER_ANSWER_MAX);
-        let came_to = to
-            .replica
-            .merge_chunk(&mut to.disk, from.id(), next.as_ref(), chunk);
-        let came_to = came_to.expect("memory does not fail");
+        let came_to = merge_chunk(from.id(), to, next.as_ref(), chunk);
         assert!(came_to.is_none() || next < came_to, "a transfer moves on");
         next = came_to;
         ranges += 1;
@@ -97,11 +112,12 @@ fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) ->
 }
 
 /// Ends a full transfer: repairs what the sender has seen since its first range, and joins.
-fn finish(from: &Node, to: &mut Node, mut seen: Clock) {
+fn finish(from: &Node, to: &mut Node, mut seen: DotSet) {
     let view = from.replica.view(&from.disk);
     match view.difference(&seen, usize::MAX).expect("a difference") {
         Difference::None => (),
         Difference::LogTooShort => panic!("the log names all dots"),
+        Difference::Closed(_) => panic!("no actor is closed"),
         Difference::Items { items, .. } => {
             for item in items {
                 for dot in &item.dots {
@@ -114,7 +130,7 @@ fn finish(from: &Node, to: &mut Node, mut seen: Clock) {
             }
         }
     }
-    assert!(to.replica.join(from.id(), &seen));
+    assert!(join(from.id(), to, &seen));
     while to.replica.settle(&mut to.disk).expect("memory") {}
     to.replica.save(&mut to.disk);
 }
@@ -170,11 +186,15 @@ fn range(from: &Node, to: &mut Node, first: Option<&Entry>, bytes_max: usize) ->
     let view = from.replica.view(&from.disk);
     let chunk = view.chunk(TransferKind::Clocked, first, bytes_max);
     let chunk = chunk.expect("a chunk");
+    let closed = from.replica.state().clock.closed();
     let reached = to
         .replica
-        .merge_chunk(&mut to.disk, from.id(), first, chunk);
+        .merge_chunk(&mut to.disk, from.id(), first, chunk, closed);
     to.replica.save(&mut to.disk);
-    reached.expect("memory does not fail")
+    match reached.expect("memory does not fail") {
+        Reached::To(next) => next,
+        Reached::Unclear => panic!("nothing is closed"),
+    }
 }
 
 #[test]
@@ -182,7 +202,7 @@ fn a_write_made_during_a_transfer_is_merged_with_its_range() {
     let (mut one, mut other) = (node(1), node(2));
     write(&mut one, 1, DotSet::default(), true);
     write(&mut other, 5, DotSet::default(), true);
-    let seen = one.replica.state().clock.clone();
+    let seen = one.replica.state().clock.seen().clone();
     let late = write(&mut one, 2, DotSet::default(), true);
     assert_eq!(range(&one, &mut other, None, usize::MAX), None);
     assert!(is_live(&other, 1) && is_live(&other, 2) && is_live(&other, 5));
@@ -198,7 +218,7 @@ fn what_a_transfer_brought_before_its_sender_died_reaches_the_others() {
     assert!(range(&sender, &mut receiver, None, 1).is_some());
     drop(sender);
     let view = receiver.replica.view(&receiver.disk);
-    let difference = view.difference(&third.replica.state().clock, usize::MAX);
+    let difference = view.difference(third.replica.state().clock.seen(), usize::MAX);
     let Ok(Difference::Items { items, more: false }) = difference else {
         panic!("{difference:?}");
     };
@@ -219,7 +239,7 @@ fn what_was_deleted_at_the_sender_does_not_come_from_a_third_before_the_join() {
     merge(&mut sender, 1, first.clone());
     write(&mut sender, 1, DotSet::of(first.dot), false);
     while sender.replica.settle(&mut sender.disk).expect("memory") {}
-    let seen = sender.replica.state().clock.clone();
+    let seen = sender.replica.state().clock.seen().clone();
     // Neither has anything of the key when it is compared.
     assert_eq!(range(&sender, &mut receiver, None, usize::MAX), None);
     let second = write(&mut third, 1, DotSet::default(), true);
@@ -235,10 +255,10 @@ fn a_transfer_is_joined_only_by_the_replica_that_compared_all_of_it() {
     let (mut sender, mut receiver) = (node(1), node(2));
     write(&mut sender, 1, DotSet::default(), true);
     write(&mut sender, 2, DotSet::default(), true);
-    let seen = sender.replica.state().clock.clone();
+    let clock = sender.replica.state().clock.clone();
     let next = range(&sender, &mut receiver, None, 1);
     assert!(
-        !receiver.replica.join(sender.id(), &seen),
+        !receiver.replica.join(sender.id(), &clock),
         "a range is left"
     );
     // Opened again after a batch that failed, it no longer knows what it has compared.
@@ -246,7 +266,7 @@ fn a_transfer_is_joined_only_by_the_replica_that_compared_all_of_it() {
     let opened = Replica::open(&receiver.disk, place(), life, Standing::Trusted);
     receiver.replica = opened.expect("memory does not fail");
     assert_eq!(range(&sender, &mut receiver, next.as_ref(), 1), None);
-    assert!(!receiver.replica.join(sender.id(), &seen));
+    assert!(!receiver.replica.join(sender.id(), &clock));
     transfer(&sender, &mut receiver, TransferKind::Clocked, 1);
     assert_equal(&sender, &receiver);
 }
@@ -302,20 +322,15 @@ fn a_key_that_the_sender_forgets_during_a_transfer_does_not_come_back() {
     let deleted = write(&mut one, 2, DotSet::default(), true);
     merge(&mut sender, 2, deleted.clone());
     write(&mut sender, 2, DotSet::of(deleted.dot), false);
-    let seen = sender.replica.state().clock.clone();
+    let seen = sender.replica.state().clock.seen().clone();
     // The gap closes during the transfer: the sender forgets the key, all of whose dots are under
     // its base now, and the receiver never hears of its context.
     merge(&mut sender, 1, first.clone());
     while sender.replica.settle(&mut sender.disk).expect("memory") {}
     let view = sender.replica.view(&sender.disk);
     let chunk = view.chunk(TransferKind::Clocked, None, usize::MAX);
-    let next = receiver.replica.merge_chunk(
-        &mut receiver.disk,
-        sender.id(),
-        None,
-        chunk.expect("a chunk"),
-    );
-    assert_eq!(next, Ok(None));
+    let chunk = chunk.expect("a chunk");
+    assert_eq!(merge_chunk(sender.id(), &mut receiver, None, chunk), None);
     finish(&sender, &mut receiver, seen);
     merge(&mut receiver, 2, deleted);
     assert!(!is_live(&receiver, 2), "what was deleted stays deleted");
@@ -350,10 +365,8 @@ fn a_union_with_a_replica_that_knows_less_brings_nothing_back() {
     write(&mut one, 1, DotSet::of(written.dot), false);
     let view = other.replica.view(&other.disk);
     let chunk = view.chunk(TransferKind::Union, None, usize::MAX);
-    let next = one
-        .replica
-        .merge_chunk(&mut one.disk, other.id(), None, chunk.expect("a chunk"));
-    assert_eq!(next, Ok(None));
+    let chunk = chunk.expect("a chunk");
+    assert_eq!(merge_chunk(other.id(), &mut one, None, chunk), None);
     assert!(!is_live(&one, 1), "what was deleted stays deleted");
 }
 
@@ -370,9 +383,9 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
     assert_ne!(one.replica.actor(), old, "an actor mints in one life only");
     assert!(!one.replica.state().standing.is_trusted());
     assert!(!is_live(&one, 1), "nothing of the old generation is read");
-    let clock = other.replica.state().clock.clone();
+    let seen = other.replica.state().clock.seen().clone();
     assert!(
-        !one.replica.join(other.id(), &clock),
+        !join(other.id(), &mut one, &seen),
         "what was merged before is gone"
     );
     let written = write(&mut one, 9, DotSet::default(), true);

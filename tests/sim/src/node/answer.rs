@@ -6,8 +6,9 @@ use super::partitions::{Answer, Operation};
 use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn};
 use crate::bug::Bug;
 use crate::moment::Moment;
-use soros_core::clock::Clock;
+use soros_core::close::Word;
 use soros_core::codec::Codec;
+use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
@@ -66,20 +67,20 @@ impl Process {
                 digest,
                 trusted,
             } => match self.on_compare(place, digest) {
-                Ok((reply, Some(clock))) => {
-                    return self.remember(turn, asker, (place, clock, trusted), reply);
+                Ok((reply, Some(seen))) => {
+                    return self.remember(turn, asker, (place, seen, trusted), reply);
                 }
                 Ok((reply, None)) => Ok(reply),
                 Err(refusal) => Err(refusal),
             },
             Request::Difference {
                 place,
-                clock,
+                dots,
                 seen,
                 trusted,
-            } => match self.on_difference(turn, place, &clock) {
+            } => match self.on_difference(turn, place, &dots) {
                 Ok(reply) if seen => {
-                    return self.remember(turn, asker, (place, clock, trusted), reply);
+                    return self.remember(turn, asker, (place, dots, trusted), reply);
                 }
                 reply => reply,
             },
@@ -87,6 +88,10 @@ impl Process {
                 self.on_chunk(turn, (asker.0, place), kind, from.as_ref())
             }
             Request::Clock => Ok(Reply::Clock(turn.clocks.wall)),
+            Request::Closing { place, ask } => {
+                let closing = self.closing(turn, place, ask);
+                return self.submit(closing, Waiter::Peer(asker.0, asker.1));
+            }
             Request::Survey { .. } | Request::Authority(_) | Request::Membership(_) => {
                 Err(Refusal::Unreadable)
             }
@@ -97,6 +102,9 @@ impl Process {
     pub(super) fn on_merged_for(&mut self, turn: &mut Turn<'_>, asker: Asker, answer: &Answer) {
         let reply = match answer {
             Answer::Found(found) => Reply::Stored(*found),
+            Answer::Ended => Reply::Refused(Refusal::Ended),
+            Answer::Unclear => Reply::Refused(Refusal::Unclear),
+            Answer::Closing(answer) => Reply::Closing(answer.clone()),
             Answer::Failed => Reply::Refused(Refusal::Storage),
             _ => Reply::Refused(Refusal::NotServed),
         };
@@ -142,22 +150,23 @@ impl Process {
         &self,
         place: Place,
         digest: StateDigest,
-    ) -> Result<(Reply, Option<Clock>), Refusal> {
+    ) -> Result<(Reply, Option<DotSet>), Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
-        let trusted = shown.state.standing.is_trusted();
-        let clock = (answer == sync::Answer::Same).then(|| shown.state.clock.clone());
-        Ok((Reply::Sync(answer, trusted), clock))
+        let word = Word::of(shown.actor, &shown.state);
+        let seen = (answer == sync::Answer::Same).then(|| shown.state.clock.seen().clone());
+        let reply = Reply::Sync { answer, word };
+        Ok((reply, seen))
     }
 
     fn on_difference(
         &mut self,
         turn: &mut Turn<'_>,
         place: Place,
-        other: &Clock,
+        other: &DotSet,
     ) -> Result<Reply, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let trusted = shown.state.standing.is_trusted();
+        let word = Word::of(shown.actor, &shown.state);
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
         let Ok(mut difference) = view.difference(other, turn.settings.repair_bytes) else {
@@ -168,7 +177,7 @@ impl Process {
             difference = Difference::None;
         }
         let answer = sync::answer(difference, &shown.state);
-        Ok(Reply::Sync(answer, trusted))
+        Ok(Reply::Sync { answer, word })
     }
 
     fn on_chunk(
@@ -180,10 +189,8 @@ impl Process {
     ) -> Result<Reply, Refusal> {
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
-        let trusted = self
-            .partitions
-            .shown(place)
-            .is_some_and(|shown| shown.state.standing.is_trusted());
+        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
+        let word = Word::of(shown.actor, &shown.state);
         let chunk = if turn.has(Bug::StartClockFill) && kind == TransferKind::Clocked {
             let stored = view.chunk(TransferKind::Union, from, turn.settings.repair_bytes);
             stored.map(|chunk| self.rounds.fill_from_start((asker, place), from, chunk))
@@ -194,7 +201,10 @@ impl Process {
             self.renew(turn, place);
             return Err(Refusal::Storage);
         };
-        Ok(Reply::Sync(sync::Answer::Chunk(chunk), trusted))
+        Ok(Reply::Sync {
+            answer: sync::Answer::Chunk(chunk),
+            word,
+        })
     }
 
     /// Remembers what another replica has seen before it gets its reply.
@@ -202,7 +212,7 @@ impl Process {
         &mut self,
         turn: &mut Turn<'_>,
         (peer, call): Asker,
-        (place, clock, trusted): (Place, Clock, bool),
+        (place, seen, trusted): (Place, DotSet, bool),
         reply: Reply,
     ) {
         let others = turn.table.others_of(place, self.me);
@@ -213,7 +223,7 @@ impl Process {
         let remember = Operation::Remember {
             place,
             peer,
-            clock,
+            seen,
             trusted,
             others,
         };

@@ -7,6 +7,9 @@ use super::{Alarm, Output, Process, Silence, Task, TaskId, Turn};
 use crate::bug::Bug;
 use crate::moment::SECOND;
 use soros_core::clock::Clock;
+use soros_core::close::Word;
+use soros_core::closed::Closed;
+use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::{Entry, Place};
@@ -26,8 +29,10 @@ pub(super) struct Round {
     begun: Generation,
     /// Whether the own replica believed to be whole when the round began.
     trusted: bool,
-    /// The sender's clock of the range that came last.
-    last: Clock,
+    /// What the sender had seen at the range that came last.
+    last: DotSet,
+    /// What the sender has closed.
+    closed: Closed,
     joins: bool,
 }
 
@@ -39,8 +44,10 @@ pub(super) struct Rounds {
     running: BTreeMap<Place, TaskId>,
     /// Full transfers that broke and can go on.
     broken: BTreeMap<(Place, NodeId), Box<Round>>,
-    /// The clock at the first range that was sent to a replica, for the bug that fills from it.
-    starts: BTreeMap<(NodeId, Place), Clock>,
+    /// What the other replicas say of themselves, as far as was heard.
+    heard: BTreeMap<Place, BTreeMap<NodeId, Word>>,
+    /// What was seen at the first range that was sent to a replica, for the bug that fills from it.
+    starts: BTreeMap<(NodeId, Place), DotSet>,
 }
 
 impl Rounds {
@@ -52,15 +59,20 @@ impl Rounds {
         mut chunk: Chunk,
     ) -> Chunk {
         if from.is_none() {
-            self.starts.insert(to, chunk.clock.clone());
+            self.starts.insert(to, chunk.seen.clone());
         }
-        let start = self.starts.entry(to).or_insert_with(|| chunk.clock.clone());
+        let start = self.starts.entry(to).or_insert_with(|| chunk.seen.clone());
         for (_, object) in &mut chunk.objects {
-            *object = std::mem::take(object).fill(start);
+            object.context.join_bases(start);
         }
         chunk.kind = TransferKind::Clocked;
-        chunk.clock = start.clone();
+        chunk.seen = start.clone();
         chunk
+    }
+
+    /// What the other replicas of a partition say of themselves, as far as was heard.
+    pub(super) fn heard(&self, place: Place) -> BTreeMap<NodeId, Word> {
+        self.heard.get(&place).cloned().unwrap_or_default()
     }
 }
 
@@ -131,7 +143,8 @@ impl Process {
                     place,
                     begun,
                     trusted: shown.state.standing.is_trusted(),
-                    last: Clock::default(),
+                    last: DotSet::default(),
+                    closed: Closed::default(),
                     joins: false,
                 };
                 (Box::new(round), effects)
@@ -147,11 +160,11 @@ impl Process {
             let Some(Task::Round(round)) = self.tasks.get(&id) else {
                 return;
             };
-            let (place, peer) = (round.place, round.machine.peer());
+            let (place, peer) = (round.place, (round.machine.peer(), ANSWER_TIMEOUT));
             let trusted = round.trusted;
-            let difference = |clock, seen| Request::Difference {
+            let difference = |dots, seen| Request::Difference {
                 place,
-                clock,
+                dots,
                 seen,
                 trusted,
             };
@@ -166,49 +179,68 @@ impl Process {
                     };
                     self.ask_peer(turn, id, peer, &compare);
                 }
-                Effect::AskDifference(clock) => {
-                    self.ask_peer(turn, id, peer, &difference(clock, true));
+                Effect::AskDifference(dots) => {
+                    self.ask_peer(turn, id, peer, &difference(dots, true));
                 }
                 Effect::AskRest(_) if turn.has(Bug::JoinEndClock) => {
                     let last = round.last.clone();
-                    self.join(turn, id, last);
+                    self.join_seen(turn, id, last);
                 }
-                Effect::AskRest(clock) if turn.has(Bug::JoinStartClockAlone) => {
-                    self.join(turn, id, clock);
+                Effect::AskRest(dots) if turn.has(Bug::JoinStartClockAlone) => {
+                    self.join_seen(turn, id, dots);
                 }
-                Effect::AskRest(clock) => {
-                    self.ask_peer(turn, id, peer, &difference(clock, false));
+                Effect::AskRest(dots) => {
+                    self.ask_peer(turn, id, peer, &difference(dots, false));
                 }
                 Effect::AskChunk(kind, from) => {
                     if from.is_some() {
-                        turn.outputs.push(Output::HalfWay(peer));
+                        turn.outputs.push(Output::HalfWay(peer.0));
                     }
                     self.ask_peer(turn, id, peer, &Request::Chunk { place, kind, from });
                 }
                 Effect::Merge(items) => {
                     self.submit(Operation::MergeItems { place, items }, Waiter::Task(id));
                 }
-                Effect::MergeChunk(from, chunk) => self.merge_chunk(turn, id, from, chunk),
+                Effect::Close(after, steps) => {
+                    let taken = |step| self.carelessly(turn, place, step, &[Bug::ClosedOnHearsay]);
+                    let close = Operation::Close {
+                        place,
+                        after,
+                        steps: steps.into_iter().map(taken).collect(),
+                    };
+                    self.submit(close, Waiter::Task(id));
+                }
+                Effect::MergeChunk(from, chunk, closed) => {
+                    self.merge_chunk(turn, id, from, (chunk, closed));
+                }
                 Effect::Join(clock) => self.join(turn, id, clock),
             }
         }
     }
 
-    fn merge_chunk(&mut self, turn: &mut Turn<'_>, id: TaskId, from: Option<Entry>, chunk: Chunk) {
+    fn merge_chunk(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: TaskId,
+        from: Option<Entry>,
+        (chunk, closed): (Chunk, Closed),
+    ) {
         let Some(Task::Round(round)) = self.tasks.get_mut(&id) else {
             return;
         };
         let (place, peer) = (round.place, round.machine.peer());
-        round.last = chunk.clock.clone();
+        round.last = chunk.seen.clone();
+        round.closed = closed.clone();
         if turn.has(Bug::ClockBeforeObjects) {
-            let clock = chunk.clock.clone();
-            self.submit_silently(Operation::Skip { place, clock });
+            let seen = chunk.seen.clone();
+            self.submit_silently(Operation::Skip { place, seen });
         }
         let merge = Operation::MergeChunk {
             place,
             peer,
             from,
             chunk,
+            closed,
         };
         self.submit(merge, Waiter::Task(id));
     }
@@ -223,10 +255,28 @@ impl Process {
         }
     }
 
-    fn ask_peer(&mut self, turn: &mut Turn<'_>, id: TaskId, peer: NodeId, request: &Request) {
-        let deadline = turn.now.after(ANSWER_TIMEOUT);
+    /// The bugs that join what they should not.
+    fn join_seen(&mut self, turn: &mut Turn<'_>, id: TaskId, seen: DotSet) {
+        let Some(Task::Round(round)) = self.tasks.get(&id) else {
+            return;
+        };
+        match Clock::of(seen, round.closed.clone()) {
+            Some(clock) => self.join(turn, id, clock),
+            None => self.on_round_event(turn, id, Event::Failed),
+        }
+    }
+
+    /// Asks another replica, and waits for its answer as long as that.
+    pub(super) fn ask_peer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: TaskId,
+        (peer, patience): (NodeId, u64),
+        request: &Request,
+    ) {
+        let deadline = turn.now.after(patience);
         let call = self.ask(turn, (Some(id), peer), request, deadline);
-        turn.wake(ANSWER_TIMEOUT, Alarm::CallOver(call));
+        turn.wake(patience, Alarm::CallOver(call));
     }
 
     fn on_round_event(&mut self, turn: &mut Turn<'_>, id: TaskId, event: Event) {
@@ -247,7 +297,12 @@ impl Process {
         reply: Result<Reply, Silence>,
     ) {
         let event = match reply {
-            Ok(Reply::Sync(answer, trusted)) => {
+            Ok(Reply::Sync { answer, word }) => {
+                let trusted = word.trusted;
+                if let Some(Task::Round(round)) = self.tasks.get(&id) {
+                    let heard = self.rounds.heard.entry(round.place).or_default();
+                    heard.insert(word.actor.node, word);
+                }
                 self.skip_short_log(turn, id, &answer);
                 Event::Answered(answer, trusted)
             }
@@ -270,13 +325,13 @@ impl Process {
         let place = round.place;
         if let sync::Answer::Difference {
             difference: soros_core::replica::Difference::None,
-            clock,
+            seen,
             ..
         } = answer
             && turn.has(Bug::ShortLogSkipped)
         {
-            let clock = clock.clone();
-            self.submit_silently(Operation::Skip { place, clock });
+            let seen = seen.clone();
+            self.submit_silently(Operation::Skip { place, seen });
         }
     }
 
@@ -286,6 +341,7 @@ impl Process {
         };
         let event = match answer {
             Answer::Reached(next) => Event::ChunkMerged(next),
+            Answer::Closed(closed) => Event::Closed(closed),
             Answer::Done if round.joins => Event::Joined,
             Answer::Done => Event::Merged,
             _ => Event::Failed,
@@ -322,5 +378,8 @@ impl Process {
             self.rounds.broken.insert((place, peer), round);
         }
         self.begin_round(turn, place);
+        if !self.rounds.running.contains_key(&place) {
+            self.begin_closing(turn, place);
+        }
     }
 }

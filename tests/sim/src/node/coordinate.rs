@@ -3,11 +3,12 @@
 
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation};
-use super::{Alarm, Asked, Origin, Process, Silence, Task, TaskId, Told, Turn, resolver};
+use super::{Alarm, Asked, Origin, Process, Silence, Task, TaskId, Told, Turn, closing, resolver};
 use crate::bug::Bug;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::table::Bucket;
 use soros_core::clock::Clock;
+use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
 use soros_core::message::{Reply, Request};
@@ -29,6 +30,8 @@ pub(super) struct WriteTask {
     deadline: Moment,
     /// What the object had seen when it was stored, for the bug that tells it.
     wide: DotSet,
+    /// What was minted, for the bug that holds it for stored.
+    minted: Vec<Dot>,
 }
 
 /// A read under way.
@@ -64,6 +67,7 @@ impl Process {
             origin,
             deadline,
             wide: DotSet::default(),
+            minted: Vec::new(),
         };
         let id = self.add(Task::Write(Box::new(task)));
         turn.wake(deadline.0.saturating_sub(turn.now.0), Alarm::Expired(id));
@@ -107,7 +111,7 @@ impl Process {
                 effect => self.carry_out_write_effect(turn, id, effect),
             };
             if let Some(event) = event {
-                effects.extend(self.step_write(id, event));
+                effects.extend(self.step_write(turn, id, event));
             }
         }
     }
@@ -182,21 +186,29 @@ impl Process {
         time.map_err(|skew| OperationError::ClockSkew { skew })
     }
 
-    fn step_write(&mut self, id: TaskId, event: write::Event) -> Vec<write::Effect> {
+    fn step_write(
+        &mut self,
+        turn: &Turn<'_>,
+        id: TaskId,
+        event: write::Event,
+    ) -> Vec<write::Effect> {
         let Some(Task::Write(task)) = self.tasks.get_mut(&id) else {
             return Vec::new();
         };
         if let write::Event::Stored(Outcome::Written(written)) = &event {
             task.wide = written.object.seen();
+            task.minted.extend(&written.dots);
         }
         let shown = self.partitions.shown(task.target.place);
-        let nothing = Clock::default();
-        let clock = shown.map_or(&nothing, |shown| &shown.state.clock);
-        task.machine.step(event, clock)
+        let mut clock = shown.map_or_else(Clock::default, |shown| shown.state.clock.clone());
+        if turn.has(Bug::DroppedCoordinatorCounts) {
+            task.minted.iter().for_each(|dot| clock.add(*dot));
+        }
+        task.machine.step(event, &clock)
     }
 
     fn on_write_event(&mut self, turn: &mut Turn<'_>, id: TaskId, event: write::Event) {
-        let effects = self.step_write(id, event);
+        let effects = self.step_write(turn, id, event);
         self.carry_out_write(turn, id, effects);
     }
 
@@ -208,7 +220,10 @@ impl Process {
     ) {
         let node = asked.to;
         let event = match (reply, asked.minted) {
-            (Ok(Reply::Object(object)), _) => self.looked(turn, node, Some(object)),
+            (Ok(Reply::Object(object)), _) => {
+                let object = self.misread(turn, asked.task, object);
+                self.looked(turn, node, Some(object))
+            }
             (Ok(Reply::Stored(found)), Some(minted)) => {
                 write::Event::Acknowledged(node, minted, found)
             }
@@ -236,6 +251,7 @@ impl Process {
                 self.on_write_event(turn, id, event);
             }
             Some(Task::Round(_)) => self.on_round_committed(turn, id, answer),
+            Some(Task::Closing(_)) => self.on_closing_committed(turn, id, answer),
             _ => (),
         }
     }
@@ -351,11 +367,29 @@ impl Process {
     ) {
         let node = asked.to;
         let event = match reply {
-            Ok(Reply::Object(object)) => read::Event::Object(node, object),
+            Ok(Reply::Object(object)) => {
+                read::Event::Object(node, self.misread(turn, asked.task, object))
+            }
             Ok(Reply::Digest(digest)) => read::Event::Digest(node, digest),
             Ok(_) | Err(_) => read::Event::Failed(node),
         };
         self.on_read_event(turn, asked.task, event);
+    }
+
+    /// Another replica's object, as the bugs read it.
+    fn misread(&self, turn: &Turn<'_>, id: TaskId, object: Object) -> Object {
+        let target = match self.tasks.get(&id) {
+            Some(Task::Write(task)) => &task.target,
+            Some(Task::Read(task)) => &task.target,
+            _ => return object,
+        };
+        match self.partitions.shown(target.place) {
+            Some(shown) => {
+                let closed = shown.state.clock.closed();
+                closing::misread(closed, object, turn.settings.bug)
+            }
+            None => object,
+        }
     }
 
     pub(super) fn on_read_expired(&mut self, turn: &mut Turn<'_>, id: TaskId) {

@@ -4,16 +4,19 @@
 use crate::bug::Bug;
 use crate::disk::{Disk, Overlay};
 use crate::moment::Moment;
+use crate::node::{closing, merge};
 use soros_core::clock::Clock;
-use soros_core::codec::Codec;
-use soros_core::dot::Dot;
+use soros_core::close::{self, Ask};
+use soros_core::closed::{Closed, Closing};
+use soros_core::dot::{Actor, Dot};
+use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
-use soros_core::record::{Batch, RecordError, Records};
+use soros_core::record::{Batch, RecordError};
 use soros_core::replica::{
-    Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, TransferKind, View,
+    Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, View,
 };
 use soros_core::skew::Skew;
 use soros_core::write::Store;
@@ -67,6 +70,8 @@ pub enum Operation {
         from: Option<Entry>,
         /// The range.
         chunk: Chunk,
+        /// What its sender has closed.
+        closed: Closed,
     },
     /// The end of a full transfer.
     Join {
@@ -76,6 +81,22 @@ pub enum Operation {
         peer: NodeId,
         /// What was compared.
         clock: Clock,
+    },
+    /// Takes part in the closing of actors.
+    Closing {
+        /// The partition.
+        place: Place,
+        /// What the leader asks.
+        ask: Ask,
+    },
+    /// Closes what another replica has closed.
+    Close {
+        /// The partition.
+        place: Place,
+        /// The name of the list of those closed before.
+        after: Option<Actor>,
+        /// The steps that the other has taken since.
+        steps: Vec<Closing>,
     },
     /// All that another replica held has been merged.
     Merged {
@@ -97,7 +118,7 @@ pub enum Operation {
         /// The other replica.
         peer: NodeId,
         /// What it has seen.
-        clock: Clock,
+        seen: DotSet,
         /// Whether it believes that it holds all that it acknowledged.
         trusted: bool,
         /// All other replicas.
@@ -118,7 +139,7 @@ pub enum Operation {
         /// The partition.
         place: Place,
         /// What counts as seen.
-        clock: Clock,
+        seen: DotSet,
     },
     /// Removes the objects of a partition and nothing else: a bug.
     DropObjects {
@@ -153,6 +174,14 @@ pub enum Answer {
     Found(Found),
     /// Where a range of a full transfer came to.
     Reached(Option<Entry>),
+    /// It is not taken: the actor that minted it has ended.
+    Ended,
+    /// It is not clear what is obsolete of what was to be merged.
+    Unclear,
+    /// What the leader of a closing is told.
+    Closing(close::Answer),
+    /// Whether actors were closed.
+    Closed(bool),
 }
 
 impl Operation {
@@ -165,6 +194,8 @@ impl Operation {
             Operation::MergeItems { place, .. }
             | Operation::MergeChunk { place, .. }
             | Operation::Join { place, .. }
+            | Operation::Closing { place, .. }
+            | Operation::Close { place, .. }
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
             | Operation::Doubt { place }
@@ -185,6 +216,8 @@ pub struct Shown {
     pub state: State,
     /// Whether it has compared clocks with another since the process started.
     pub compared: bool,
+    /// Who mints its dots.
+    pub actor: Actor,
 }
 
 /// All partitions of a node.
@@ -199,7 +232,7 @@ pub struct Partitions {
     renewed: BTreeSet<Place>,
 }
 
-type Applied = Result<Answer, RecordError>;
+pub(super) type Applied = Result<Answer, RecordError>;
 
 impl Partitions {
     pub(super) fn new(me: NodeId, incarnation: Incarnation) -> Partitions {
@@ -246,28 +279,31 @@ impl Partitions {
                 object,
                 dots,
             } => self.change(target.place, |replica| {
-                let object = collapsed(replica, batch, &target.entry, object, bug)?;
-                let found = replica.merge(batch, &target.entry, object, &dots);
-                found.map(Answer::Found)
+                merge::take(replica, batch, (&target.entry, object, &dots), bug)
             }),
             Operation::MergeItems { place, items } => {
-                self.change(place, |replica| merge_items(replica, batch, items, bug))
+                self.change(place, |replica| merge::items(replica, batch, items, bug))
             }
             Operation::MergeChunk {
                 place,
                 peer,
                 from,
                 chunk,
+                closed,
             } => self.change(place, |replica| {
-                if bug == Some(Bug::OneWayTransfer) {
-                    return one_way(replica, batch, peer, chunk);
-                }
-                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk);
-                reached.map(Answer::Reached)
+                merge::chunk(replica, batch, (peer, from.as_ref()), (chunk, &closed), bug)
             }),
             Operation::Join { place, peer, clock } => {
-                self.change(place, |replica| Ok(join(replica, peer, &clock, bug)))
+                self.change(place, |replica| Ok(merge::join(replica, peer, &clock, bug)))
             }
+            Operation::Closing { place, ask } => self.take_part(place, &ask, bug),
+            Operation::Close {
+                place,
+                after,
+                steps,
+            } => self.change(place, |replica| {
+                Ok(Answer::Closed(replica.close(after, &steps)))
+            }),
             Operation::Merged {
                 place,
                 begun,
@@ -278,24 +314,28 @@ impl Partitions {
             Operation::Remember {
                 place,
                 peer,
-                clock,
+                seen,
                 trusted,
                 others,
             } => self.change(place, |replica| {
-                remember(replica, batch, (peer, clock, trusted), &others)
+                remember(replica, batch, (peer, seen, trusted), &others)
             }),
             Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
             Operation::Renew { place } => self.renew(batch, place, bug),
-            Operation::Skip { place, clock } => {
-                self.change(place, |replica| Ok(skip(replica, &clock)))
-            }
+            Operation::Skip { place, seen } => self.change(place, |it| Ok(merge::skip(it, &seen))),
             Operation::DropObjects { place } => {
-                self.change(place, |replica| Ok(drop_objects(replica, batch)))
+                self.change(place, |it| Ok(drop_objects(it, batch)))
             }
-            Operation::CutLog { place } => {
-                self.change(place, |replica| cut_log(replica, batch, now))
-            }
+            Operation::CutLog { place } => self.change(place, |it| cut_log(it, batch, now)),
         }
+    }
+
+    fn take_part(&mut self, place: Place, ask: &Ask, bug: Option<Bug>) -> Applied {
+        let compared = self.compared.contains(&place);
+        self.change(place, |replica| {
+            let answer = closing::answer(replica, ask, compared, bug);
+            Ok(answer.map_or(Answer::NotHeld, Answer::Closing))
+        })
     }
 
     fn change(&mut self, place: Place, change: impl FnOnce(&mut Replica) -> Applied) -> Applied {
@@ -316,7 +356,7 @@ impl Partitions {
         let trusted = new || bug == Some(Bug::RestoredIsTrusted);
         for place in places {
             if bug == Some(Bug::ActorForgotten) {
-                forget_actors(batch, place);
+                closing::forget_actors(batch, place);
             }
             let standing = if trusted {
                 Standing::Trusted
@@ -407,6 +447,7 @@ impl Partitions {
                     layout: replica.layout(),
                     state: replica.state().clone(),
                     compared: self.compared.contains(&place),
+                    actor: replica.actor(),
                 };
                 self.shown.insert(place, shown);
             }
@@ -434,105 +475,10 @@ fn doubt(replica: &mut Replica) -> Answer {
     Answer::Done
 }
 
-/// The object as it is merged: with the bug that collapses in place, only the greatest version of
-/// both sides is left, and the others count as met.
-fn collapsed(
-    replica: &Replica,
-    batch: &Overlay<'_>,
-    entry: &Entry,
-    object: Object,
-    bug: Option<Bug>,
-) -> Result<Object, RecordError> {
-    if bug != Some(Bug::CollapseInPlace) || object.versions.is_empty() {
-        return Ok(object);
-    }
-    let own = replica.view(batch).object(entry)?;
-    let mut both = own.sync(object, &replica.state().clock);
-    let greatest = both.versions.keys().next_back().copied();
-    both.versions.retain(|dot, _| Some(*dot) == greatest);
-    Ok(both)
-}
-
-fn merge_items(
-    replica: &mut Replica,
-    batch: &mut Overlay<'_>,
-    items: Vec<Item>,
-    bug: Option<Bug>,
-) -> Applied {
-    for item in items {
-        let object = collapsed(replica, batch, &item.entry, item.object, bug)?;
-        replica.merge(batch, &item.entry, object, &item.dots)?;
-    }
-    Ok(Answer::Done)
-}
-
-/// A range of a full transfer, key by key, so that keys only the receiver has are passed over.
-fn one_way(
-    replica: &mut Replica,
-    batch: &mut Overlay<'_>,
-    sender: NodeId,
-    chunk: Chunk,
-) -> Applied {
-    for (entry, object) in chunk.objects {
-        let mut next = entry.key.as_bytes().to_vec();
-        next.push(0);
-        let key = soros_core::key::Key::try_from(next.as_slice());
-        let end = key.ok().map(|key| Entry {
-            bucket: entry.bucket,
-            key,
-        });
-        let one = Chunk {
-            kind: TransferKind::Clocked,
-            clock: chunk.clock.clone(),
-            objects: vec![(entry.clone(), object)],
-            end,
-        };
-        replica.merge_chunk(batch, sender, Some(&entry), one)?;
-    }
-    Ok(Answer::Reached(chunk.end))
-}
-
 fn remove_range(batch: &mut Overlay<'_>, from: &[u8], to: &[u8]) {
     let found = batch.keys(from, to);
     for key in found {
         batch.remove(key);
-    }
-}
-
-/// Rewrites a clock record without the actors of earlier lives.
-fn forget_actors(batch: &mut Overlay<'_>, place: Place) {
-    let generation = Generation(1);
-    let key = Layout::new(place, generation).clock();
-    let Ok(Some(bytes)) = batch.get(&key) else {
-        return;
-    };
-    let Ok(mut state) = State::from_bytes(&bytes) else {
-        return;
-    };
-    let mut clock = Clock::default();
-    let last: BTreeMap<NodeId, Incarnation> = state
-        .clock
-        .seen()
-        .actors()
-        .map(|actor| (actor.node, actor.incarnation))
-        .collect();
-    for (actor, start, end) in state.clock.missing_from(&Clock::default()) {
-        if last.get(&actor.node) == Some(&actor.incarnation) {
-            (start..=end).for_each(|counter| clock.add(actor.dot(counter)));
-        }
-    }
-    state.clock = clock;
-    batch.put(key, state.to_bytes());
-}
-
-/// Ends a full transfer.
-fn join(replica: &mut Replica, sender: NodeId, clock: &Clock, bug: Option<Bug>) -> Answer {
-    if replica.join(sender, clock) {
-        Answer::Done
-    } else if matches!(bug, Some(Bug::JoinAfterDrop | Bug::OneWayTransfer)) {
-        skip(replica, clock)
-    } else {
-        Answer::NotHeld
     }
 }
 
@@ -552,23 +498,14 @@ fn cut_log(replica: &mut Replica, batch: &mut Overlay<'_>, now: Moment) -> Appli
     Ok(Answer::Done)
 }
 
-/// Counts all that `clock` has seen as seen.
-fn skip(replica: &mut Replica, clock: &Clock) -> Answer {
-    for (actor, start, end) in clock.missing_from(&Clock::default()) {
-        let dots: Vec<Dot> = (start..=end).map(|counter| actor.dot(counter)).collect();
-        replica.skip(&dots);
-    }
-    Answer::Done
-}
-
 /// Takes note of what another replica has seen, and drops what nobody needs any more.
 fn remember(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
-    (peer, clock, trusted): (NodeId, Clock, bool),
+    (peer, seen, trusted): (NodeId, DotSet, bool),
     others: &[NodeId],
 ) -> Applied {
-    if !replica.remember(peer, clock, trusted) {
+    if !replica.remember(peer, seen, trusted) {
         return Ok(Answer::Behind);
     }
     replica.truncate(batch, others)?;

@@ -1,58 +1,42 @@
-//! This is what must be gone from a disk after heal and quiet: tombstones, contexts, index and log.
-//!
-//! Dots of an actor that died with a disk may leave a gap that nobody can fill; what waits for such
-//! an actor is excused.
+//! This is what must be gone after heal and quiet: from a disk, tombstones, contexts, index and
+//! log; from a clock, gaps, and actors that have ended.
 
 use super::replicas;
 use crate::disk::Disk;
 use crate::node::partitions::Shown;
 use crate::record::{self, Kind};
 use crate::report::{Fault, LeftOver};
-use soros_core::clock::Clock;
-use soros_core::dot::{Actor, Dot};
-use soros_core::dot_set::DotSet;
+use soros_core::dot::Actor;
 use soros_core::id::NodeId;
-use soros_core::object::Object;
 
-/// Judges what a replica has on its disk. `died` says whether an actor's dots died with a disk.
+/// Judges what a replica has on its disk and in its clock. `current` are the actors that mint for
+/// the partition now.
 #[must_use]
-pub fn judge(
-    node: NodeId,
-    shown: &Shown,
-    disk: &Disk,
-    died: &dyn Fn(&Actor) -> bool,
-) -> Vec<Fault> {
+pub fn judge(node: NodeId, shown: &Shown, disk: &Disk, current: &[Actor]) -> Vec<Fault> {
     let mut left = Vec::new();
-    for (_, blocker, object) in replicas::objects(disk, &shown.layout) {
-        let excused = blocker.is_some_and(|dot| is_excused(&object, dot, &shown.state.clock, died));
-        if !object.is_live() && !excused {
+    for (_, _, object) in replicas::objects(disk, &shown.layout) {
+        if !object.is_live() {
             left.push(LeftOver::Tombstone);
         }
-        if object.context.actors().any(|actor| !died(actor)) && !excused {
+        if !object.context.is_empty() {
             left.push(LeftOver::Context);
         }
     }
-    left.extend(entries(shown, disk, died));
+    left.extend(entries(shown, disk));
+    if shown.state.clock.seen().ranges_above() != 0 {
+        left.push(LeftOver::Gap);
+    }
+    if replicas::has_ended(shown, current) {
+        left.push(LeftOver::Actor);
+    }
     left.dedup();
     left.into_iter()
         .map(|what| Fault::LeftOver { node, what })
         .collect()
 }
 
-/// Whether an object waits for an actor that died; what it would drop meanwhile waits with it.
-fn is_excused(object: &Object, blocker: Dot, clock: &Clock, died: &dyn Fn(&Actor) -> bool) -> bool {
-    let mut dots: DotSet = object.context.clone();
-    dots.join(&object.dots());
-    let above = clock.strip(&dots);
-    died(&blocker.actor) && above.actors().any(died)
-}
-
 /// The index and log entries that are left, and records of earlier generations.
-fn entries<'a>(
-    shown: &'a Shown,
-    disk: &'a Disk,
-    died: &'a dyn Fn(&Actor) -> bool,
-) -> impl Iterator<Item = LeftOver> + 'a {
+fn entries<'a>(shown: &'a Shown, disk: &'a Disk) -> impl Iterator<Item = LeftOver> + 'a {
     let first = shown.layout.first();
     let place = first[..first.len() - 4].to_vec();
     let damaged = disk.is_damaged_under(&place);
@@ -64,11 +48,10 @@ fn entries<'a>(
             // A damaged record stops the sweep of its generation: nothing lists what lies behind.
             return (!damaged).then_some(LeftOver::Generation);
         }
-        let dot = record::dot_of(key)?;
         match record::kind(key)? {
-            Kind::Log if !died(&dot.actor) => Some(LeftOver::Log),
-            Kind::Unstripped if !died(&dot.actor) => Some(LeftOver::Unstripped),
-            _ => None,
+            Kind::Log => Some(LeftOver::Log),
+            Kind::Unstripped => Some(LeftOver::Unstripped),
+            Kind::Clock | Kind::Closed | Kind::Object => None,
         }
     })
 }

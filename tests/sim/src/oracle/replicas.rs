@@ -5,6 +5,7 @@ use crate::disk::Disk;
 use crate::node::partitions::{Partitions, Shown};
 use crate::record::{self, Kind};
 use crate::report::Fault;
+use soros_core::dot::Actor;
 use soros_core::id::NodeId;
 use soros_core::object::Object;
 use soros_core::place::{Entry, Layout, Place};
@@ -50,12 +51,25 @@ pub fn agree(one: &Shown, other: &Shown) -> bool {
     one.state.clock == other.state.clock && one.state.sum == other.state.sum
 }
 
-/// Whether a partition is at rest: believed everywhere, with equal clocks and sums.
+/// Whether a partition is at rest: believed everywhere, with equal clocks and sums, and without an
+/// actor that has ended and is not closed, or an object that waits for one.
 #[must_use]
 pub fn is_at_rest(place: Place, replicas: &[&Partitions]) -> bool {
     let shown: Option<Vec<&Shown>> = replicas.iter().map(|node| node.shown(place)).collect();
     shown.is_some_and(|shown| {
+        let current: Vec<Actor> = shown.iter().map(|shown| shown.actor).collect();
         let believed = |shown: &&Shown| shown.compared && shown.state.standing.is_trusted();
-        shown.iter().all(believed) && shown.iter().all(|other| agree(shown[0], other))
+        shown.iter().all(believed)
+            && shown.iter().all(|other| agree(shown[0], other))
+            && !shown.iter().any(|shown| has_ended(shown, &current))
+            && shown.iter().all(|shown| shown.state.unstripped == 0)
     })
+}
+
+/// Whether a clock has an actor that is not one of `current`, who mint now, or waits for one.
+#[must_use]
+pub fn has_ended(shown: &Shown, current: &[Actor]) -> bool {
+    let state = &shown.state;
+    let is_over = |actor: &Actor| !actor.is_name() && !current.contains(actor);
+    state.clock.seen().actors().any(is_over) || !state.refused.is_empty()
 }

@@ -46,6 +46,10 @@ pub(super) fn a_repair_comes_late(bug: Option<Bug>) -> Report {
     play.learn(3, 2);
     let is_forgotten = |key| (1..=3).all(|node| play.stored(node, key).is_none());
     play.expect((0..2).all(is_forgotten), "the deletes are forgotten");
+    play.pass(1, 3);
+    play.all_learn();
+    play.all_learn();
+    play.expect(play.closed(3) == 2, "and both lives that wrote are closed");
     play.restart(3);
     let held = play.release();
     play.expect(2 <= held, "what was written comes late");
@@ -61,6 +65,7 @@ pub(super) fn a_bit_flips_on_a_minority(bug: Option<Bug>) -> Report {
     play.damage(1);
     play.learn(2, 1);
     play.write(at(1).by(1).blind());
+    play.wait();
     let is_whole = play.stored(2, 0).is_some_and(|key| key.versions.len() == 2);
     play.expect(is_whole, "nothing of it is taken for deleted");
     let report = play.end();

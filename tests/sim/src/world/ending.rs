@@ -102,13 +102,20 @@ impl World {
         let Some(process) = &node.process else {
             return;
         };
-        let died = |actor: &Actor| self.died.contains(&(actor.node, actor.incarnation));
         for place in self.table.places_of(id) {
+            let current = self.actors_of(place);
             if let Some(shown) = process.partitions().shown(place) {
-                let faults = leftovers::judge(id, shown, &node.disk, &died);
+                let faults = leftovers::judge(id, shown, &node.disk, &current);
                 self.faults.extend(faults);
             }
         }
+    }
+
+    /// Who mints for a partition.
+    fn actors_of(&self, place: Place) -> Vec<Actor> {
+        let shown = |node: &NodeId| Some(self.process(*node)?.partitions().shown(place)?.actor);
+        let replicas = self.table.replicas_of(place).iter();
+        replicas.filter_map(shown).collect()
     }
 
     /// What each replica of a key holds.

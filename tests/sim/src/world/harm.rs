@@ -234,23 +234,11 @@ impl World {
         for place in places {
             self.weak.insert((id, place), Weakness::Before(next));
         }
-        self.buried(id);
+        self.losses.push((id, self.now));
         if let Some(node) = self.nodes.get_mut(&id) {
             node.sound = false;
         }
         self.restart_later(id);
-    }
-
-    /// Dots of a node's lives so far may have died.
-    pub(super) fn buried(&mut self, id: NodeId) {
-        self.losses.push((id, self.now));
-        if let Some(node) = self.nodes.get(&id) {
-            let lives = node
-                .incarnations
-                .iter()
-                .map(|incarnation| (id, *incarnation));
-            self.died.extend(lives);
-        }
     }
 
     fn damage(&mut self, id: NodeId) -> bool {
@@ -318,7 +306,7 @@ impl World {
     /// A process drops a damaged partition.
     pub(super) fn on_renewed(&mut self, id: NodeId, _: Place) {
         self.renewed += 1;
-        self.buried(id);
+        self.losses.push((id, self.now));
     }
 
     /// A full transfer is under way: now and then one of its two ends is harmed soon.

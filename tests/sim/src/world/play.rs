@@ -258,6 +258,11 @@ impl Play {
         self.0.holding.insert((NodeId(from), NodeId(to)));
     }
 
+    /// What `from` sends to `to` from here on arrives; what was held waits on.
+    pub fn pass(&mut self, from: u64, to: u64) {
+        self.0.holding.remove(&(NodeId(from), NodeId(to)));
+    }
+
     /// A disk does not sync until it is released.
     pub fn stall(&mut self, node: u64) {
         self.0.stalled.insert(NodeId(node));
@@ -402,6 +407,14 @@ impl Play {
         let mut objects = replicas::objects(&node.disk, &shown.layout);
         let found = objects.find(|(entry, ..)| *entry == target.entry);
         found.map(|(.., object)| object)
+    }
+
+    /// How many actors a replica has closed.
+    #[must_use]
+    pub fn closed(&self, node: u64) -> usize {
+        let process = self.0.process(NodeId(node));
+        let shown = process.and_then(|process| process.partitions().shown(self.place()));
+        shown.map_or(0, |shown| shown.state.clock.closed().len())
     }
 
     /// The end: the cluster heals, comes to rest, and is judged.

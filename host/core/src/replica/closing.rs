@@ -1,0 +1,299 @@
+//! This is how a replica closes actors that can mint no more, and what it takes of them until then.
+//!
+//! Closing changes the clock and nothing else: it counts all dots of an actor as seen, those that
+//! nobody holds, too, so that no gap is left that could block a base for ever. It is sound at a
+//! replica that has exactly the dots that all had when it was decided; any other compares all its
+//! objects with one that has closed the actor. See `docs/design/causality.md`, "Closed actors".
+
+use super::{Replica, View};
+use crate::close::{Answer, Ask};
+use crate::closed::{Closed, Closing};
+use crate::codec::{Codec, DecodeError, Reader, Writer};
+use crate::dot::{Actor, Dot};
+use crate::dot_set::{Counters, DotSet};
+use crate::limits::CLOSED_AT_A_TIME_MAX;
+use crate::object::Object;
+use crate::place::{Entry, Layout};
+use crate::record::{Batch, RecordError, Records};
+use crate::replica::Found;
+use std::collections::BTreeSet;
+
+/// What a replica made of an object from its coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is merged; this was there.
+    Merged(Found),
+    /// It is not: the actor that minted it has ended, and is to be closed.
+    Ended,
+    /// It is not, for it is not clear what of it is obsolete: the sender has closed actors that
+    /// this replica has not.
+    Unclear,
+}
+
+/// What a replica holds of actors that it refuses from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whether its silence can be believed.
+    pub trusted: bool,
+    /// The name of the list of the actors that it has closed.
+    pub name: Option<Actor>,
+    /// The dots of each that it has seen, in the order asked for.
+    pub seen: Vec<Counters>,
+}
+
+impl Replica {
+    /// Takes an object first-hand: from the coordinator that minted `dots` for it.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the object cannot be read.
+    pub fn take(
+        &mut self,
+        batch: &mut dyn Batch,
+        entry: &Entry,
+        object: Object,
+        dots: &[Dot],
+    ) -> Result<Taken, RecordError> {
+        if dots.iter().any(|dot| self.refuses(&dot.actor)) {
+            return Ok(Taken::Ended);
+        }
+        let found = self.merge(batch, entry, object, dots)?;
+        Ok(found.map_or(Taken::Unclear, Taken::Merged))
+    }
+
+    fn refuses(&self, actor: &Actor) -> bool {
+        self.state.refused.contains(actor) || self.state.clock.closed().has(actor)
+    }
+
+    /// Answers the leader of a closing; none when it does not do what is asked. `believed` says
+    /// whether its process believes it: that it is of the node's latest directory, and has compared
+    /// itself with another since the process started.
+    pub fn answer(&mut self, ask: &Ask, believed: bool) -> Option<Answer> {
+        match ask {
+            Ask::Ended(actors) => Some(Answer::Ended(self.ended(actors))),
+            Ask::Refuse(actors) => self.refuse(actors, believed).map(Answer::Held),
+            Ask::Close(after, step) => {
+                let closed = self.close(*after, std::slice::from_ref(step));
+                Some(Answer::Closed(closed))
+            }
+        }
+    }
+
+    /// Those of the node's own `actors` that have ended: all but the one it mints under. None of
+    /// them minted later than that, for the question was asked after they had.
+    fn ended(&self, actors: &[Actor]) -> Vec<Actor> {
+        let own = self.actor;
+        let over = |actor: &&Actor| actor.node == own.node && **actor != own;
+        actors.iter().filter(over).copied().collect()
+    }
+
+    /// Takes nothing first-hand of `actors` from here on, and says what it holds of them; none when
+    /// it mints under one of them.
+    fn refuse(&mut self, actors: &[Actor], believed: bool) -> Option<Held> {
+        if actors.contains(&self.actor) {
+            return None;
+        }
+        let clock = &self.state.clock;
+        let held = Held {
+            trusted: believed && self.state.standing.is_trusted(),
+            name: clock.closed().name(),
+            seen: actors
+                .iter()
+                .map(|actor| clock.seen().of_actor(actor))
+                .collect(),
+        };
+        for actor in actors {
+            if !self.refuses(actor) {
+                self.state.refused.insert(*actor);
+                self.changed = true;
+            }
+        }
+        Some(held)
+    }
+
+    /// Takes `steps` after the list called `after`, if that is the one here, and if exactly the
+    /// dots agreed on were seen here. Whether the actors are closed now.
+    pub fn close(&mut self, after: Option<Actor>, steps: &[Closing]) -> bool {
+        for step in steps {
+            self.check_agreed(step);
+        }
+        let clock = &self.state.clock;
+        let mut actors = steps.iter().flat_map(Closing::iter);
+        if actors.all(|(actor, _)| clock.closed().has(actor)) {
+            // It was told twice.
+            return true;
+        }
+        let is_open = |actor: &Actor| *actor != self.actor && !clock.closed().has(actor);
+        let fits = |step: &Closing| {
+            step.iter().all(|(actor, _)| is_open(actor)) && step.agrees_with(clock.seen())
+        };
+        let fit = after == clock.closed().name() && steps.iter().all(fits);
+        if fit {
+            for step in steps {
+                self.state.clock.close(step.clone());
+                self.on_closed(step);
+            }
+        }
+        fit
+    }
+
+    /// Looks for dots of `step` that are not here. When it was decided every replica had seen them
+    /// all, so that one that is believed and lacks some has lost them.
+    pub(super) fn check_agreed(&mut self, step: &Closing) {
+        let clock = &self.state.clock;
+        let mut open = step.iter().filter(|(actor, _)| !clock.closed().has(actor));
+        if !open.all(|(actor, agreed)| clock.seen().of_actor(actor).includes(agreed)) {
+            self.doubt();
+        }
+    }
+
+    /// Whether a replica that had seen `before` and has seen `now` has lost something, as far as
+    /// the lists of closed actors that both name are known here: nobody forgets a dot or a list.
+    pub(super) fn is_less(&self, now: &DotSet, before: &DotSet) -> bool {
+        let closed = self.state.clock.closed();
+        let steps = |seen: &DotSet| {
+            let name = seen.names().next();
+            name.map_or(Some(0), |name| closed.steps_of(name))
+        };
+        let (steps_now, steps_before) = (steps(now), steps(before));
+        let is_lost = |(actor, ..): (Actor, u64, u64)| match steps_now {
+            _ if actor.is_name() => false,
+            Some(steps) => !closed.has_within(steps, &actor),
+            // It may be closed there.
+            None => now.highest(&actor) != 0,
+        };
+        steps_now.is_some_and(|now| steps_before.is_some_and(|before| now < before))
+            || before.minus(now).any(is_lost)
+    }
+
+    /// Takes note that actors are closed: what waited for them can go.
+    pub(super) fn on_closed(&mut self, step: &Closing) {
+        let actors = step.iter().map(|(actor, _)| *actor);
+        for actor in actors {
+            self.state.refused.remove(&actor);
+            self.advanced.insert(actor);
+            self.logged.insert(actor);
+        }
+        self.changed = true;
+    }
+
+    /// The lists named in a context that are to be stored with it. A replica that is believed keeps
+    /// none: it has seen all that a list covers, or closed it. A suspect may have seen less, and
+    /// would count an object as met without what the name says of it.
+    pub(super) fn names_to_keep(&self, context: &DotSet) -> Vec<Actor> {
+        if self.state.standing.is_trusted() {
+            return Vec::new();
+        }
+        let closed = self.state.clock.closed();
+        let unknown = context.names().filter(|name| !closed.knows(name));
+        unknown.copied().collect()
+    }
+
+    /// Looks for objects that were stored with the name of a list while the replica was a suspect.
+    pub(super) fn find_kept_names(&mut self, records: &dyn Records) -> Result<(), RecordError> {
+        if self.state.standing.is_trusted() && 0 < self.state.unstripped {
+            // Names come before all actors.
+            let (from, to) = self.layout.unstripped_behind(None);
+            if let Some((key, _)) = records.scan(&from, &to, 1)?.first() {
+                let first = Layout::actor_of(key)?;
+                self.advanced.extend(first.is_name().then_some(first));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for what waits for closed actors, of which there may be more than is worth asking for
+    /// one by one.
+    pub(super) fn find_closed(&mut self, records: &dyn Records) -> Result<(), RecordError> {
+        let layout = self.layout;
+        let closed = self.state.clock.closed().clone();
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let is_closed = |actor: &Actor| closed.has(actor);
+        let waited_for = actors(records, |actor| layout.unstripped_behind(actor))?;
+        self.advanced
+            .extend(waited_for.into_iter().filter(is_closed));
+        let logged = actors(records, |actor| layout.log_behind(actor))?;
+        self.logged.extend(logged.into_iter().filter(is_closed));
+        Ok(())
+    }
+
+    /// Stores the steps of the list of closed actors that are not stored yet.
+    pub(super) fn store_steps(&mut self, batch: &mut dyn Batch) {
+        let steps = self.state.clock.closed().steps();
+        for (number, step) in (0..).zip(steps).skip(self.steps_stored) {
+            batch.put(self.layout.closed(number), step.to_bytes());
+        }
+        self.steps_stored = steps.len();
+    }
+}
+
+impl View<'_> {
+    /// The actors that have dots here, in the clock or in what an object waits for, and are not
+    /// closed.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the index cannot be read.
+    pub fn open_actors(&self) -> Result<BTreeSet<Actor>, RecordError> {
+        let seen = self.state.clock.seen().actors();
+        let mut open: BTreeSet<Actor> = seen.filter(|actor| !actor.is_name()).copied().collect();
+        if 0 < self.state.unstripped {
+            let waited_for = |actor: Option<&Actor>| self.layout.unstripped_behind(actor);
+            open.extend(actors(self.records, waited_for)?);
+            let closed = self.state.clock.closed();
+            open.retain(|actor| !actor.is_name() && !closed.has(actor));
+        }
+        Ok(open)
+    }
+}
+
+/// The actors of the records whose first key behind an actor, and the first key behind all, are
+/// `behind`.
+fn actors(
+    records: &dyn Records,
+    behind: impl Fn(Option<&Actor>) -> (Vec<u8>, Vec<u8>),
+) -> Result<Vec<Actor>, RecordError> {
+    let mut actors: Vec<Actor> = Vec::new();
+    loop {
+        let (from, to) = behind(actors.last());
+        match records.scan(&from, &to, 1)?.first() {
+            Some((key, _)) => actors.push(Layout::actor_of(key)?),
+            None => return Ok(actors),
+        }
+    }
+}
+
+/// The list of closed actors as stored.
+pub(super) fn load(records: &dyn Records, layout: Layout) -> Result<Closed, RecordError> {
+    const STEPS_AT_A_TIME: usize = 256;
+    let (mut closed, mut number) = (Closed::default(), 0);
+    let behind = layout.closed(u32::MAX);
+    loop {
+        let found = records.scan(&layout.closed(number), &behind, STEPS_AT_A_TIME)?;
+        for (_, bytes) in &found {
+            let step = Closing::from_bytes(bytes);
+            closed.push(step.map_err(|_| RecordError::Strange("a list of closed actors"))?);
+            number += 1;
+        }
+        if found.len() < STEPS_AT_A_TIME {
+            return Ok(closed);
+        }
+    }
+}
+
+/// Trusted 1, name: 0, or 1 and 28; count 4, the counters of each.
+impl Codec for Held {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(u8::from(self.trusted));
+        writer.option(self.name.as_ref());
+        writer.list(&self.seen);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Held, DecodeError> {
+        Ok(Held {
+            trusted: reader.u8()? != 0,
+            name: reader.option()?,
+            seen: reader.list(CLOSED_AT_A_TIME_MAX)?,
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! This is how objects of other replicas are merged, with the bugs that merge them otherwise.
+
+use super::closing;
+use super::partitions::{Answer, Applied};
+use crate::bug::Bug;
+use crate::disk::Overlay;
+use soros_core::clock::Clock;
+use soros_core::closed::Closed;
+use soros_core::dot::Dot;
+use soros_core::dot_set::DotSet;
+use soros_core::id::NodeId;
+use soros_core::object::Object;
+use soros_core::place::Entry;
+use soros_core::record::RecordError;
+use soros_core::replica::{Chunk, Item, Reached, Replica, Taken, TransferKind};
+
+/// Takes an object from the coordinator of a write, or a repair behind a read.
+pub(super) fn take(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    (entry, object, dots): (&Entry, Object, &[Dot]),
+    bug: Option<Bug>,
+) -> Applied {
+    let object = read(replica, batch, entry, object, bug)?;
+    Ok(match replica.take(batch, entry, object, dots)? {
+        Taken::Merged(found) => Answer::Found(found),
+        Taken::Ended => Answer::Ended,
+        Taken::Unclear => Answer::Unclear,
+    })
+}
+
+/// Merges objects of anti-entropy.
+pub(super) fn items(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    items: Vec<Item>,
+    bug: Option<Bug>,
+) -> Applied {
+    for item in items {
+        let object = read(replica, batch, &item.entry, item.object, bug)?;
+        let merged = replica.merge(batch, &item.entry, object, &item.dots)?;
+        if merged.is_none() {
+            return Ok(Answer::Unclear);
+        }
+    }
+    Ok(Answer::Done)
+}
+
+/// Merges a range of a full transfer.
+pub(super) fn chunk(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    (sender, from): (NodeId, Option<&Entry>),
+    (chunk, closed): (Chunk, &Closed),
+    bug: Option<Bug>,
+) -> Applied {
+    if bug == Some(Bug::OneWayTransfer) {
+        return one_way(replica, batch, sender, (chunk, closed));
+    }
+    let reached = replica.merge_chunk(batch, sender, from, chunk, closed)?;
+    Ok(match reached {
+        Reached::To(next) => Answer::Reached(next),
+        Reached::Unclear => Answer::Unclear,
+    })
+}
+
+fn read(
+    replica: &Replica,
+    batch: &Overlay<'_>,
+    entry: &Entry,
+    object: Object,
+    bug: Option<Bug>,
+) -> Result<Object, RecordError> {
+    let object = collapsed(replica, batch, entry, object, bug)?;
+    let closed = replica.state().clock.closed();
+    Ok(closing::misread(closed, object, bug))
+}
+
+/// The object as it is merged: with the bug that collapses in place, only the greatest version of
+/// both sides is left, and the others count as met.
+fn collapsed(
+    replica: &Replica,
+    batch: &Overlay<'_>,
+    entry: &Entry,
+    object: Object,
+    bug: Option<Bug>,
+) -> Result<Object, RecordError> {
+    if bug != Some(Bug::CollapseInPlace) || object.versions.is_empty() {
+        return Ok(object);
+    }
+    let own = replica.view(batch).object(entry)?;
+    let Some(mut both) = own.sync(object.clone(), &[replica.state().clock.closed()]) else {
+        return Ok(object);
+    };
+    let greatest = both.versions.keys().next_back().copied();
+    both.versions.retain(|dot, _| Some(*dot) == greatest);
+    Ok(both)
+}
+
+/// A range of a full transfer, key by key, so that keys only the receiver has are passed over.
+fn one_way(
+    replica: &mut Replica,
+    batch: &mut Overlay<'_>,
+    sender: NodeId,
+    (chunk, closed): (Chunk, &Closed),
+) -> Applied {
+    for (entry, object) in chunk.objects {
+        let mut next = entry.key.as_bytes().to_vec();
+        next.push(0);
+        let key = soros_core::key::Key::try_from(next.as_slice());
+        let end = key.ok().map(|key| Entry {
+            bucket: entry.bucket,
+            key,
+        });
+        let one = Chunk {
+            kind: TransferKind::Clocked,
+            seen: chunk.seen.clone(),
+            objects: vec![(entry.clone(), object)],
+            end,
+        };
+        replica.merge_chunk(batch, sender, Some(&entry), one, closed)?;
+    }
+    Ok(Answer::Reached(chunk.end))
+}
+
+/// Ends a full transfer.
+pub(super) fn join(
+    replica: &mut Replica,
+    sender: NodeId,
+    clock: &Clock,
+    bug: Option<Bug>,
+) -> Answer {
+    if replica.join(sender, clock) {
+        Answer::Done
+    } else if matches!(bug, Some(Bug::JoinAfterDrop | Bug::OneWayTransfer)) {
+        skip(replica, clock.seen())
+    } else {
+        Answer::NotHeld
+    }
+}
+
+/// Counts all of `seen` as seen.
+pub(super) fn skip(replica: &mut Replica, seen: &DotSet) -> Answer {
+    for (actor, start, end) in seen.minus(&DotSet::default()) {
+        let dots: Vec<Dot> = (start..=end).map(|counter| actor.dot(counter)).collect();
+        replica.skip(&dots);
+    }
+    Answer::Done
+}
