@@ -20,7 +20,8 @@ use crate::network::{
     serve_clients, serve_peers, shutdown,
 };
 use crate::peer::node_clock::NodeClock;
-use crate::peer::partitions::{Answer, Operation, Partitions};
+use crate::peer::operation::{Answer, Operation};
+use crate::peer::partitions::Partitions;
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};

@@ -14,6 +14,7 @@ pub mod delays;
 pub mod forward;
 pub mod keep_time;
 pub mod node_clock;
+pub mod operation;
 pub mod partitions;
 pub mod survey;
 #[cfg(test)]
@@ -24,7 +25,8 @@ use crate::store::commit::{CommitError, Committer};
 use damage::Damage;
 use delays::Delays;
 use node_clock::NodeClock;
-use partitions::{Answer, Buckets, Moment, Moments, Operation, Shown};
+use operation::{Answer, Buckets, Operation};
+use partitions::{Moment, Moments, Shown};
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketState;

@@ -106,8 +106,8 @@ impl Reading<'_> {
         is_whole.then_some(items)
     }
 
-    /// Notes a fault that lies in how `name` and `others` fit together, at the one to change, unless
-    /// one is wrong by itself.
+    /// Notes a fault in how `name` and `others` fit together, at the one to change. Nothing if one
+    /// is wrong by itself.
     fn refuse(&mut self, name: &'static str, others: &[&str], fault: Fault) {
         if self.wrong.contains(name) || others.iter().any(|other| self.wrong.contains(other)) {
             return;

@@ -2,7 +2,8 @@
 //! seen.
 
 use super::Peer;
-use super::partitions::{Answer, Operation, Shown};
+use super::operation::{Answer, Operation};
+use super::partitions::Shown;
 use crate::store::commit::CommitError;
 use soros_core::close::{Ask, Word};
 use soros_core::dot::Dot;

@@ -3,7 +3,7 @@
 
 use super::Peer;
 use super::converge::Heard;
-use super::partitions::{Answer, Operation};
+use super::operation::{Answer, Operation};
 use super::wire::Urgency;
 use crate::store::commit::CommitError;
 use futures_util::stream::{FuturesUnordered, StreamExt};

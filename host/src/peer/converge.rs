@@ -3,7 +3,7 @@
 
 use super::Peer;
 use super::damage::Kind;
-use super::partitions::{Answer, Operation};
+use super::operation::{Answer, Operation};
 use super::wire::Urgency;
 use futures_util::stream::{self, StreamExt};
 use soros_core::close::Word;

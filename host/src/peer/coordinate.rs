@@ -2,7 +2,7 @@
 //! effects are carried out here, over the committer, the wire and the bucket's resolver.
 
 use super::Peer;
-use super::partitions::{Answer, Operation};
+use super::operation::{Answer, Operation};
 use super::wire::{Urgency, WireError};
 use crate::store::commit::CommitError;
 use futures_util::future::{BoxFuture, FutureExt};

@@ -1,6 +1,7 @@
 //! These are three peers over stores in memory and a wire that can be cut.
 
 mod clocks;
+mod closings;
 mod doubts;
 
 use super::node_clock::{Machine, NodeClock};

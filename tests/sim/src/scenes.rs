@@ -1,6 +1,7 @@
 //! These are the scenes: short plays of what is too rare a meeting for chance, or was once found
 //! in some store and must never be found in this one. Each can be played with a bug planted.
 
+mod closings;
 mod lives;
 mod retold;
 mod transfer;
@@ -29,11 +30,26 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 17] = [
+pub const ALL: [Scene; 20] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
         play: transfer::a_key_that_the_sender_forgets,
+    },
+    Scene {
+        name: "a message from before a closing",
+        opposites: &[Bug::SilenceIsClosed],
+        play: closings::a_message_from_before_a_closing,
+    },
+    Scene {
+        name: "a reader that has not heard of a closing",
+        opposites: &[Bug::UnknownListIgnored],
+        play: closings::a_reader_that_has_not_heard_of_a_closing,
+    },
+    Scene {
+        name: "a coordinator drops its partition",
+        opposites: &[Bug::DroppedCoordinatorCounts],
+        play: closings::a_coordinator_drops_its_partition,
     },
     Scene {
         name: "an emptied disk counts anew",

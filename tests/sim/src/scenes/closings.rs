@@ -1,0 +1,84 @@
+//! These are scenes of lives that end: what comes late around the closing of an actor.
+
+use crate::bug::Bug;
+use crate::history::{Kind, Outcome};
+use crate::report::Report;
+use crate::table::Bucket;
+use crate::world::play::{Play, at};
+
+/// What a replica sent before it had seen a value arrives when the value's life is closed. It says
+/// nothing of that value, which must stay.
+pub(super) fn a_message_from_before_a_closing(bug: Option<Bug>) -> Report {
+    let mut play = Play::new(&[Bucket::Siblings], bug);
+    let (ended, early) = (3, 2);
+    play.cut(early, ended);
+    play.write(at(ended));
+    play.hold(early, 1);
+    play.hold(early, ended);
+    play.write(at(early).by(1).blind().alone());
+    play.pass(early, 1);
+    play.pass(early, ended);
+    play.mend();
+    play.restart(ended);
+    play.all_learn();
+    play.all_learn();
+    play.expect(play.closed(1) == 1 && play.closed(3) == 1, "it is closed");
+    let held = play.release();
+    play.expect(0 < held, "the message comes late");
+    play.read(at(1).by(2));
+    play.end()
+}
+
+/// A replica that has yet to hear of a closing reads what another has written since: of the value
+/// that was superseded that says only that its life is closed.
+pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Report {
+    let mut play = Play::new(&[Bucket::Siblings], bug);
+    let (leader, ended, late) = (1, 3, 2);
+    play.write(at(ended));
+    play.all_learn();
+    play.restart(ended);
+    play.learn(ended, leader);
+    play.learn(leader, late);
+    play.hold(late, leader);
+    play.learn(leader, ended);
+    play.cut(leader, late);
+    play.release();
+    play.expect(
+        play.closed(leader) == 1,
+        "it is closed where it was decided",
+    );
+    play.expect(play.closed(late) == 0, "and one has not heard of it");
+    play.read(at(leader));
+    play.cut(ended, late);
+    play.write(at(leader));
+    play.mend();
+    play.cut(leader, late);
+    let read = play.begin(at(late).by(1), Kind::Read);
+    let outcome = play.finish(read);
+    play.expect(outcome != Outcome::Done, "it is not clear what is obsolete");
+    play.end()
+}
+
+/// A coordinator drops its partition, and is whole again, before the write that it had stored is
+/// acknowledged by anyone else. It does not have that write any more.
+pub(super) fn a_coordinator_drops_its_partition(bug: Option<Bug>) -> Report {
+    let mut play = Play::new(&[Bucket::Siblings], bug);
+    let (coordinator, other, silent) = (1, 2, 3);
+    play.hold(coordinator, other);
+    play.cut(coordinator, silent);
+    let write = play.begin(at(coordinator).blind(), Kind::Write);
+    play.wait();
+    play.pass(coordinator, other);
+    play.mend();
+    play.damage(coordinator);
+    play.learn(coordinator, other);
+    play.learn(coordinator, silent);
+    play.expect(play.stored(coordinator, 0).is_none(), "the write is gone");
+    let held = play.release();
+    play.expect(0 < held, "it reaches another replica");
+    let outcome = play.finish(write);
+    play.expect(outcome == Outcome::Unknown, "one replica is not enough");
+    play.wipe(other);
+    play.start(other);
+    play.end()
+}
