@@ -134,7 +134,8 @@ pub struct Found {
 
 impl Replica {
     /// The replica of `place` as stored, or a new one with `standing` when nothing is. It mints
-    /// under an actor no other life has had.
+    /// under an actor no other life has had. A suspect begins anew to merge the others: what it has
+    /// merged before may have been lost since.
     ///
     /// # Errors
     /// [`RecordError`] when its clock record cannot be read.
@@ -145,11 +146,14 @@ impl Replica {
         standing: Standing,
     ) -> Result<Replica, RecordError> {
         let layout = Layout::new(place, Replica::stored_generation(records, place)?);
-        let state = match records.get(&layout.clock())? {
+        let mut state = match records.get(&layout.clock())? {
             None => State::new(standing),
             Some(bytes) => State::of_record(&bytes, closing::load(records, layout)?)
                 .map_err(|_| RecordError::Strange("a clock record"))?,
         };
+        if !state.standing.is_trusted() {
+            state.standing = Standing::suspect();
+        }
         let actor = Actor {
             node,
             incarnation,
@@ -345,6 +349,12 @@ impl Replica {
         true
     }
 
+    /// Takes over what `before`, the same replica in the same life of its process, knew of itself
+    /// and did not store: whether it may still mint.
+    pub fn take_over(&mut self, before: &Replica) {
+        self.barred |= before.barred && before.actor == self.actor;
+    }
+
     /// Changes how the replica stands.
     pub fn stand(&mut self, standing: Standing) {
         self.changed |= self.state.standing != standing;
@@ -352,7 +362,8 @@ impl Replica {
     }
 
     /// Takes note that the replica may have lost something that it acknowledged. What it has merged
-    /// as a suspect stays merged: what is lost was lost before its process started.
+    /// as a suspect stays merged: what is lost was lost before its process started, and what was
+    /// merged before that does not count.
     pub fn doubt(&mut self) {
         if self.state.standing.is_trusted() {
             self.stand(Standing::suspect());

@@ -308,10 +308,13 @@ impl Commits for Partitions {
     fn reload(&mut self, view: View) -> Result<(), RecordError> {
         self.touched.clear();
         let mut replicas = BTreeMap::new();
-        for place in self.replicas.keys() {
+        for (place, before) in &self.replicas {
             let standing = Standing::suspect();
             match Replica::open(&*view, *place, self.me, standing) {
-                Ok(replica) => drop(replicas.insert(*place, replica)),
+                Ok(mut replica) => {
+                    replica.take_over(before);
+                    replicas.insert(*place, replica);
+                }
                 Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
                     self.damage.note(*place, &error);
                 }

@@ -7,7 +7,7 @@ use soros_core::dot_set::DotSet;
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::object::Version;
 use soros_core::replica::{
-    Difference, Outcome, Reached, Replica, Siblings, Standing, TransferKind, Write,
+    Difference, Outcome, Quorum, Reached, Replica, Siblings, Standing, TransferKind, Write,
 };
 use soros_core::time::Time;
 
@@ -157,4 +157,29 @@ fn an_actor_whose_dots_come_from_elsewhere_mints_no_more() {
     first.repair(&second);
     assert!(!first.is_trusted());
     assert!(first.write(1).is_err(), "its next dot may have been minted");
+    // The store is opened again, in the same process.
+    let mut reopened =
+        Replica::open(&first.disk, place(), life, Standing::Trusted).expect("memory");
+    reopened.take_over(&first.replica);
+    first.replica = reopened;
+    assert!(first.write(1).is_err(), "it is the same actor still");
+    let mut next = first.restored(&first.disk);
+    next.replica.take_over(&first.replica);
+    next.write(1).expect("another actor");
+}
+
+#[test]
+fn what_a_suspect_merged_counts_in_its_process_only() {
+    let mut first = Node::new(1);
+    let quorum = Quorum {
+        replicas: 5,
+        writes: 3,
+    };
+    let suspect = Standing::suspect().after_merging(NodeId(2), true, quorum);
+    first.replica.stand(suspect.clone());
+    first.replica.save(&mut first.disk);
+    first.replica.doubt();
+    assert_eq!(first.replica.state().standing, suspect);
+    let next = first.restored(&first.disk);
+    assert_eq!(next.replica.state().standing, Standing::suspect());
 }

@@ -462,7 +462,10 @@ impl Partitions {
         let mut damaged = Vec::new();
         for (place, replica) in &mut self.replicas {
             match Replica::open(disk, *place, self.me, Standing::suspect()) {
-                Ok(opened) => *replica = opened,
+                Ok(mut opened) => {
+                    opened.take_over(replica);
+                    *replica = opened;
+                }
                 Err(_) => damaged.push(*place),
             }
         }
