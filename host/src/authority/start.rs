@@ -14,7 +14,7 @@ use futures_util::future::{Either, join_all, select};
 use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, Incarnation, NodeId};
 use soros_core::map::Map;
-use soros_core::map::change::{Change, Proposal};
+use soros_core::map::change::{Change, ChangeError, Proposal};
 use soros_core::map::founding::{Founding, founding_nodes};
 use soros_core::map::node::Identity;
 use soros_core::map::placement::PlacementConfig;
@@ -150,13 +150,18 @@ fn register(inner: &Inner) -> Proposed {
 }
 
 /// Whether a registration that failed is worth another try.
-async fn judge(inner: &Inner, registered: Result<Epoch, CommandError>) -> Result<(), Failure> {
+pub(super) async fn judge(
+    inner: &Inner,
+    registered: Result<Epoch, CommandError>,
+) -> Result<(), Failure> {
     match registered {
         Err(CommandError::OldDirectory { latest }) => {
             doubt(inner, latest).await;
             Ok(())
         }
         Err(CommandError::IdentityInUse(name)) => Err(Failure::IdentityInUse(name)),
+        // Another change came between: the leader had lost its lead, and leads again.
+        Err(CommandError::Refused(ChangeError::Moved { .. })) => Ok(()),
         Err(CommandError::Refused(error)) => Err(Failure::Refused(error)),
         Err(error) => {
             tracing::info!(%error, "this node could not register yet");

@@ -2,10 +2,12 @@
 
 use super::cluster::{Cluster, address, node_id, node_name, soon};
 use crate::authority::bootstrap::{BootstrapError, Step, View, Waiting, next_step};
+use crate::authority::start::judge;
 use crate::authority::wire::Hello;
 use crate::authority::{Entry, Failure};
 use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, Incarnation};
+use soros_core::map::change::ChangeError;
 use soros_core::map::node::{Identity, NodeState, RaftId, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -355,4 +357,19 @@ async fn without_a_leader_the_other_nodes_vouch_for_a_directory() {
         }
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_another_change_came_before_is_tried_again() {
+    let cluster = Cluster::founded(&["n1"]).await;
+    let (expected, now) = (Epoch(1), Epoch(2));
+    let moved = ChangeError::Moved { expected, now };
+    let judged = judge(&cluster.node("n1").inner, Err(moved.into())).await;
+    assert_eq!(judged, Ok(()));
+    let refused = judge(
+        &cluster.node("n1").inner,
+        Err(ChangeError::NotFounded.into()),
+    )
+    .await;
+    assert_eq!(refused, Err(Failure::Refused(ChangeError::NotFounded)));
 }
