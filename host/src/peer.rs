@@ -132,9 +132,9 @@ pub struct Peer {
     delays: Arc<Delays>,
     /// Whether what the directory holds can be believed, as far as is known by now.
     sound: AtomicBool,
-    /// Whether it is known if the directory is the latest of this node: before, no silence about
-    /// a key is believed.
-    vouched: AtomicBool,
+    /// Whether it is known if the directory is the latest of this node: before, no replica of it
+    /// counts as trusted.
+    life_is_known: AtomicBool,
     /// The epoch of the last map all of whose partitions for this node were held; 0 before.
     served: AtomicU64,
     /// Rung when a round of anti-entropy is wanted before its time.
@@ -174,7 +174,7 @@ impl Peer {
             clock,
             delays: Arc::default(),
             sound: AtomicBool::new(identity.sound),
-            vouched: AtomicBool::new(false),
+            life_is_known: AtomicBool::new(false),
             served: AtomicU64::new(0),
             wake: Notify::new(),
             wake_clock: Notify::new(),
@@ -228,7 +228,7 @@ impl Peer {
     /// The node's directory is its latest, as others know, or is known not to be: what its replicas
     /// say of themselves is believed from here on.
     pub fn vouch(&self) {
-        self.vouched.store(true, Ordering::Release);
+        self.life_is_known.store(true, Ordering::Release);
     }
 
     /// The node's directory is not its latest: it was put back, and lacks what was written since.
@@ -238,7 +238,7 @@ impl Peer {
     /// [`CommitError`] when that could not be made durable; none of them is believed meanwhile.
     pub async fn doubt(&self) -> Result<(), CommitError> {
         self.sound.store(false, Ordering::Release);
-        self.vouched.store(false, Ordering::Release);
+        self.life_is_known.store(false, Ordering::Release);
         self.committer.commit(Operation::DoubtAll).await?;
         self.vouch();
         self.wake.notify_one();
@@ -391,18 +391,24 @@ impl Peer {
 
     /// Whether this node's silence about a key can be believed.
     fn is_believed(&self, target: &Target) -> bool {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         let shown = moment.shown(&target.place);
-        shown.is_some_and(|shown| self.is_shown_believed(target.place, shown))
+        shown.is_some_and(|shown| self.is_shown_believed(target.place, shown, life_is_known))
+    }
+
+    /// Whether it is known if the directory is the latest of this node. To be asked before it is
+    /// looked how a replica stands, which may change just before this does.
+    fn life_is_known(&self) -> bool {
+        self.life_is_known.load(Ordering::Acquire)
     }
 
     /// A replica is believed once it is not suspect, is not of an old directory, and has compared
     /// clocks with another since the process started; alone it has nobody to ask.
-    fn is_shown_believed(&self, place: Place, shown: &Shown) -> bool {
+    fn is_shown_believed(&self, place: Place, shown: &Shown, life_is_known: bool) -> bool {
         let alone = self.others_of(place).is_empty();
         let compared = || shown.compared.load(Ordering::Relaxed);
-        let vouched = || self.vouched.load(Ordering::Acquire);
-        alone || (shown.state.standing.is_trusted() && compared() && vouched())
+        alone || (life_is_known && shown.state.standing.is_trusted() && compared())
     }
 }
 

@@ -85,8 +85,12 @@ impl Peer {
             object,
             dots,
         };
+        let life_is_known = self.life_is_known();
         match self.committer.commit(merge).await {
-            Ok(Answer::Found(found)) => Ok(Reply::Stored(found)),
+            Ok(Answer::Found(mut found)) => {
+                found.suspect |= !life_is_known;
+                Ok(Reply::Stored(found))
+            }
             Ok(Answer::Ended) => Err(Refusal::Ended),
             Ok(Answer::Unclear) => Err(Refusal::Unclear),
             Ok(_) => Err(Refusal::NotServed),
@@ -112,9 +116,10 @@ impl Peer {
     }
 
     fn on_look(&self, target: &Target, want: Want) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         let shown = moment.shown(&target.place).ok_or(Refusal::NotServed)?;
-        if !self.is_shown_believed(target.place, shown) {
+        if !self.is_shown_believed(target.place, shown, life_is_known) {
             return Err(Refusal::Suspect);
         }
         let view = moment.view(&target.place).ok_or(Refusal::NotServed)?;
@@ -133,6 +138,7 @@ impl Peer {
         place: Place,
         digest: StateDigest,
     ) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load_full();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
@@ -140,7 +146,7 @@ impl Peer {
             self.remember(from, place, shown.state.clock.seen().clone())
                 .await?;
         }
-        Ok(told(answer, shown))
+        Ok(told(answer, shown, life_is_known))
     }
 
     async fn on_difference(
@@ -157,6 +163,7 @@ impl Peer {
     }
 
     fn difference(&self, place: Place, dots: &DotSet) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
@@ -164,7 +171,7 @@ impl Peer {
             .difference(dots, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
         let answer = sync::answer(difference, &shown.state);
-        Ok(told(answer, shown))
+        Ok(told(answer, shown, life_is_known))
     }
 
     fn on_chunk(
@@ -173,13 +180,14 @@ impl Peer {
         kind: TransferKind,
         from: Option<&Entry>,
     ) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
-        Ok(told(sync::Answer::Chunk(chunk), shown))
+        Ok(told(sync::Answer::Chunk(chunk), shown, life_is_known))
     }
 
     /// Whether this node holds a live key of a bucket that it takes no more writes of.
@@ -189,10 +197,11 @@ impl Peer {
         if map.epoch() < epoch || !map.bucket_by_id(bucket).is_some_and(closing) {
             return Err(Refusal::NotServed);
         }
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         for (place, shown) in moment.places() {
             // A suspect may have lost the very keys that are asked for.
-            if !self.is_shown_believed(*place, shown) {
+            if !self.is_shown_believed(*place, shown, life_is_known) {
                 return Err(Refusal::Suspect);
             }
             let view = moment.view(place).ok_or(Refusal::NotServed)?;
@@ -241,11 +250,10 @@ impl Peer {
 }
 
 /// An answer of anti-entropy, of a replica that stands as it does.
-fn told(answer: sync::Answer, shown: &Shown) -> Reply {
-    Reply::Sync {
-        answer,
-        word: Word::of(shown.actor, &shown.state),
-    }
+fn told(answer: sync::Answer, shown: &Shown, life_is_known: bool) -> Reply {
+    let mut word = Word::of(shown.actor, &shown.state);
+    word.trusted &= life_is_known;
+    Reply::Sync { answer, word }
 }
 
 fn refusal(error: &CommitError) -> Refusal {

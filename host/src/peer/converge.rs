@@ -4,6 +4,7 @@
 use super::Peer;
 use super::damage::Kind;
 use super::operation::{Answer, Operation};
+use super::partitions::Shown;
 use super::wire::Urgency;
 use futures_util::stream::{self, StreamExt};
 use soros_core::close::Word;
@@ -14,7 +15,7 @@ use soros_core::replica::LogBounds;
 use soros_core::sync::{Effect, End, Event, Sync};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long after one pass over all partitions the next begins.
@@ -58,11 +59,12 @@ impl Peer {
     /// them before the first. One whose silence about a key is not believed yet is among them.
     #[must_use]
     pub fn partitions_behind(&self) -> u64 {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         let (mut held, mut unbelieved) = (0, 0);
         for (place, shown) in moment.places() {
             held += 1;
-            unbelieved += u64::from(!self.is_shown_believed(*place, shown));
+            unbelieved += u64::from(!self.is_shown_believed(*place, shown, life_is_known));
         }
         let behind = self.behind.load(Ordering::Relaxed);
         behind.min(held).max(unbelieved)
@@ -92,11 +94,9 @@ impl Peer {
                 behind |= self.round(place, peer, &mut heard).await == End::Broken;
             }
         }
-        let believed = self
-            .moments
-            .load()
-            .shown(&place)
-            .is_some_and(|shown| self.is_shown_believed(place, shown));
+        let life_is_known = self.life_is_known();
+        let believed = |shown: &Arc<Shown>| self.is_shown_believed(place, shown, life_is_known);
+        let believed = self.moments.load().shown(&place).is_some_and(believed);
         if believed && !behind {
             self.close_ended(place, heard).await;
         }
@@ -149,7 +149,10 @@ impl Peer {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
-        let (generation, trusted) = (begun.layout.generation(), begun.state.standing.is_trusted());
+        let generation = begun.layout.generation();
+        // Also of a life that is not known yet: who remembers more of it than it has says so only
+        // to one that believes to be whole.
+        let trusted = begun.state.standing.is_trusted();
         let (mut sync, first) = match self.broken().remove(&(place, peer)) {
             Some((mut sync, begun)) if begun == generation => {
                 let effects = sync.resume();

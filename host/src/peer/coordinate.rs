@@ -16,6 +16,7 @@ use soros_core::operation::{
     Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use soros_core::read::{self, Read, Want};
+use soros_core::replica::Outcome;
 use soros_core::skew::Skew;
 use soros_core::write::{self, Coordination, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
@@ -239,6 +240,8 @@ impl Peer {
         deadline: Instant,
     ) -> BoxFuture<'static, write::Event> {
         let target = target.clone();
+        let life_is_known = self.life_is_known();
+        let stored = move |answer| stored(answer, life_is_known);
         match self.committer.submit(Operation::Write {
             target,
             store,
@@ -351,9 +354,14 @@ fn acknowledged(
     }
 }
 
-fn stored(answer: Result<Answer, CommitError>) -> write::Event {
+fn stored(answer: Result<Answer, CommitError>, life_is_known: bool) -> write::Event {
     match answer {
-        Ok(Answer::Written(outcome)) => write::Event::Stored(outcome),
+        Ok(Answer::Written(mut outcome)) => {
+            if let Outcome::Written(written) = &mut outcome {
+                written.found.suspect |= !life_is_known;
+            }
+            write::Event::Stored(outcome)
+        }
         Ok(Answer::TooLate) => write::Event::Expired,
         Ok(Answer::ClockOff(skew)) => skewed(skew),
         Ok(_) => write::Event::StoreFailed(OperationError::NotServed),

@@ -259,6 +259,7 @@ impl Cluster {
         }
         for peer in &cluster.peers {
             peer.adopt().await.expect("partitions");
+            peer.vouch();
         }
         for peer in &cluster.peers {
             assert!(!peer.serves(), "a peer serves that does not know its clock");
@@ -304,7 +305,6 @@ impl Cluster {
             sound,
         };
         let started = Peer::new(identity, parts);
-        started.vouch();
         let mut peers = self.switch.peers.lock().expect("no test panicked");
         peers.insert(me, started.clone());
         (started, thread)
@@ -312,6 +312,12 @@ impl Cluster {
 
     /// Ends a peer's process and starts it again, on what `harm` leaves of its store.
     async fn restart(&mut self, peer: usize, sound: bool, harm: impl FnOnce(&Memory)) {
+        self.restart_unknown(peer, sound, harm).await;
+        self.peers[peer].vouch();
+    }
+
+    /// The same, and nobody has told whether its directory is its latest.
+    async fn restart_unknown(&mut self, peer: usize, sound: bool, harm: impl FnOnce(&Memory)) {
         let life = self.peers[peer].identity.incarnation.0 >> 64;
         let before = self.threads.remove(peer);
         before.stop().expect("the committer ends");

@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::peer::survey::Survey;
+use crate::store::memory::Fault;
 use crate::store::{Durability, Write};
+use soros_core::clock::Clock;
+use soros_core::dot::Actor;
+use soros_core::replica::TransferKind;
 
 #[tokio::test]
 async fn a_suspects_silence_does_not_make_a_bucket_empty() {
@@ -113,6 +117,89 @@ async fn a_node_whose_directory_was_put_back_is_not_believed_until_it_has_compar
     cluster.heal();
     cluster.converge().await;
     assert_eq!(standings(), usize::try_from(PARTITIONS).expect("few"));
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_replica_whose_life_is_not_known_yet_counts_for_none_that_is_trusted() {
+    let mut cluster = Cluster::start().await;
+    let key = target(RESOLVED, "k");
+    cluster.cut(1);
+    cluster
+        .put(0, &key, Some("v"), Basis::Unsaid)
+        .await
+        .expect("two of three");
+    cluster.heal();
+    // Nobody can say whether the first's directory is its latest, and the third is away.
+    cluster.restart_unknown(0, true, |_| ()).await;
+    cluster.cut(2);
+    for peer in [0, 1] {
+        let put = cluster.put(peer, &key, Some("w"), Basis::Unsaid).await;
+        assert!(put.is_err(), "at {peer}: {put:?}");
+    }
+    let (place, clock) = (key.place, Clock::default());
+    let requests = [
+        Request::Difference {
+            place,
+            clock,
+            seen: false,
+            trusted: true,
+        },
+        Request::Chunk {
+            place,
+            kind: TransferKind::Union,
+            from: None,
+        },
+    ];
+    for known in [false, true] {
+        for request in requests.clone() {
+            let from = cluster.peers[1].id();
+            let deadline = Instant::now() + std::time::Duration::from_secs(10);
+            let reply = cluster.peers[0].answer(from, request, deadline).await;
+            let Reply::Sync(_, trusted) = reply else {
+                panic!("{reply:?}");
+            };
+            assert_eq!(trusted, known);
+        }
+        cluster.peers[0].vouch();
+    }
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn an_actor_that_may_mint_no_more_does_not_after_a_failure_of_the_disk_either() {
+    let cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    let shown = |key: &Target| cluster.peers[0].moment().shown(&key.place).cloned();
+    let generation = shown(&key).expect("a partition").layout.generation();
+    let actor = Actor {
+        node: cluster.peers[0].id(),
+        incarnation: cluster.peers[0].identity.incarnation,
+        generation,
+    };
+    let merge = Request::Store {
+        target: key.clone(),
+        object: Object::default(),
+        dots: vec![actor.dot(999)],
+    };
+    let deadline = Instant::now() + std::time::Duration::from_secs(10);
+    let from = cluster.peers[1].id();
+    let stored = cluster.peers[0].answer(from, merge, deadline).await;
+    assert!(matches!(stored, Reply::Stored(_)), "{stored:?}");
+    for fails in [false, true] {
+        if fails {
+            cluster.stores[0].fail_next(Fault::Full);
+            let place = (0..1000).map(|number| target(PLAIN, &format!("o{number}")));
+            let other = place
+                .into_iter()
+                .find(|other| other.place != key.place)
+                .expect("a key of another partition");
+            let put = cluster.put(0, &other, Some("v"), Basis::Blind).await;
+            assert!(put.is_err(), "{put:?}");
+        }
+        let put = cluster.put(0, &key, Some("v"), Basis::Blind).await;
+        assert_eq!(put.err(), Some(OperationError::Storage));
+    }
     cluster.stop();
 }
 
