@@ -10,11 +10,14 @@ use super::transport::Transport;
 use super::wire::Wire;
 use crate::store::{Space, Store, StoreError, Write};
 use arc_swap::ArcSwapOption;
+use openraft::StorageHelper;
 use openraft::async_runtime::WatchReceiver;
-use soros_core::id::NodeName;
-use soros_core::map::node::{Node, RaftId, Role};
+use openraft::storage::RaftStateMachine;
+use soros_core::id::{NodeId, NodeName};
+use soros_core::map::node::{RaftId, Role};
 use soros_core::record::{RecordError, Records};
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -211,17 +214,24 @@ pub enum RaftIdError {
 /// # Errors
 /// [`RaftIdError`] when the disk fails.
 pub async fn raft_id(store: &Arc<dyn Store>) -> Result<RaftId, RaftIdError> {
+    match read(&**store)? {
+        Some(id) => Ok(id),
+        None => forget(store).await,
+    }
+}
+
+/// The member id; none when there is none yet, or when the records are damaged.
+fn read(store: &dyn Store) -> Result<Option<RaftId>, RaftIdError> {
     match read_id(&*store.snapshot(Space::Authority)) {
-        Ok(Some(id)) => return Ok(id),
-        Ok(None) => {}
-        Err(OpenError::Disk(failed @ RecordError::Failed(_))) => return Err(failed.into()),
+        Ok(id) => Ok(id),
+        Err(OpenError::Disk(failed @ RecordError::Failed(_))) => Err(failed.into()),
         // The records are sound; it is this program that is too old for them.
-        Err(error @ OpenError::Version(_)) => return Err(error.into()),
+        Err(error @ OpenError::Version(_)) => Err(error.into()),
         Err(error) => {
             tracing::warn!(%error, "the authority's records here are damaged: they are dropped");
+            Ok(None)
         }
     }
-    forget(store).await
 }
 
 /// The member id, if it and all that lies beside it can be read.
@@ -248,13 +258,48 @@ fn read_id(records: &dyn Records) -> Result<Option<RaftId>, OpenError> {
 /// # Errors
 /// [`RaftIdError`] when the disk fails.
 pub async fn after_a_loss(store: &Arc<dyn Store>, name: &NodeName) -> Result<(), RaftIdError> {
-    let is_other = |node: &Node| node.identity.has(Role::Authority) && node.identity.name != *name;
-    let map = super::keeper::read(&**store)?;
-    if map.is_some_and(|map| map.nodes().values().any(is_other)) {
+    // Where a record is damaged all are dropped in any case, and who cannot read them leaves them.
+    if read(&**store)?.is_some() && !is_only_voter(store, name).await? {
         tracing::warn!("the authority's records may have lost a vote: they are dropped");
         forget(store).await?;
     }
     Ok(())
+}
+
+/// Whether the node `name` is the only one that votes: as its member's log says, or else its map.
+/// Where neither says anything, there is nothing that would be worth to be kept.
+async fn is_only_voter(store: &Arc<dyn Store>, name: &NodeName) -> Result<bool, RaftIdError> {
+    match voters(store).await {
+        Ok(voters) if !voters.is_empty() => {
+            return Ok(voters.iter().all(|node| *node == NodeId::of(name)));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "who votes cannot be read"),
+    }
+    let map = super::keeper::read(&**store)?;
+    Ok(map.is_some_and(|map| {
+        let mut able = map.nodes().values().map(|node| &node.identity);
+        able.all(|other| !other.has(Role::Authority) || other.name == *name)
+    }))
+}
+
+/// The nodes that vote, as the log or the snapshot says; none when there is no group yet.
+async fn voters(store: &Arc<dyn Store>) -> io::Result<BTreeSet<NodeId>> {
+    let mut log = LogStore::new(Arc::clone(store));
+    let (mut machine, _) = StateMachine::new(Arc::clone(store));
+    let in_log = StorageHelper::new(&mut log, &mut machine)
+        .last_membership_in_log(0)
+        .await;
+    let newest = match in_log.map_err(io::Error::other)?.pop() {
+        Some(membership) => membership,
+        None => match machine.get_current_snapshot().await? {
+            Some(snapshot) => snapshot.meta.last_membership,
+            None => return Ok(BTreeSet::new()),
+        },
+    };
+    let membership = newest.membership();
+    let node = |id| membership.get_node(&id).map(|voter| voter.node);
+    Ok(membership.voter_ids().filter_map(node).collect())
 }
 
 /// Drops all of the authority's records and draws a new member id: for a disk that may have lost

@@ -202,9 +202,26 @@ async fn who_lost_the_end_of_its_log_is_another_member_unless_it_is_the_only_one
         let cluster = Cluster::founded(names).await;
         let before = cluster.node("n3").identity().raft;
         cluster.kill("n3").await;
-        let store: Arc<dyn Store> = Arc::new(cluster.store("n3"));
-        after_a_loss(&store, &node_name("n3")).await.unwrap();
-        let after = raft_id(&store).await.unwrap();
-        assert_eq!(after != before, replaced, "{names:?}");
+        // Its map may be lost, too.
+        for damage in [false, true] {
+            let store = cluster.store("n3");
+            assert!(!damage || store.flip(Space::Node, b"map"));
+            let store: Arc<dyn Store> = Arc::new(store);
+            after_a_loss(&store, &node_name("n3")).await.unwrap();
+            let after = raft_id(&store).await.unwrap();
+            assert_eq!(after != before, replaced, "{names:?}");
+        }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_its_map_and_the_end_of_its_log_is_another_member() {
+    let cluster = Cluster::founded(&ALL).await;
+    let before = cluster.node("n3").identity().raft;
+    cluster.kill("n3").await;
+    let store = cluster.store("n3");
+    assert!(store.flip(Space::Node, b"map"));
+    let store: Arc<dyn Store> = Arc::new(store);
+    after_a_loss(&store, &node_name("n3")).await.unwrap();
+    assert_ne!(raft_id(&store).await.unwrap(), before);
 }
