@@ -4,6 +4,7 @@
 //! A node has worker threads with a runtime each. Clients are spread over all of them; what the
 //! roles do by themselves runs on the first.
 
+mod doubt;
 mod health;
 mod late;
 mod liveness;
@@ -29,6 +30,7 @@ use crate::store::directory::{self, Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
+use doubt::Doubts;
 use late::LatePeer;
 use liveness::{Hints, Waiting};
 use neighbours::Neighbours;
@@ -189,6 +191,7 @@ struct Ground {
     identity: Identity,
     store: Arc<dyn Store>,
     sound: bool,
+    doubts: Arc<Doubts>,
     policies: Arc<NodePolicies>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
@@ -229,6 +232,7 @@ impl App {
             identity,
             store,
             sound: opened.doubts.is_empty(),
+            doubts: Arc::new(Doubts::new(directory.notes())),
             policies: Arc::new(NodePolicies::new(runtime, Arc::clone(&metrics))),
             workers: Arc::clone(&workers),
             metrics,
@@ -251,10 +255,12 @@ impl App {
         } = roles;
         let maps = authority.keeper().subscribe();
         let (converging, timing) = (Arc::clone(&peer), Arc::clone(&peer));
+        let (resolving, doubts) = (Arc::clone(&peer), ground.doubts);
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),
             workers.spawn_on(0, async move { timing.keep_time().await }),
+            workers.spawn_on(0, async move { doubts.resolve(resolving).await }),
             workers.spawn_on(
                 0,
                 liveness::run(ground.identity.id(), others, maps, waiting),
@@ -414,8 +420,9 @@ async fn identity(
     listeners: &Listeners,
 ) -> Result<Identity, StartError> {
     let store: Arc<dyn Store> = directory.store();
-    if opened.lost_some_of(Space::Authority) {
+    if directory.is_vote_lost() {
         member::after_a_loss(&store, &directory.name()).await?;
+        directory.notes().resolve_vote()?;
     }
     Ok(Identity {
         name: directory.name(),
@@ -489,6 +496,7 @@ impl Roles {
             Arc::clone(&ground.policies),
             Arc::clone(store),
             Arc::clone(&neighbours),
+            Arc::clone(&ground.doubts),
             Arc::clone(&epoch),
         );
         let late = Arc::new(late);
@@ -500,8 +508,6 @@ impl Roles {
                 node: me,
                 incarnation: identity.incarnation,
                 raft: identity.raft,
-                home: authority.keeper().home(),
-                sound: ground.sound,
             },
             peer::Parts {
                 committer,

@@ -41,7 +41,7 @@ use keeper::{Adopts, KeeperError, MapKeeper};
 use member::{Member, RaftIdError};
 use serde::Serialize;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, BucketName, Incarnation, NodeId, NodeName};
+use soros_core::id::{BucketId, BucketName, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
 use soros_core::map::node::{Identity, Node, NodeState, Role};
@@ -227,8 +227,6 @@ struct Inner {
     keeper: Arc<MapKeeper>,
     /// This node's member of the Raft group, if it has the authority role.
     member: Option<Member>,
-    /// The latest life of this node that its directory is known to have had.
-    home: Mutex<Option<Incarnation>>,
     /// Held while the leader makes a change of the map it has just read.
     turn: tokio::sync::Mutex<()>,
     /// Buckets of which this node, as the leader, is finding out whether they are empty.
@@ -250,7 +248,8 @@ impl Authority {
         if member::raft_id(&parts.store).await? != parts.identity.raft {
             return Err(StartError::OtherMember);
         }
-        let keeper = MapKeeper::open(parts.identity.clone(), Arc::clone(&parts.store))?;
+        let store = Arc::clone(&parts.store);
+        let keeper = MapKeeper::open(parts.identity.clone(), store)?;
         keeper.set_adopts(Arc::clone(&parts.adopts));
         let member = parts.identity.has(Role::Authority).then(|| {
             Member::new(
@@ -262,7 +261,6 @@ impl Authority {
         let (hints, hinted) = mpsc::channel(HINTS_MAX);
         let inner = Arc::new(Inner {
             parts,
-            home: Mutex::new(keeper.home()),
             keeper: Arc::new(keeper),
             member,
             turn: tokio::sync::Mutex::default(),

@@ -72,10 +72,6 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// Its directory.
     pub raft: RaftId,
-    /// The life that the directory's own map named at the start, if it had one.
-    pub home: Option<Incarnation>,
-    /// Whether what the directory holds can be believed: it was not found damaged or behind.
-    pub sound: bool,
 }
 
 /// What a peer works with.
@@ -130,8 +126,6 @@ pub struct Peer {
     policies: Arc<dyn Policies>,
     clock: Arc<NodeClock>,
     delays: Arc<Delays>,
-    /// Whether what the directory holds can be believed, as far as is known by now.
-    sound: AtomicBool,
     /// Whether it is known if the directory is the latest of this node: before, no replica of it
     /// counts as trusted.
     life_is_known: AtomicBool,
@@ -173,7 +167,6 @@ impl Peer {
             policies,
             clock,
             delays: Arc::default(),
-            sound: AtomicBool::new(identity.sound),
             life_is_known: AtomicBool::new(false),
             served: AtomicU64::new(0),
             wake: Notify::new(),
@@ -195,25 +188,19 @@ impl Peer {
         let Some(map) = self.map() else {
             return Ok(());
         };
-        self.check_life(&map).await?;
-        let moment = self.moments.load_full();
-        let mut places = Vec::new();
-        for placement in map.placements().values() {
-            let held = placement
-                .table
-                .rows()
-                .filter(|(_, nodes)| nodes.contains(&self.me));
-            let place = |partition| Place {
-                placement: placement.id,
-                partition,
-            };
-            let new = held.map(|(partition, _)| place(partition));
-            let new = new.filter(|place| moment.shown(place).is_none());
-            places.extend(new.map(|place| (place, self.standing_of_new(&map, placement))));
+        if self.is_named(&map) {
+            // Who takes a node into the map has made sure of its directory.
+            self.vouch();
         }
         let skew_max = Duration::from_millis(map.settings().max_clock_skew_ms);
         self.clock.set_skew_max(skew_max);
         self.wake_clock.notify_one();
+        let moment = self.moments.load_full();
+        let new = self.held(&map);
+        let new = new.filter(|(_, place)| moment.shown(place).is_none());
+        let places: Vec<_> = new
+            .map(|(placement, place)| (place, self.standing_of_new(&map, placement)))
+            .collect();
         let new = !places.is_empty();
         let buckets = buckets_of(&map);
         self.committer
@@ -237,7 +224,6 @@ impl Peer {
     /// # Errors
     /// [`CommitError`] when that could not be made durable; none of them is believed meanwhile.
     pub async fn doubt(&self) -> Result<(), CommitError> {
-        self.sound.store(false, Ordering::Release);
         self.life_is_known.store(false, Ordering::Release);
         self.committer.commit(Operation::DoubtAll).await?;
         self.vouch();
@@ -245,25 +231,53 @@ impl Peer {
         Ok(())
     }
 
-    /// Compares the life that `map` names with those that the directory knows of. Who takes a node
-    /// into the map has made sure of it.
-    async fn check_life(&self, map: &Map) -> Result<(), CommitError> {
-        let named = map.node(self.me).map(|node| node.identity.incarnation);
-        match named {
-            Some(life) if life == self.identity.incarnation => self.vouch(),
-            Some(life) if self.identity.home != Some(life) => self.doubt().await?,
-            Some(_) | None => (),
-        }
-        Ok(())
+    /// Whether `map` names this node in this life of its process, and so was made after its start.
+    fn is_named(&self, map: &Map) -> bool {
+        map.node(self.me)
+            .is_some_and(|node| node.identity.incarnation == self.identity.incarnation)
     }
 
-    /// How a partition stands of which this node's directory holds nothing. A directory that is
-    /// older than the placement has not lost anything of it.
+    /// Whether this node has had from others all that its directory may have lost: every partition
+    /// of its own is trusted, durably. One that has no other replica can ask nobody, and is not
+    /// waited for.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let Some(map) = self.map().filter(|map| self.is_named(map)) else {
+            return false;
+        };
+        let moment = self.moments.load();
+        let is_whole = |place: Place| {
+            let alone = self.others_of(place).is_empty();
+            let shown = moment.shown(&place);
+            shown.is_some_and(|shown| alone || shown.state.standing.is_trusted())
+        };
+        self.held(&map).all(|(_, place)| is_whole(place))
+    }
+
+    /// The partitions that `map` gives this node, with their placements.
+    fn held<'a>(&self, map: &'a Map) -> impl Iterator<Item = (&'a Placement, Place)> {
+        let me = self.me;
+        map.placements().values().flat_map(move |placement| {
+            let rows = placement.table.rows();
+            let held = rows.filter(move |(_, nodes)| nodes.contains(&me));
+            held.map(move |(partition, _)| {
+                let id = placement.id;
+                let place = Place {
+                    placement: id,
+                    partition,
+                };
+                (placement, place)
+            })
+        })
+    }
+
+    /// How a partition stands of which this node's directory holds nothing, if that is sound. A
+    /// directory that is older than the placement has not lost anything of it.
     fn standing_of_new(&self, map: &Map, placement: &Placement) -> Standing {
         let older = map.node(self.me).is_some_and(|node| {
             node.identity.raft == self.identity.raft && node.since.0 <= placement.id.0
         });
-        if older && self.sound.load(Ordering::Acquire) {
+        if older {
             Standing::Trusted
         } else {
             Standing::suspect()
@@ -296,20 +310,8 @@ impl Peer {
 
     fn holds_all_of(&self, map: &Map) -> bool {
         let moment = self.moments.load();
-        map.placements().values().all(|placement| {
-            let mut held = placement
-                .table
-                .rows()
-                .filter(|(_, nodes)| nodes.contains(&self.me));
-            held.all(|(partition, _)| {
-                let placement = placement.id;
-                let place = Place {
-                    placement,
-                    partition,
-                };
-                moment.shown(&place).is_some() || self.damage.at(&place).is_some()
-            })
-        })
+        self.held(&map)
+            .all(|(_, place)| moment.shown(&place).is_some() || self.damage.at(&place).is_some())
     }
 
     /// What the others' clocks say of this node's.

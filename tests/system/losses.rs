@@ -67,6 +67,21 @@ async fn a_node_whose_folder_was_put_back_does_not_say_that_there_is_nothing() {
     copy(&cluster.folder(0), &backup);
     cluster.restart(0).await;
     check(&mut cluster, Some(&backup)).await;
+    doubts_once(&mut cluster).await;
+}
+
+/// The first node, which lacks nothing any more, is in doubt until that is noted, and not again.
+async fn doubts_once(cluster: &mut Cluster) {
+    const DOUBTED: &str = "an earlier start was in doubt";
+    let begun = Instant::now();
+    while !cluster.log(0).contains("in doubt no more") {
+        assert!(begun.elapsed() < SERVES_WITHIN, "{}", cluster.log(0));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let before = cluster.log(0).matches(DOUBTED).count();
+    cluster.kill(0);
+    cluster.restart(0).await;
+    assert_eq!(cluster.log(0).matches(DOUBTED).count(), before);
 }
 
 #[tokio::test]

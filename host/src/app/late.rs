@@ -1,6 +1,7 @@
 //! This is how the roles of a node reach each other though each is made of the other: by a place
 //! that is filled once both are there.
 
+use super::doubt::Doubts;
 use super::neighbours::Neighbours;
 use super::policies::NodePolicies;
 use crate::authority::keeper::{Adopts, MapKeeper};
@@ -25,6 +26,7 @@ pub(super) struct LatePeer {
     policies: Arc<NodePolicies>,
     store: Arc<dyn Store>,
     neighbours: Arc<Neighbours>,
+    doubts: Arc<Doubts>,
     /// The epoch that the node's frames show: of the last map it serves under.
     epoch: Arc<AtomicU64>,
     /// Held while the node begins to serve under a map.
@@ -42,6 +44,7 @@ impl LatePeer {
         policies: Arc<NodePolicies>,
         store: Arc<dyn Store>,
         neighbours: Arc<Neighbours>,
+        doubts: Arc<Doubts>,
         epoch: Arc<AtomicU64>,
     ) -> LatePeer {
         LatePeer {
@@ -49,6 +52,7 @@ impl LatePeer {
             policies,
             store,
             neighbours,
+            doubts,
             epoch,
             turn: Mutex::default(),
         }
@@ -108,17 +112,24 @@ impl Adopts for LatePeer {
     }
 
     fn vouched(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async { self.peer_soon().await.vouch() })
+        Box::pin(async {
+            let peer = self.peer_soon().await;
+            self.doubts.settled().await;
+            peer.vouch();
+        })
     }
 
     fn doubted(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
+        Box::pin(self.doubts.begin(async {
             let peer = self.peer_soon().await;
             while let Err(error) = peer.doubt().await {
-                tracing::error!(%error, "it could not be noted that the directory is in doubt");
+                tracing::error!(%error, "the partitions could not be made suspect yet");
+                if matches!(error, CommitError::Closed) {
+                    return;
+                }
                 sleep(RETRY).await;
             }
-        })
+        }))
     }
 }
 

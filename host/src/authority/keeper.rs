@@ -4,6 +4,7 @@
 //! A node takes maps from anyone of its cluster, and only newer ones. Before it has any map it
 //! takes one only if that names the node as it is now: as itself, in this life of its process.
 
+use super::locked;
 use super::record::{OpenError, commit, open, seal};
 use crate::network::BoxFuture;
 use crate::store::{Space, Store, StoreError, Write};
@@ -13,20 +14,20 @@ use soros_core::id::{ClusterId, Incarnation};
 use soros_core::map::Map;
 use soros_core::map::node::Identity;
 use soros_core::record::RecordError;
-use std::sync::{Arc, OnceLock};
-use tokio::sync::{Mutex, watch};
+use std::sync::{Arc, Mutex, OnceLock};
+use tokio::sync::watch;
 
 const MAP: &[u8] = b"map";
 
 /// A node's map.
 pub struct MapKeeper {
     identity: Identity,
-    /// The life of this node that its directory's map named at the start.
-    home: Option<Incarnation>,
+    /// The latest life of this node that its directory is known to have had.
+    home: Mutex<Option<Incarnation>>,
     store: Arc<dyn Store>,
     current: ArcSwapOption<Map>,
     changes: watch::Sender<Option<Arc<Map>>>,
-    adopting: Mutex<()>,
+    adopting: tokio::sync::Mutex<()>,
     adopts: OnceLock<Arc<dyn Adopts>>,
 }
 
@@ -75,12 +76,12 @@ impl MapKeeper {
         let map = read(&*store)?.map(Arc::new);
         let known = map.as_ref().and_then(|map| map.node(identity.id()));
         Ok(MapKeeper {
-            home: known.map(|node| node.identity.incarnation),
+            home: Mutex::new(known.map(|node| node.identity.incarnation)),
             identity,
             store,
             changes: watch::Sender::new(map.clone()),
             current: ArcSwapOption::new(map),
-            adopting: Mutex::new(()),
+            adopting: tokio::sync::Mutex::default(),
             adopts: OnceLock::new(),
         })
     }
@@ -91,10 +92,30 @@ impl MapKeeper {
         self.current.load_full()
     }
 
-    /// The life of this node that its directory's map named at the start.
+    /// The latest life of this node that its directory is known to have had: the one that its map
+    /// named at the start, or one that it was told of since.
     #[must_use]
     pub fn home(&self) -> Option<Incarnation> {
-        self.home
+        *locked(&self.home)
+    }
+
+    /// The life that `map` names of this node, if its directory is not known to have had that.
+    pub(super) fn unknown_life(&self, map: &Map) -> Option<Incarnation> {
+        let life = map.node(self.identity.id())?.identity.incarnation;
+        (life != self.identity.incarnation && Some(life) != self.home()).then_some(life)
+    }
+
+    /// Others know of the life `latest` of this node, and its directory did not: it is new, or was
+    /// put back. Whoever serves from it knows before anybody is told that the directory does.
+    pub(super) async fn doubt(&self, latest: Incarnation) {
+        tracing::warn!(
+            "the cluster knows a later life of this node than its directory does: it is new, or \
+             was put back, and its replicas are compared with the others before they are believed"
+        );
+        if let Some(adopts) = self.adopts.get() {
+            adopts.doubted().await;
+        }
+        *locked(&self.home) = Some(latest);
     }
 
     /// The epoch of the node's map; 0 without one.
@@ -151,13 +172,16 @@ impl MapKeeper {
     /// [`AdoptError`] when it is of another cluster or the disk fails.
     pub async fn adopt(&self, map: Arc<Map>) -> Result<Epoch, AdoptError> {
         let _one_at_a_time = self.adopting.lock().await;
-        if let Some(current) = self.current.load().as_deref() {
-            if current.cluster() != map.cluster() {
-                return Err(AdoptError::OtherCluster(map.cluster()));
-            }
-            if map.epoch() <= current.epoch() {
-                return Ok(current.epoch());
-            }
+        let current = self.current.load_full();
+        if current.is_some_and(|own| own.cluster() != map.cluster()) {
+            return Err(AdoptError::OtherCluster(map.cluster()));
+        }
+        if map.epoch() <= self.epoch() {
+            return Ok(self.epoch());
+        }
+        // Before it is stored: the next start would take that life for one of the directory's.
+        if let Some(latest) = self.unknown_life(&map) {
+            self.doubt(latest).await;
         }
         let write = Write::put(Space::Node, MAP.to_vec(), seal(&*map));
         commit(Arc::clone(&self.store), vec![write]).await?;

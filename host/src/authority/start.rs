@@ -9,10 +9,10 @@ use super::lead;
 use super::member::{Member, Running};
 use super::raft::Voter;
 use super::wire::{Answer, Hello, Request, To, ask};
-use super::{Entry, Failure, Inner, PlanError, locked, twin};
-use futures_util::future::{Either, join_all, select};
+use super::{Entry, Failure, Inner, PlanError, twin};
+use futures_util::future::{join, join_all};
 use soros_core::epoch::Epoch;
-use soros_core::id::{ClusterId, Incarnation, NodeId};
+use soros_core::id::ClusterId;
 use soros_core::map::Map;
 use soros_core::map::change::{Change, ChangeError, Proposal};
 use soros_core::map::founding::{Founding, founding_nodes};
@@ -22,7 +22,6 @@ use soros_core::map::settings::Settings;
 use soros_core::policy::topology::Snapshot;
 use soros_core::token::TokenKey;
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -45,12 +44,8 @@ pub(super) async fn run_member(inner: Arc<Inner>) {
 
 /// Brings this node into its cluster, as itself, and ends when the map names it so.
 pub(super) async fn come_in(inner: Arc<Inner>) {
-    let registered = pin!(register_soon(&inner));
     // Not after one another: the leader may be long in coming, and the data path waits for none.
-    if let Either::Right(((), registered)) = select(registered, pin!(check_directory(&inner))).await
-    {
-        registered.await;
-    }
+    join(register_soon(&inner), check_directory(&inner)).await;
 }
 
 async fn register_soon(inner: &Arc<Inner>) {
@@ -81,9 +76,9 @@ async fn come_back(inner: &Arc<Inner>, map: &Map) -> Result<(), Failure> {
 }
 
 /// Asks the other nodes whether they know a later life of this one than its directory does, until
-/// one can tell, and says so to who serves.
+/// one has told or the leader has taken this one in, and says so to who serves.
 async fn check_directory(inner: &Inner) {
-    while !is_directory_known(inner).await {
+    while !inner.keeper.is_registered() && !is_directory_known(inner).await {
         sleep(CHECK_PAUSE).await;
     }
 }
@@ -94,38 +89,20 @@ async fn is_directory_known(inner: &Inner) -> bool {
         return false;
     };
     set_addresses(inner, &map);
-    let me = &inner.parts.identity;
     // Who has an older map than this node cannot tell.
     let newer_than = Epoch(map.epoch().0.saturating_sub(1));
-    let (before, after): (Vec<NodeId>, Vec<NodeId>) =
-        map.nodes().keys().partition(|&&node| node <= me.id());
-    let others = after
-        .into_iter()
-        .chain(before)
-        .filter(|node| *node != me.id());
+    let others = map.nodes().keys().filter(|node| **node != inner.id());
     let asked = others
         .take(ASKED_MAX)
-        .map(async |node| fetch_map(inner, &To::Node(node), newer_than).await);
+        .map(async |&node| fetch_map(inner, &To::Node(node), newer_than).await);
     let maps: Vec<Map> = join_all(asked).await.into_iter().flatten().collect();
-    let lives = maps.iter().filter_map(|map| map.node(me.id()));
-    let home = *locked(&inner.home);
-    let is_other = |life: &Incarnation| *life != me.incarnation && home != Some(*life);
-    match lives.map(|node| node.identity.incarnation).find(is_other) {
-        Some(latest) => doubt(inner, latest).await,
+    let mut unknown = maps.iter().map(|map| inner.keeper.unknown_life(map));
+    match unknown.find_map(|life| life) {
+        Some(latest) => inner.keeper.doubt(latest).await,
         None if !maps.is_empty() || map.nodes().len() == 1 => inner.parts.adopts.vouched().await,
         None => return false,
     }
     true
-}
-
-/// This node's directory is not its latest: whoever serves from it must know.
-async fn doubt(inner: &Inner, latest: Incarnation) {
-    tracing::warn!(
-        "the cluster knows a later life of this node than its directory does: it is new, or was \
-         put back, and its replicas are compared with the others before they are believed"
-    );
-    inner.parts.adopts.doubted().await;
-    *locked(&inner.home) = Some(latest);
 }
 
 /// Refuses to come in beside a living process with this node's name. Every leader does so too, but
@@ -141,7 +118,7 @@ async fn refuse_twin(inner: &Inner, map: &Map) -> Result<(), Failure> {
 fn register(inner: &Inner) -> Proposed {
     let registration = Registration {
         identity: inner.parts.identity.clone(),
-        home: *locked(&inner.home),
+        home: inner.keeper.home(),
     };
     Proposed {
         command: Command::Register(Box::new(registration)),
@@ -156,7 +133,7 @@ pub(super) async fn judge(
 ) -> Result<(), Failure> {
     match registered {
         Err(CommandError::OldDirectory { latest }) => {
-            doubt(inner, latest).await;
+            inner.keeper.doubt(latest).await;
             Ok(())
         }
         Err(CommandError::IdentityInUse(name)) => Err(Failure::IdentityInUse(name)),

@@ -74,6 +74,7 @@ pub type Moments = Arc<ArcSwap<Moment>>;
 /// All partitions of a node, as the committer owns them.
 pub struct Partitions {
     me: (NodeId, Incarnation),
+    /// Whether what the directory holds can be believed; once doubted, no more in this process.
     sound: bool,
     replicas: BTreeMap<Place, Replica>,
     compared: BTreeMap<Place, Arc<AtomicBool>>,
@@ -130,7 +131,7 @@ impl Partitions {
             if !self.replicas.contains_key(&place) {
                 // A replica that is born trusted has nobody to ask what it may have lost.
                 let is_new = matches!(batch.get(&Layout::life(place)), Ok(None));
-                let born = is_new && standing.is_trusted();
+                let born = is_new && self.sound && standing.is_trusted();
                 match Replica::open(batch, place, self.me, standing) {
                     Ok(replica) => opened.push((place, replica, Arc::new(AtomicBool::new(born)))),
                     // The other partitions are opened all the same.

@@ -301,8 +301,6 @@ impl Cluster {
             node: me,
             incarnation,
             raft: RaftId(number),
-            home: Some(Incarnation(u128::from(number))),
-            sound,
         };
         let started = Peer::new(identity, parts);
         let mut peers = self.switch.peers.lock().expect("no test panicked");

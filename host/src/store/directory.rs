@@ -20,7 +20,7 @@ use soros_core::id::{ClusterId, Incarnation, NodeName};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 #[cfg(test)]
 mod damage;
@@ -152,49 +152,114 @@ pub enum Doubt {
 pub struct Opened {
     /// This opening's incarnation, new and durable.
     pub incarnation: Incarnation,
-    /// The incarnation of the opening before.
-    pub previous: Option<Incarnation>,
-    /// Whether the last process closed the directory.
-    pub was_clean: bool,
     /// Whether it held nothing: new, or its records were set aside.
     pub fresh: bool,
     /// What speaks against all being there; an empty directory is in no doubt.
     pub doubts: Vec<Doubt>,
 }
 
-impl Opened {
-    /// Whether the journal gave back less than the mark tells of.
-    #[must_use]
-    pub fn behind_mark(&self) -> bool {
-        self.doubts
-            .iter()
-            .any(|doubt| matches!(doubt, Doubt::Behind { .. }))
-    }
-
+impl Doubt {
     /// Whether records of `space` may be missing since the last opening.
-    #[must_use]
-    pub fn lost_some_of(&self, space: Space) -> bool {
-        self.doubts.iter().any(|doubt| match doubt {
-            Doubt::Behind { space: lost, .. } | Doubt::Gap(lost) => *lost == space,
+    fn is_loss_of(self, space: Space) -> bool {
+        match self {
+            Doubt::Behind { space: lost, .. } | Doubt::Gap(lost) => lost == space,
             Doubt::NoMark => true,
-            // That start has seen to it.
             Doubt::Earlier => false,
-        })
-    }
-
-    /// Whether records may be missing that were there: replicas in it are suspect.
-    #[must_use]
-    pub fn is_suspect(&self) -> bool {
-        self.fresh || !self.doubts.is_empty()
+        }
     }
 }
 
 /// A data directory in use.
 pub struct Directory {
+    // Before the lock goes.
+    engine: Arc<Engine>,
+    own: Arc<Own>,
+}
+
+/// A directory without its records. While it lives no other process uses the directory.
+struct Own {
     path: PathBuf,
     identity: Mutex<Identity>,
-    engine: Arc<Engine>,
     _lock: File,
+}
+
+/// What a directory says of itself beside its records, for whoever learns more about it. Once the
+/// directory is closed, nothing is noted any more.
+#[derive(Clone)]
+pub struct Notes(Weak<Own>);
+
+impl Notes {
+    /// Whether not all may be there that was acknowledged.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        let own = self.0.upgrade();
+        own.is_some_and(|own| own.identity().is_in_doubt)
+    }
+
+    /// The directory was found not to be its node's latest: every start is in doubt from here on,
+    /// until that is resolved.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn doubt(&self) -> Result<(), DirectoryError> {
+        self.change(|identity| identity.is_in_doubt = true)
+    }
+
+    /// Ends the doubt: what was missing has been had from others.
+    ///
+    /// # Errors
+    /// When the disk fails; the doubt is then still there.
+    pub fn resolve_doubt(&self) -> Result<(), DirectoryError> {
+        self.change(|identity| identity.is_in_doubt = false)
+    }
+
+    /// The authority's records were seen to after a loss.
+    ///
+    /// # Errors
+    /// When the disk fails; they are then seen to again at the next start.
+    pub fn resolve_vote(&self) -> Result<(), DirectoryError> {
+        self.change(|identity| identity.is_vote_lost = false)
+    }
+
+    /// The cluster the directory belongs to, once that is known.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.0.upgrade().and_then(|own| own.identity().cluster)
+    }
+
+    /// Records the cluster the directory belongs to.
+    ///
+    /// # Errors
+    /// [`DirectoryError::OtherCluster`] if it belongs to another, or when the disk fails.
+    pub fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError> {
+        match self.cluster() {
+            Some(recorded) if recorded != cluster => Err(DirectoryError::OtherCluster {
+                recorded,
+                given: cluster,
+            }),
+            Some(_) | None => self.change(|identity| identity.cluster = Some(cluster)),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Identity)) -> Result<(), DirectoryError> {
+        let Some(own) = self.0.upgrade() else {
+            return Ok(());
+        };
+        let mut identity = own.identity();
+        let mut changed = identity.clone();
+        change(&mut changed);
+        if changed != *identity {
+            write_identity(&own.path, &changed)?;
+            *identity = changed;
+        }
+        Ok(())
+    }
+}
+
+impl Own {
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Directory {
@@ -227,7 +292,11 @@ impl Directory {
         } else {
             doubts(&engine, marked, identity.is_in_doubt)
         };
+        let lost = doubts
+            .iter()
+            .any(|doubt| doubt.is_loss_of(Space::Authority));
         identity.is_in_doubt = !doubts.is_empty();
+        identity.is_vote_lost = !fresh && (identity.is_vote_lost || lost);
         identity.is_founded = true;
         // Durable before the mark moves, which is the last that tells of a loss.
         write_identity(path, &identity)?;
@@ -235,21 +304,16 @@ impl Directory {
         accept(&engine, &doubts)?;
         let opened = Opened {
             incarnation: identity.incarnation,
-            previous: before.as_ref().map(|before| before.incarnation),
-            was_clean: before.is_some_and(|before| before.is_clean),
             fresh,
             doubts,
         };
-        let (engine, identity) = (Arc::new(engine), Mutex::new(identity));
-        Ok((
-            Directory {
-                path: path.to_owned(),
-                identity,
-                engine,
-                _lock: lock,
-            },
-            opened,
-        ))
+        let own = Own {
+            path: path.to_owned(),
+            identity: Mutex::new(identity),
+            _lock: lock,
+        };
+        let (own, engine) = (Arc::new(own), Arc::new(engine));
+        Ok((Directory { engine, own }, opened))
     }
 
     /// The records.
@@ -261,80 +325,41 @@ impl Directory {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.own.path
     }
 
     /// The node it belongs to.
     #[must_use]
     pub fn name(&self) -> NodeName {
-        self.identity().name.clone()
+        self.own.identity().name.clone()
     }
 
-    /// The node's number in the authority: random for each directory, so that one whose log is
-    /// lost never votes as the one that had it.
+    /// Whether a vote in the authority may be lost, and the authority's records have not been seen
+    /// to since.
     #[must_use]
-    pub fn raft_id(&self) -> u64 {
-        self.identity().raft_id
+    pub fn is_vote_lost(&self) -> bool {
+        self.own.identity().is_vote_lost
     }
 
-    /// The cluster it belongs to, once that is known.
+    /// What it says of itself beside its records.
     #[must_use]
-    pub fn cluster(&self) -> Option<ClusterId> {
-        self.identity().cluster
+    pub fn notes(&self) -> Notes {
+        Notes(Arc::downgrade(&self.own))
     }
 
-    /// Records the cluster it belongs to.
+    /// Writes out what is buffered and closes the records. Nothing can be read or written
+    /// afterwards, by whoever still holds the store.
     ///
     /// # Errors
-    /// [`DirectoryError::OtherCluster`] if it belongs to another, or when the disk fails.
-    pub fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError> {
-        let mut identity = self.identity();
-        match identity.cluster {
-            Some(recorded) if recorded == cluster => Ok(()),
-            Some(recorded) => Err(DirectoryError::OtherCluster {
-                recorded,
-                given: cluster,
-            }),
-            None => {
-                identity.cluster = Some(cluster);
-                write_identity(&self.path, &identity)
-            }
-        }
-    }
-
-    /// Ends the doubt that an opening found: what was missing has been had from others.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn resolve_doubt(&self) -> Result<(), DirectoryError> {
-        let mut identity = self.identity();
-        if !identity.is_in_doubt {
-            return Ok(());
-        }
-        identity.is_in_doubt = false;
-        write_identity(&self.path, &identity)
-    }
-
-    /// Writes out what is buffered, closes the records and notes that the end was clean. Nothing
-    /// can be read or written afterwards, by whoever still holds the store.
-    ///
-    /// # Errors
-    /// When the disk fails; the directory then counts as left uncleanly.
+    /// When the disk fails; the next start recovers.
     pub fn close(self) -> Result<(), DirectoryError> {
-        self.engine.close()?;
-        let mut identity = self.identity();
-        identity.is_clean = true;
-        write_identity(&self.path, &identity)
-    }
-
-    fn identity(&self) -> MutexGuard<'_, Identity> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(self.engine.close()?)
     }
 }
 
 /// Moves the damaged records of the directory at `path` into a folder of it, `damaged-1` to
 /// `damaged-4`, so that its node can open it empty and have them from the other replicas. The
-/// node's name and cluster are kept if they can be read; its number in the authority is not.
+/// node's name and cluster are kept if they can be read.
 ///
 /// # Errors
 /// [`DirectoryError`].
@@ -355,11 +380,9 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
     }
     if let Some(identity) = identity {
         check_format(path)?;
-        let raft_id = random_u64()?;
         write_identity(
             path,
             &Identity {
-                raft_id,
                 is_founded: false,
                 ..identity
             },
@@ -459,18 +482,16 @@ fn next_life(
         }
         (Some(before), _) => Ok(Identity {
             incarnation,
-            is_clean: false,
             ..before.clone()
         }),
         (None, None) => Err(DirectoryError::Nameless),
         (None, Some(name)) => Ok(Identity {
             name: name.clone(),
             cluster: None,
-            raft_id: random_u64()?,
             incarnation,
-            is_clean: false,
             is_in_doubt: false,
             is_founded: false,
+            is_vote_lost: false,
         }),
     }
 }
@@ -531,12 +552,6 @@ fn random_u128() -> Result<u128, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(u128::from_be_bytes(bytes))
-}
-
-fn random_u64() -> Result<u64, getrandom::Error> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)?;
-    Ok(u64::from_be_bytes(bytes))
 }
 
 fn io(path: &Path, source: io::Error) -> DirectoryError {

@@ -1,42 +1,42 @@
-//! This is who a data directory belongs to, in the file `identity`:
+//! This is who a data directory belongs to, and what it says of itself, in the file `identity`:
 //!
 //! ```text
 //! 8   "soros id"
 //! 4+  the node's name, behind its length (big-endian, as all numbers here)
 //! 1   1 if the cluster is known, else 0
 //! 16  the cluster, or zeros
-//! 8   the node's number in the authority, random for each directory
+//! 8   unused, zeros
 //! 16  the incarnation of the process that opened the directory last
-//! 1   bits: 1 it closed the directory cleanly, 2 the directory is in doubt,
-//!     4 the engine was opened at least once
+//! 1   bits: 1 unused, 2 the directory is in doubt, 4 the engine was opened at least once,
+//!     8 a vote in the authority may be lost, and the authority's records were not seen to yet
 //! 4   CRC-32 of all before
 //! ```
 //!
-//! It is replaced whole, by a rename, at every start before anything else is opened.
+//! It is replaced whole, by a rename: at every start before anything else is opened, and when
+//! something of it changes. What is unused was written by earlier programs.
 
 use soros_core::codec::{Codec, DecodeError, Reader, Writer};
 use soros_core::id::{ClusterId, Incarnation, NodeName};
 use soros_core::limits::NAME_BYTES_MAX;
 
 const MAGIC: &[u8; 8] = b"soros id";
-const CLEAN: u8 = 1;
 const IN_DOUBT: u8 = 2;
 const FOUNDED: u8 = 4;
+const VOTE_LOST: u8 = 8;
 const CHECKSUM_BYTES: usize = 4;
 
 /// The longest file that is looked at.
 pub(crate) const BYTES_MAX: u64 = 256;
 
-/// Who a directory belongs to, and how its last process left it.
+/// Who a directory belongs to, and what it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) name: NodeName,
     pub(crate) cluster: Option<ClusterId>,
-    pub(crate) raft_id: u64,
     pub(crate) incarnation: Incarnation,
-    pub(crate) is_clean: bool,
     pub(crate) is_in_doubt: bool,
     pub(crate) is_founded: bool,
+    pub(crate) is_vote_lost: bool,
 }
 
 impl Identity {
@@ -64,11 +64,11 @@ impl Codec for Identity {
         writer.bytes(self.name.as_str().as_bytes());
         writer.u8(u8::from(self.cluster.is_some()));
         writer.u128(self.cluster.map_or(0, |cluster| cluster.0));
-        writer.u64(self.raft_id);
+        writer.u64(0);
         writer.u128(self.incarnation.0);
-        writer.u8(bit(self.is_clean, CLEAN)
-            | bit(self.is_in_doubt, IN_DOUBT)
-            | bit(self.is_founded, FOUNDED));
+        writer.u8(bit(self.is_in_doubt, IN_DOUBT)
+            | bit(self.is_founded, FOUNDED)
+            | bit(self.is_vote_lost, VOTE_LOST));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Identity, DecodeError> {
@@ -81,17 +81,16 @@ impl Codec for Identity {
             .ok_or(DecodeError::Invalid("name"))?;
         let is_known = reader.u8()? == 1;
         let cluster = ClusterId(reader.u128()?);
-        let raft_id = reader.u64()?;
+        reader.u64()?;
         let incarnation = Incarnation(reader.u128()?);
         let bits = reader.u8()?;
         Ok(Identity {
             name,
             cluster: is_known.then_some(cluster),
-            raft_id,
             incarnation,
-            is_clean: bits & CLEAN != 0,
             is_in_doubt: bits & IN_DOUBT != 0,
             is_founded: bits & FOUNDED != 0,
+            is_vote_lost: bits & VOTE_LOST != 0,
         })
     }
 }
@@ -104,11 +103,10 @@ mod tests {
         Identity {
             name: "a".repeat(NAME_BYTES_MAX).parse().expect("a name"),
             cluster,
-            raft_id: 7,
             incarnation: Incarnation(8),
-            is_clean: false,
             is_in_doubt: true,
-            is_founded: true,
+            is_founded: false,
+            is_vote_lost: true,
         }
     }
 

@@ -1,19 +1,24 @@
 //! These tests are about what the authority survives: lost leaders, lost quorums, lost and broken
 //! disks.
 
-use super::cluster::{Cluster, node_name, soon};
+use super::cluster::{Cluster, node_id, node_name, soon};
 use crate::authority::Entry;
 use crate::authority::command::CommandError;
+use crate::authority::keeper::{Adopts, MapKeeper};
 use crate::authority::member::{after_a_loss, forget, raft_id};
 use crate::authority::raft::Vote;
 use crate::authority::wire::{Answer, RaftMessage, Request, decode, encode};
+use crate::network::BoxFuture;
 use crate::store::memory::Memory;
 use crate::store::{Durability, Space, Store, Write};
 use openraft::raft::VoteRequest;
-use soros_core::map::node::RaftId;
+use soros_core::id::Incarnation;
+use soros_core::map::Map;
+use soros_core::map::change::Change;
+use soros_core::map::node::{Identity, RaftId};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 const ALL: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -224,4 +229,53 @@ async fn who_lost_its_map_and_the_end_of_its_log_is_another_member() {
     let store: Arc<dyn Store> = Arc::new(store);
     after_a_loss(&store, &node_name("n3")).await.unwrap();
     assert_ne!(raft_id(&store).await.unwrap(), before);
+}
+
+/// Never comes to know that its directory is in doubt.
+struct NeverTold;
+
+impl Adopts for NeverTold {
+    fn adopted(&self, _: Arc<Map>) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn vouched(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn doubted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_map_that_names_another_life_is_not_stored_before_the_doubt_is() {
+    let cluster = Cluster::founded(&["n1", "p2"]).await;
+    let map = cluster.map("p2");
+    let me = &map.node(node_id("p2")).unwrap().identity;
+    let next_life = Identity {
+        incarnation: Incarnation(99),
+        ..me.clone()
+    };
+    let store: Arc<dyn Store> = Arc::new(Memory::new(4));
+    let keeper = MapKeeper::open(me.clone(), Arc::clone(&store)).unwrap();
+    keeper.adopt(Arc::clone(&map)).await.unwrap();
+    let keeper = MapKeeper::open(next_life.clone(), Arc::clone(&store)).unwrap();
+    keeper.set_adopts(Arc::new(NeverTold));
+    let lived = |incarnation, map: &Map| {
+        let identity = Identity {
+            incarnation: Incarnation(incarnation),
+            ..me.clone()
+        };
+        Arc::new(map.apply(&Change::Register(Box::new(identity))).unwrap())
+    };
+    let other = lived(98, &map);
+    let adopted = timeout(Duration::from_secs(1), keeper.adopt(Arc::clone(&other))).await;
+    assert!(adopted.is_err(), "nobody knows yet");
+    assert_eq!(keeper.home(), Some(me.incarnation));
+    let after = MapKeeper::open(next_life, Arc::clone(&store)).unwrap();
+    assert_eq!(after.home(), Some(me.incarnation), "the map was stored");
+    // One that names this life casts no doubt.
+    let own = lived(99, &other);
+    keeper.adopt(own).await.unwrap();
 }

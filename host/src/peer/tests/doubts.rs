@@ -92,15 +92,17 @@ async fn a_replica_that_gets_a_lost_write_of_its_own_back_is_suspect() {
 async fn a_node_whose_directory_was_put_back_is_not_believed_until_it_has_compared_with_all() {
     let mut cluster = Cluster::start().await;
     let key = target(PLAIN, "k");
-    // The map names a life that the directory does not know of.
-    let register = Change::Register(Box::new(node::Identity {
-        incarnation: Incarnation(77),
-        ..identity(1)
-    }));
     cluster.cut(1);
     cluster.cut(2);
-    cluster.restart(0, true, |_| ()).await;
+    cluster.restart_unknown(0, true, |_| ()).await;
+    // Somebody knows of a life that the directory does not know of.
+    cluster.peers[0].doubt().await.expect("the disk works");
+    let register = Change::Register(Box::new(node::Identity {
+        incarnation: cluster.peers[0].identity.incarnation,
+        ..identity(1)
+    }));
     cluster.change(&register).await;
+    assert!(!cluster.peers[0].is_whole());
     let standings = || {
         let moment = cluster.peers[0].moment();
         let trusted = moment
@@ -117,6 +119,7 @@ async fn a_node_whose_directory_was_put_back_is_not_believed_until_it_has_compar
     cluster.heal();
     cluster.converge().await;
     assert_eq!(standings(), usize::try_from(PARTITIONS).expect("few"));
+    assert!(cluster.peers[0].is_whole());
     cluster.stop();
 }
 

@@ -103,7 +103,7 @@ fn outcome(path: &Path, damage: &str) -> Outcome {
         Err(error) if error.is_damage() => return Outcome::Refused,
         Err(error) => panic!("{damage}: {error}"),
     };
-    if opened.is_suspect() {
+    if opened.fresh || !opened.doubts.is_empty() {
         return Outcome::InDoubt;
     }
     let mut outcome = Outcome::Harmless;

@@ -57,13 +57,13 @@ fn a_new_directory_is_fresh_and_in_no_doubt_and_a_known_one_is_not_fresh() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deep").join("down");
     let (directory, opened) = open(&path);
-    assert!(opened.fresh && !opened.was_clean && opened.previous.is_none());
+    assert!(opened.fresh);
     assert_eq!(opened.doubts, []);
     put(&directory, Space::Partitions, "key");
     directory.close().expect("closes");
     let (directory, again) = open(&path);
-    assert!(!again.fresh && again.was_clean && !again.is_suspect());
-    assert_eq!(again.previous, Some(opened.incarnation));
+    assert!(!again.fresh && again.doubts.is_empty());
+    assert_ne!(again.incarnation, opened.incarnation);
     assert!(has(&directory, Space::Partitions, "key"));
 }
 
@@ -77,8 +77,7 @@ fn every_opening_has_an_incarnation_of_its_own() {
         drop(directory);
     }
     let (_, opened) = open(folder.path());
-    assert!(!opened.was_clean, "it was dropped, not closed");
-    assert!(!opened.is_suspect(), "an end without closing loses nothing");
+    assert_eq!(opened.doubts, [], "an end without closing loses nothing");
 }
 
 #[test]
@@ -164,18 +163,15 @@ fn a_damaged_or_missing_identity_or_format_is_refused_by_name() {
 fn remembers_its_cluster_and_takes_no_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let (directory, _) = open(folder.path());
-    assert_eq!(directory.cluster(), None);
-    directory.set_cluster(ClusterId(1)).expect("works");
-    directory.set_cluster(ClusterId(1)).expect("works");
-    let other = directory.set_cluster(ClusterId(2));
+    let notes = directory.notes();
+    assert_eq!(notes.cluster(), None);
+    notes.set_cluster(ClusterId(1)).expect("works");
+    notes.set_cluster(ClusterId(1)).expect("works");
+    let other = notes.set_cluster(ClusterId(2));
     assert!(matches!(other, Err(DirectoryError::OtherCluster { .. })));
-    let raft_id = directory.raft_id();
     drop(directory);
     let (directory, _) = open(folder.path());
-    assert_eq!(
-        (directory.cluster(), directory.raft_id()),
-        (Some(ClusterId(1)), raft_id)
-    );
+    assert_eq!(directory.notes().cluster(), Some(ClusterId(1)));
 }
 
 /// A directory whose engine lacks the newest commit, to one space, that the mark tells of.
@@ -199,17 +195,53 @@ fn a_rolled_back_engine_is_told_and_the_doubt_stays_until_it_is_resolved() {
     for space in Space::ALL {
         let folder = rolled_back(space);
         let (directory, opened) = open(folder.path());
-        assert!(opened.behind_mark() && opened.is_suspect() && !opened.fresh);
+        assert!(!opened.fresh && directory.notes().is_in_doubt());
         assert!(matches!(opened.doubts[..], [Doubt::Behind { space: of, .. }] if of == space));
         assert!(has(&directory, space, "kept") && !has(&directory, space, "lost"));
         put(&directory, Space::Node, "later");
         drop(directory);
         let (directory, opened) = open(folder.path());
         assert_eq!(opened.doubts, [Doubt::Earlier]);
-        directory.resolve_doubt().expect("works");
+        directory.notes().resolve_doubt().expect("works");
         drop(directory);
         assert_eq!(open(folder.path()).1.doubts, []);
     }
+}
+
+#[test]
+fn a_lost_vote_is_told_at_each_start_until_it_is_seen_to() {
+    for space in Space::ALL {
+        let folder = rolled_back(space);
+        for _ in 0..2 {
+            // As when the first start after the loss ends early.
+            let (directory, _) = open(folder.path());
+            assert_eq!(directory.is_vote_lost(), space == Space::Authority);
+        }
+        let (directory, _) = open(folder.path());
+        directory.notes().resolve_vote().expect("works");
+        drop(directory);
+        let (directory, opened) = open(folder.path());
+        assert!(!directory.is_vote_lost());
+        assert_eq!(
+            opened.doubts,
+            [Doubt::Earlier],
+            "replicas are in doubt still"
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_others_know_better_is_in_doubt_from_the_next_start_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (directory, _) = open(folder.path());
+    let notes = directory.notes();
+    notes.doubt().expect("works");
+    assert!(notes.is_in_doubt());
+    drop(directory);
+    notes.resolve_doubt().expect("is nobody's any more");
+    let (directory, opened) = open(folder.path());
+    assert_eq!(opened.doubts, [Doubt::Earlier]);
+    assert!(!directory.is_vote_lost());
 }
 
 #[test]
@@ -243,13 +275,12 @@ fn a_first_start_that_was_interrupted_begins_again() {
 }
 
 #[test]
-fn a_damaged_engine_is_refused_and_set_aside_with_its_number_in_the_authority() {
+fn a_damaged_engine_is_refused_and_set_aside() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     let (directory, first) = open(path);
-    directory.set_cluster(ClusterId(5)).expect("works");
+    directory.notes().set_cluster(ClusterId(5)).expect("works");
     put(&directory, Space::Partitions, "key");
-    let raft_id = directory.raft_id();
     drop(directory);
     fs::write(path.join("engine").join("version"), b"rubbish").expect("a file");
     let error = refused(path);
@@ -262,10 +293,9 @@ fn a_damaged_engine_is_refused_and_set_aside_with_its_number_in_the_authority() 
             .exists()
     );
     let (directory, opened) = Directory::open(path, None, small()).expect("opens");
-    assert!(opened.fresh && opened.is_suspect() && opened.previous.is_some());
+    assert!(opened.fresh);
     assert_ne!(opened.incarnation, first.incarnation);
-    assert_ne!(directory.raft_id(), raft_id);
-    assert_eq!(directory.cluster(), Some(ClusterId(5)));
+    assert_eq!(directory.notes().cluster(), Some(ClusterId(5)));
     assert!(!has(&directory, Space::Partitions, "key"));
 }
 
@@ -299,5 +329,5 @@ fn a_closed_directory_is_closed_for_whoever_still_holds_the_store() {
     assert!(store.commit(vec![write], Durability::Synced).is_err());
     assert!(store.reopen().is_err());
     let (_, opened) = open(folder.path());
-    assert!(opened.was_clean);
+    assert_eq!(opened.doubts, []);
 }

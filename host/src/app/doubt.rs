@@ -1,0 +1,114 @@
+//! This is how a node's directory comes into doubt, and out of it: durably before anything else
+//! follows from the doubt, and not before the node has had from others whatever it may have lost.
+
+use crate::peer::Peer;
+use crate::store::directory::{DirectoryError, Notes};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+/// How long what the disk refused is left alone.
+const RETRY: Duration = Duration::from_millis(200);
+/// How often it is looked whether a doubt has come to its end.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The doubt about a node's directory.
+pub(super) struct Doubts {
+    notes: Notes,
+    /// Held while a doubt begins, so that it is not taken for one that has come to its end.
+    turn: Mutex<()>,
+}
+
+impl Doubts {
+    /// What the directory of `notes` says.
+    pub(super) fn new(notes: Notes) -> Doubts {
+        let turn = Mutex::default();
+        Doubts { notes, turn }
+    }
+
+    /// Notes that the directory is in doubt, then sees to what follows from it.
+    pub(super) async fn begin(&self, consequences: impl Future<Output = ()>) {
+        let _turn = self.turn.lock().await;
+        while let Err(error) = self.change(Notes::doubt).await {
+            tracing::error!(%error, "it could not be noted that the directory is in doubt");
+            sleep(RETRY).await;
+        }
+        consequences.await;
+    }
+
+    /// Waits until no doubt is beginning.
+    pub(super) async fn settled(&self) {
+        let _turn = self.turn.lock().await;
+    }
+
+    /// Ends each doubt when its time has come, for ever.
+    pub(super) async fn resolve(&self, peer: Arc<Peer>) {
+        loop {
+            sleep(PERIOD).await;
+            if self.notes.is_in_doubt() {
+                self.resolve_if_whole(&peer).await;
+            }
+        }
+    }
+
+    async fn resolve_if_whole(&self, peer: &Peer) {
+        let _turn = self.turn.lock().await;
+        if !peer.is_whole() {
+            return;
+        }
+        match self.change(Notes::resolve_doubt).await {
+            Ok(()) => tracing::info!(
+                "what the directory may have lost was had from the other replicas: it is in doubt \
+                 no more"
+            ),
+            Err(error) => tracing::warn!(%error, "the doubt about the directory stays for now"),
+        }
+    }
+
+    async fn change(
+        &self,
+        change: impl FnOnce(&Notes) -> Result<(), DirectoryError> + Send + 'static,
+    ) -> Result<(), NoteError> {
+        let notes = self.notes.clone();
+        Ok(tokio::task::spawn_blocking(move || change(&notes)).await??)
+    }
+}
+
+/// Why something could not be noted.
+#[derive(Debug, thiserror::Error)]
+enum NoteError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("it was broken off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::directory::{Directory, Doubt};
+    use crate::store::engine::EngineOptions;
+    use std::path::Path;
+    use tokio::time::timeout;
+
+    fn open(path: &Path) -> (Directory, Vec<Doubt>) {
+        let name = "n1".parse().expect("a name");
+        let opened = Directory::open(path, Some(&name), EngineOptions::default());
+        let (directory, opened) = opened.expect("the directory opens");
+        (directory, opened.doubts)
+    }
+
+    #[tokio::test]
+    async fn a_doubt_is_durable_before_anything_follows_from_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (directory, _) = open(folder.path());
+        let doubts = Doubts::new(directory.notes());
+        // As when no partition is open yet, and the process is killed.
+        let begun = doubts.begin(std::future::pending());
+        let ended = timeout(Duration::from_secs(1), begun).await;
+        assert!(ended.is_err());
+        drop(directory);
+        assert_eq!(open(folder.path()).1, [Doubt::Earlier]);
+    }
+}
