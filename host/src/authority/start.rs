@@ -4,7 +4,7 @@
 use super::bootstrap::{Step, View, Waiting, next_step};
 use super::command::{Command, CommandError, Proposed, Registration};
 use super::follow::{fetch_map, set_addresses};
-use super::forward::{propose, propose_under};
+use super::forward::{leadership, propose, propose_under};
 use super::lead;
 use super::member::{Member, Running};
 use super::raft::Voter;
@@ -12,24 +12,26 @@ use super::wire::{Answer, Hello, Request, To, ask};
 use super::{Entry, Failure, Inner, PlanError, twin};
 use futures_util::future::{join, join_all};
 use soros_core::epoch::Epoch;
-use soros_core::id::ClusterId;
+use soros_core::id::{ClusterId, NodeId};
 use soros_core::map::Map;
 use soros_core::map::change::{Change, ChangeError, Proposal};
 use soros_core::map::founding::{Founding, founding_nodes};
-use soros_core::map::node::Identity;
+use soros_core::map::node::{Identity, Role};
 use soros_core::map::placement::PlacementConfig;
 use soros_core::map::settings::Settings;
 use soros_core::policy::topology::Snapshot;
 use soros_core::token::TokenKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How long a founding member may take to introduce itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many other nodes are asked at a time what they know of this one.
-const ASKED_MAX: usize = 8;
+const ASKED_AT_ONCE: usize = 8;
+/// How long they may take to tell.
+const TELL_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a node waits before it tries again to come in.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long it waits before it asks the other nodes again.
@@ -76,33 +78,65 @@ async fn come_back(inner: &Arc<Inner>, map: &Map) -> Result<(), Failure> {
 }
 
 /// Asks the other nodes whether they know a later life of this one than its directory does, until
-/// one has told or the leader has taken this one in, and says so to who serves.
+/// enough have told or the leader has taken this one in, and says so to who serves.
 async fn check_directory(inner: &Inner) {
-    while !inner.keeper.is_registered() && !is_directory_known(inner).await {
+    let mut told = BTreeSet::from([inner.id()]);
+    while !inner.keeper.is_registered() && !is_directory_known(inner, &mut told).await {
         sleep(CHECK_PAUSE).await;
     }
 }
 
-/// Whether the others could tell.
-async fn is_directory_known(inner: &Inner) -> bool {
+/// Whether enough nodes could tell; `told` are those that know of no later life.
+async fn is_directory_known(inner: &Inner, told: &mut BTreeSet<NodeId>) -> bool {
     let Some(map) = inner.keeper.map() else {
         return false;
     };
     set_addresses(inner, &map);
-    // Who has an older map than this node cannot tell.
-    let newer_than = Epoch(map.epoch().0.saturating_sub(1));
-    let others = map.nodes().keys().filter(|node| **node != inner.id());
-    let asked = others
-        .take(ASKED_MAX)
-        .map(async |&node| fetch_map(inner, &To::Node(node), newer_than).await);
-    let maps: Vec<Map> = join_all(asked).await.into_iter().flatten().collect();
-    let mut unknown = maps.iter().map(|map| inner.keeper.unknown_life(map));
-    match unknown.find_map(|life| life) {
-        Some(latest) => inner.keeper.doubt(latest).await,
-        None if !maps.is_empty() || map.nodes().len() == 1 => inner.parts.adopts.vouched().await,
-        None => return false,
+    let voters = leadership(inner).await.voters;
+    if can_tell(told, &map, &voters) {
+        inner.parts.adopts.vouched().await;
+        return true;
     }
-    true
+    let mut others: Vec<NodeId> = map.nodes().keys().copied().collect();
+    others.retain(|node| !told.contains(node));
+    others.sort_by_key(|node| !voters.contains(node));
+    for asked in others.chunks(ASKED_AT_ONCE) {
+        for (node, known) in join_all(asked.iter().map(|&node| ask_map(inner, node, &map))).await {
+            let Some(known) = known else { continue };
+            if let Some(latest) = inner.keeper.unknown_life(&known) {
+                inner.keeper.doubt(latest).await;
+                return true;
+            }
+            told.insert(node);
+        }
+        if can_tell(told, &map, &voters) {
+            inner.parts.adopts.vouched().await;
+            return true;
+        }
+    }
+    false
+}
+
+/// The map of another node, unless it is older than `own`: such a node cannot tell.
+async fn ask_map(inner: &Inner, node: NodeId, own: &Map) -> (NodeId, Option<Map>) {
+    let newer_than = Epoch(own.epoch().0.saturating_sub(1));
+    let to = To::Node(node);
+    let asked = timeout(TELL_TIMEOUT, fetch_map(inner, &to, newer_than));
+    let map = asked.await.ok().flatten();
+    (node, map.filter(|map| map.cluster() == own.cluster()))
+}
+
+/// Whether the nodes `told` would know of a later life that the cluster took in: most of the voters
+/// are among them, or, so that data is served without any authority, most of those that hold data.
+fn can_tell(told: &BTreeSet<NodeId>, map: &Map, voters: &[NodeId]) -> bool {
+    let holders = map.nodes().iter();
+    let holders = holders.filter(|(_, node)| node.identity.has(Role::Peer));
+    let holders: Vec<NodeId> = holders.map(|(&id, _)| id).collect();
+    let most_told = |nodes: &[NodeId]| {
+        let telling = nodes.iter().filter(|node| told.contains(node));
+        nodes.len() < 2 * telling.count()
+    };
+    most_told(voters) || most_told(&holders)
 }
 
 /// Refuses to come in beside a living process with this node's name. Every leader does so too, but

@@ -360,6 +360,34 @@ async fn without_a_leader_the_other_nodes_vouch_for_a_directory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_away_during_a_life_does_not_vouch_that_there_was_none() {
+    let names = ["n1", "n2", "n3", "p4", "p5"];
+    let mut cluster = Cluster::founded(&names).await;
+    cluster.kill("p5").await;
+    cluster.kill("p4").await;
+    let before = cluster.store("p4").commits();
+    cluster.start("p4", Entry::Known).await;
+    cluster.all_registered(&["p4"]).await;
+    for name in ["n1", "n2", "n3", "p4"] {
+        cluster.kill(name).await;
+    }
+    let store = cluster.store("p4");
+    store.cut(store.commits() - before);
+    cluster.net.is_latest("p4");
+    cluster.start("p5", Entry::Known).await;
+    cluster.start("p4", Entry::Known).await;
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    assert_eq!(cluster.net.is_latest("p4"), None, "nobody could tell");
+    cluster.start("n1", Entry::Known).await;
+    soon(async {
+        while cluster.net.is_latest("p4") != Some(false) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registration_that_another_change_came_before_is_tried_again() {
     let cluster = Cluster::founded(&["n1"]).await;
     let (expected, now) = (Epoch(1), Epoch(2));
