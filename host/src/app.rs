@@ -571,6 +571,7 @@ fn authority_parts(
             name: "soros".to_owned(),
             plugins: shipped_plugins(),
         },
+        cluster: ground.doubts.notes().cluster(),
         store: Arc::clone(&ground.store),
         wire: Arc::clone(neighbours) as Arc<dyn authority::wire::Wire>,
         planner: Arc::clone(&ground.policies) as Arc<dyn authority::Planner>,

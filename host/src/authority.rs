@@ -41,7 +41,7 @@ use keeper::{Adopts, KeeperError, MapKeeper};
 use member::{Member, RaftIdError};
 use serde::Serialize;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, BucketName, NodeId, NodeName};
+use soros_core::id::{BucketId, BucketName, ClusterId, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
 use soros_core::map::node::{Identity, Node, NodeState, Role};
@@ -160,6 +160,8 @@ pub struct Parts {
     pub entry: Entry,
     /// What it would found a cluster with.
     pub first: First,
+    /// The cluster that its directory says it belongs to.
+    pub cluster: Option<ClusterId>,
     /// Its disk.
     pub store: Arc<dyn Store>,
     /// Its way to other nodes.
@@ -193,6 +195,17 @@ pub enum Failure {
     /// Another process has taken its identity.
     #[error("another process has come in as `{0}`: this one stops")]
     Superseded(NodeName),
+    /// It was told to come into another cluster than its directory's.
+    #[error(
+        "this node's data directory belongs to cluster {recorded}, and it was told to come into \
+         cluster {found}: name a node of its own cluster, or start it with an empty directory"
+    )]
+    OtherCluster {
+        /// The cluster that the directory belongs to.
+        recorded: ClusterId,
+        /// The other.
+        found: ClusterId,
+    },
     /// The cluster does not take it.
     #[error("the cluster does not take this node: {0}")]
     Refused(ChangeError),
@@ -249,7 +262,7 @@ impl Authority {
             return Err(StartError::OtherMember);
         }
         let store = Arc::clone(&parts.store);
-        let keeper = MapKeeper::open(parts.identity.clone(), store)?;
+        let keeper = MapKeeper::open(parts.identity.clone(), parts.cluster, store)?;
         keeper.set_adopts(Arc::clone(&parts.adopts));
         let member = parts.identity.has(Role::Authority).then(|| {
             Member::new(

@@ -3,6 +3,7 @@
 
 use crate::peer::Peer;
 use crate::store::directory::{DirectoryError, Notes};
+use soros_core::id::ClusterId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -25,6 +26,11 @@ impl Doubts {
     pub(super) fn new(notes: Notes) -> Doubts {
         let turn = Mutex::default();
         Doubts { notes, turn }
+    }
+
+    /// What the directory says of itself.
+    pub(super) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Notes that the directory is in doubt, then sees to what follows from it.
@@ -72,6 +78,16 @@ impl Doubts {
     ) -> Result<(), NoteError> {
         let notes = self.notes.clone();
         Ok(tokio::task::spawn_blocking(move || change(&notes)).await??)
+    }
+
+    /// Notes which cluster the directory belongs to.
+    pub(super) async fn set_cluster(&self, cluster: ClusterId) {
+        if self.notes.cluster() == Some(cluster) {
+            return;
+        }
+        if let Err(error) = self.change(move |notes| notes.set_cluster(cluster)).await {
+            tracing::error!(%error, "the directory does not know its cluster");
+        }
     }
 }
 

@@ -84,6 +84,7 @@ impl LatePeer {
         // Of two maps that come at once the older must not have the last word.
         let _turn = self.turn.lock().await;
         self.neighbours.set_cluster(map.cluster());
+        self.doubts.set_cluster(map.cluster()).await;
         let Some(peer) = self.peer() else {
             self.policies.adopt(map).await;
             return;

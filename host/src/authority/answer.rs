@@ -119,6 +119,7 @@ impl Inner {
         Hello {
             identity: self.parts.identity.clone(),
             cluster: map.as_ref().map(|map| map.cluster()),
+            lost: self.keeper.cluster().filter(|_| map.is_none()),
             epoch: map.map(|map| map.epoch()).unwrap_or_default(),
             founders,
             has_voted: match self.member.as_ref().and_then(Member::running) {

@@ -56,6 +56,18 @@ pub enum Waiting {
     /// Another member makes the Raft group, or the group elects its leader.
     #[error("another founding member makes the first map")]
     Founding,
+    /// These were in a cluster and have lost its map. Nobody may found another in its place.
+    #[error(
+        "the map of cluster {cluster} was lost at {}: start a node that has it, or empty the \
+         directories of all founding members to begin anew",
+        .members.join(", ")
+    )]
+    Lost {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Those that were in it.
+        members: Vec<String>,
+    },
 }
 
 /// Why a founding member gives up.
@@ -64,8 +76,11 @@ pub enum BootstrapError {
     /// Its own address is not among the founding members.
     #[error("this node's peer address {0} is not among the founding members: list it")]
     NotListed(String),
-    /// The founding members are in different clusters.
-    #[error("founding members are in two clusters, {0} and {1}: list those of one")]
+    /// The founding members are in different clusters, or their directories are.
+    #[error(
+        "founding members, or their directories, are in two clusters, {0} and {1}: list those of \
+         one, and empty a directory that is to be of no other"
+    )]
     TwoClusters(ClusterId, ClusterId),
     /// Two of them have one name, or names with one id.
     #[error("two founding members, `{0}` and `{1}`, have one node id: rename one")]
@@ -86,6 +101,9 @@ pub fn next_step(view: &View<'_>) -> Step {
         Ok(None) => {}
         Err(error) => return Step::GiveUp(error),
     }
+    if let Some(lost) = lost_cluster(view) {
+        return Step::Wait(lost);
+    }
     match ready(view) {
         Ok(members) => founding_step(view, &members),
         Err(step) => step,
@@ -95,20 +113,30 @@ pub fn next_step(view: &View<'_>) -> Step {
 /// Where a cluster can be come into, if a member is in one: at the member that knows its newest
 /// map.
 fn living_cluster(view: &View<'_>) -> Result<Option<String>, BootstrapError> {
-    let mut newest: Option<(&String, &Hello, ClusterId)> = None;
-    for (address, hello) in view.others {
-        let Some(cluster) = hello.cluster else {
-            continue;
-        };
-        match newest {
-            Some((_, _, other)) if other != cluster => {
-                return Err(BootstrapError::TwoClusters(other, cluster));
-            }
-            Some((_, known, _)) if hello.epoch <= known.epoch => {}
-            _ => newest = Some((address, hello, cluster)),
-        }
+    let members = std::iter::once(view.me).chain(view.others.values());
+    let mut clusters = members.filter_map(|hello| hello.cluster.or(hello.lost));
+    if let Some(one) = clusters.next()
+        && let Some(other) = clusters.find(|other| *other != one)
+    {
+        return Err(BootstrapError::TwoClusters(one, other));
     }
-    Ok(newest.map(|(address, _, _)| address.clone()))
+    let living = view.others.iter();
+    let living = living.filter(|(_, hello)| hello.cluster.is_some());
+    let newest = living.max_by_key(|(_, hello)| hello.epoch);
+    Ok(newest.map(|(address, _)| address.clone()))
+}
+
+/// Which cluster must be found before another may be founded, if any.
+fn lost_cluster(view: &View<'_>) -> Option<Waiting> {
+    let members = std::iter::once((&view.me.identity.peer, view.me)).chain(view.others);
+    let lost: Vec<_> = members
+        .filter_map(|(address, hello)| Some((address.clone(), hello.lost?)))
+        .collect();
+    let (_, cluster) = lost.first()?;
+    Some(Waiting::Lost {
+        cluster: *cluster,
+        members: lost.iter().map(|(address, _)| address.clone()).collect(),
+    })
 }
 
 /// All members, if all answered, agree on who they are, and differ from each other.

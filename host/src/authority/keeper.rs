@@ -22,6 +22,8 @@ const MAP: &[u8] = b"map";
 /// A node's map.
 pub struct MapKeeper {
     identity: Identity,
+    /// The cluster that the directory says it belongs to, whether it has a map of it or not.
+    recorded: Option<ClusterId>,
     /// The latest life of this node that its directory is known to have had.
     home: Mutex<Option<Incarnation>>,
     store: Arc<dyn Store>,
@@ -64,19 +66,42 @@ pub enum KeeperError {
     /// The disk failed; the map may still be there.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// It is of another cluster than the directory: files of two were mixed.
+    #[error(
+        "the data directory belongs to cluster {recorded} and has a map of cluster {found}: put \
+         its own files back, or start with an empty one"
+    )]
+    OtherCluster {
+        /// The cluster that the directory belongs to.
+        recorded: ClusterId,
+        /// The map's.
+        found: ClusterId,
+    },
 }
 
 impl MapKeeper {
-    /// The map that lies in `store`, for the node called `identity`. A damaged one is none: the
-    /// node then finds its cluster again, as one that lost its disk does.
+    /// The map that lies in `store`, for the node called `identity`, whose directory belongs to the
+    /// cluster `recorded`, if it says so. A damaged map is none: the node then finds its cluster
+    /// again, as one that lost its disk does.
     ///
     /// # Errors
-    /// [`KeeperError`] when the disk fails.
-    pub fn open(identity: Identity, store: Arc<dyn Store>) -> Result<MapKeeper, KeeperError> {
+    /// [`KeeperError`] when the disk fails, or the map is of another cluster.
+    pub fn open(
+        identity: Identity,
+        recorded: Option<ClusterId>,
+        store: Arc<dyn Store>,
+    ) -> Result<MapKeeper, KeeperError> {
         let map = read(&*store)?.map(Arc::new);
+        let found = map.as_ref().map(|map| map.cluster());
+        if let (Some(recorded), Some(found)) = (recorded, found)
+            && recorded != found
+        {
+            return Err(KeeperError::OtherCluster { recorded, found });
+        }
         let known = map.as_ref().and_then(|map| map.node(identity.id()));
         Ok(MapKeeper {
             home: Mutex::new(known.map(|node| node.identity.incarnation)),
+            recorded,
             identity,
             store,
             changes: watch::Sender::new(map.clone()),
@@ -90,6 +115,13 @@ impl MapKeeper {
     #[must_use]
     pub fn map(&self) -> Option<Arc<Map>> {
         self.current.load_full()
+    }
+
+    /// The cluster that this node is in, or was in when its map was lost.
+    #[must_use]
+    pub fn cluster(&self) -> Option<ClusterId> {
+        let current = self.current.load();
+        current.as_ref().map(|map| map.cluster()).or(self.recorded)
     }
 
     /// The latest life of this node that its directory is known to have had: the one that its map
@@ -172,8 +204,7 @@ impl MapKeeper {
     /// [`AdoptError`] when it is of another cluster or the disk fails.
     pub async fn adopt(&self, map: Arc<Map>) -> Result<Epoch, AdoptError> {
         let _one_at_a_time = self.adopting.lock().await;
-        let current = self.current.load_full();
-        if current.is_some_and(|own| own.cluster() != map.cluster()) {
+        if self.cluster().is_some_and(|own| own != map.cluster()) {
             return Err(AdoptError::OtherCluster(map.cluster()));
         }
         if map.epoch() <= self.epoch() {

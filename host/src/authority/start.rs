@@ -192,6 +192,10 @@ async fn enter(inner: &Arc<Inner>, address: &str) -> Result<(), Failure> {
         tracing::info!(address, "no map was had there yet");
         return Ok(());
     };
+    if let Some(recorded) = inner.keeper.cluster().filter(|own| *own != map.cluster()) {
+        let found = map.cluster();
+        return Err(Failure::OtherCluster { recorded, found });
+    }
     set_addresses(inner, &map);
     let named = map
         .node(inner.id())

@@ -147,6 +147,9 @@ pub struct Hello {
     pub identity: Identity,
     /// Which cluster it is in, if any.
     pub cluster: Option<ClusterId>,
+    /// Which cluster its directory belongs to although it has no map of it: that was lost.
+    #[serde(default)]
+    pub lost: Option<ClusterId>,
     /// The epoch of its map; 0 without one.
     pub epoch: Epoch,
     /// The founding members it was given, if any.

@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::store::memory::Memory;
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, BucketName, Incarnation, NodeId, NodeName};
+use soros_core::id::{BucketId, BucketName, ClusterId, Incarnation, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::node::{Identity, Role};
@@ -228,6 +228,8 @@ pub(super) struct Cluster {
     pub(super) net: Arc<Net>,
     stores: BTreeMap<String, Memory>,
     lives: AtomicU64,
+    /// The cluster that the directories of nodes started from now on say they belong to.
+    pub(super) recorded: Option<ClusterId>,
 }
 
 impl Cluster {
@@ -237,6 +239,7 @@ impl Cluster {
             net: Arc::default(),
             stores: BTreeMap::new(),
             lives: AtomicU64::new(1),
+            recorded: None,
         }
     }
 
@@ -309,6 +312,7 @@ impl Cluster {
                 name: "soros".to_owned(),
                 plugins: plugins(),
             },
+            cluster: self.recorded,
             store,
             wire: Arc::new(wire),
             planner: self.net.clone(),

@@ -258,9 +258,9 @@ async fn a_map_that_names_another_life_is_not_stored_before_the_doubt_is() {
         ..me.clone()
     };
     let store: Arc<dyn Store> = Arc::new(Memory::new(4));
-    let keeper = MapKeeper::open(me.clone(), Arc::clone(&store)).unwrap();
+    let keeper = MapKeeper::open(me.clone(), None, Arc::clone(&store)).unwrap();
     keeper.adopt(Arc::clone(&map)).await.unwrap();
-    let keeper = MapKeeper::open(next_life.clone(), Arc::clone(&store)).unwrap();
+    let keeper = MapKeeper::open(next_life.clone(), None, Arc::clone(&store)).unwrap();
     keeper.set_adopts(Arc::new(NeverTold));
     let lived = |incarnation, map: &Map| {
         let identity = Identity {
@@ -273,7 +273,7 @@ async fn a_map_that_names_another_life_is_not_stored_before_the_doubt_is() {
     let adopted = timeout(Duration::from_secs(1), keeper.adopt(Arc::clone(&other))).await;
     assert!(adopted.is_err(), "nobody knows yet");
     assert_eq!(keeper.home(), Some(me.incarnation));
-    let after = MapKeeper::open(next_life, Arc::clone(&store)).unwrap();
+    let after = MapKeeper::open(next_life, None, Arc::clone(&store)).unwrap();
     assert_eq!(after.home(), Some(me.incarnation), "the map was stored");
     // One that names this life casts no doubt.
     let own = lived(99, &other);

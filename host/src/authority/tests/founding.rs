@@ -27,6 +27,7 @@ fn hello(name: &str, founders: &[&str]) -> Hello {
     Hello {
         identity,
         cluster: None,
+        lost: None,
         epoch: Epoch::NONE,
         founders,
         has_voted: false,
@@ -96,6 +97,68 @@ fn never_makes_a_second_group_or_a_second_cluster() {
     });
     let error = BootstrapError::TwoClusters(ClusterId(1), ClusterId(2));
     assert_eq!(two, Step::GiveUp(error));
+}
+
+#[test]
+fn nothing_is_founded_in_the_place_of_a_cluster_whose_map_was_lost() {
+    let lost = |others: &mut BTreeMap<String, Hello>| {
+        others.get_mut(&address("n3")).unwrap().lost = Some(ClusterId(1));
+    };
+    let (cluster, members) = (ClusterId(1), vec![address("n3")]);
+    let waits = Step::Wait(Waiting::Lost { cluster, members });
+    assert_eq!(step_of("n1", lost), waits);
+    let living = step_of("n1", |others| {
+        lost(others);
+        others.get_mut(&address("n2")).unwrap().cluster = Some(ClusterId(1));
+    });
+    assert_eq!(living, Step::Rejoin(address("n2")));
+    let other = step_of("n1", |others| {
+        lost(others);
+        others.get_mut(&address("n2")).unwrap().cluster = Some(ClusterId(2));
+    });
+    let error = BootstrapError::TwoClusters(ClusterId(2), ClusterId(1));
+    assert_eq!(other, Step::GiveUp(error));
+    let mut me = hello("n1", &["n1"]);
+    me.lost = Some(ClusterId(1));
+    for leads in [false, true] {
+        let step = next_step(&View {
+            me: &me,
+            others: &BTreeMap::new(),
+            leads,
+        });
+        let waits = |step| matches!(step, Step::Wait(Waiting::Lost { .. }));
+        assert!(waits(step), "the only founder lost its map");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn founders_whose_directories_name_a_cluster_found_no_other_and_come_into_no_other() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    let id = cluster.map("n1").cluster();
+    cluster.recorded = Some(id);
+    for name in ALL {
+        cluster.kill(name).await;
+        cluster.wipe(name);
+        cluster.bootstrap(name, &ALL).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    assert!(
+        ALL.iter().all(|name| cluster.keeper(name).map().is_none()),
+        "a second cluster was founded"
+    );
+
+    let mut other = Cluster::founded(&["n1"]).await;
+    let found = other.map("n1").cluster();
+    other.recorded = Some(id);
+    let node = other.start("p2", Entry::Join(address("n1"))).await;
+    let refused = Failure::OtherCluster {
+        recorded: id,
+        found,
+    };
+    assert_eq!(soon(node.failed()).await, refused);
+    other.recorded = Some(found);
+    other.start("p3", Entry::Join(address("n1"))).await;
+    other.all_registered(&["p3"]).await;
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn next(map: &Map) -> Map {
 
 fn keeper(cluster: &Cluster, store: &Memory) -> MapKeeper {
     let identity = cluster.node("n1").identity().clone();
-    MapKeeper::open(identity, Arc::new(store.clone())).unwrap()
+    MapKeeper::open(identity, None, Arc::new(store.clone())).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
