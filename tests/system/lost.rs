@@ -5,8 +5,12 @@ use soros_tests::cluster::Cluster;
 use soros_tests::folder;
 use soros_tests::load::{Load, faults};
 use soros_tests::register::Register;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 2;
+/// How long the leader may take to take a new member in for an old one.
+const REPLACED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The cluster's id, as a node says.
 async fn cluster_id(cluster: &Cluster, node: usize) -> String {
@@ -75,5 +79,24 @@ async fn founding_members_that_were_all_emptied_found_a_new_cluster() {
     assert_ne!(new, id);
     for node in 1..3 {
         assert_eq!(cluster_id(&cluster, node).await, new);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_may_have_lost_its_vote_is_another_even_if_its_first_start_fails() {
+    const REPLACED: &str = "a voter came back without its disk";
+    let mut cluster = Cluster::start(3).await;
+    cluster.kill(0);
+    std::fs::remove_file(cluster.folder(0).join("mark")).expect("a mark");
+    let taken = TcpListener::bind(cluster.address(0)).expect("a port");
+    cluster.spawn(0);
+    let status = cluster.wait_ended(0).await;
+    assert_eq!(status.code(), Some(1), "{}", cluster.log(0));
+    drop(taken);
+    cluster.restart(0).await;
+    let begun = Instant::now();
+    while !(0..3).any(|node| cluster.log(node).contains(REPLACED)) {
+        assert!(begun.elapsed() < REPLACED_WITHIN, "{}", cluster.log(0));
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
