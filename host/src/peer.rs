@@ -310,7 +310,7 @@ impl Peer {
 
     fn holds_all_of(&self, map: &Map) -> bool {
         let moment = self.moments.load();
-        self.held(&map)
+        self.held(map)
             .all(|(_, place)| moment.shown(&place).is_some() || self.damage.at(&place).is_some())
     }
 

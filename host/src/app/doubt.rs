@@ -49,7 +49,7 @@ impl Doubts {
     }
 
     /// Ends each doubt when its time has come, for ever.
-    pub(super) async fn resolve(&self, peer: Arc<Peer>) {
+    pub(super) async fn resolve(self: Arc<Self>, peer: Arc<Peer>) {
         loop {
             sleep(PERIOD).await;
             if self.notes.is_in_doubt() {

@@ -111,10 +111,11 @@ impl Peer {
 
     /// Takes part in a closing.
     pub(super) async fn closing(&self, place: Place, ask: Ask) -> Result<Answer, CommitError> {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load_full();
         let believed = moment
             .shown(&place)
-            .is_some_and(|shown| self.is_shown_believed(place, shown));
+            .is_some_and(|shown| self.is_shown_believed(place, shown, life_is_known));
         let closing = Operation::Closing {
             place,
             ask,

@@ -4,8 +4,8 @@ use super::*;
 use crate::peer::survey::Survey;
 use crate::store::memory::Fault;
 use crate::store::{Durability, Write};
-use soros_core::clock::Clock;
 use soros_core::dot::Actor;
+use soros_core::dot_set::DotSet;
 use soros_core::replica::TransferKind;
 
 #[tokio::test]
@@ -140,11 +140,11 @@ async fn a_replica_whose_life_is_not_known_yet_counts_for_none_that_is_trusted()
         let put = cluster.put(peer, &key, Some("w"), Basis::Unsaid).await;
         assert!(put.is_err(), "at {peer}: {put:?}");
     }
-    let (place, clock) = (key.place, Clock::default());
+    let (place, dots) = (key.place, DotSet::default());
     let requests = [
         Request::Difference {
             place,
-            clock,
+            dots,
             seen: false,
             trusted: true,
         },
@@ -159,10 +159,10 @@ async fn a_replica_whose_life_is_not_known_yet_counts_for_none_that_is_trusted()
             let from = cluster.peers[1].id();
             let deadline = Instant::now() + std::time::Duration::from_secs(10);
             let reply = cluster.peers[0].answer(from, request, deadline).await;
-            let Reply::Sync(_, trusted) = reply else {
+            let Reply::Sync { word, .. } = reply else {
                 panic!("{reply:?}");
             };
-            assert_eq!(trusted, known);
+            assert_eq!(word.trusted, known);
         }
         cluster.peers[0].vouch();
     }
