@@ -40,6 +40,10 @@ pub(super) async fn replace_voter(inner: &Inner, running: &Running) {
     let Some(map) = inner.keeper.map() else {
         return;
     };
+    if is_half_changed(running) {
+        finish_change(running).await;
+        return;
+    }
     let Some(Replacement { gone, comes, voter }) = replacement(&voters(running), &map) else {
         return;
     };
@@ -65,6 +69,26 @@ pub(super) async fn replace_voter(inner: &Inner, running: &Running) {
     };
     if let Err(error) = replaced {
         tracing::warn!(%error, "a voter could not be replaced yet");
+    }
+}
+
+/// Whether a change of the voters was begun and not ended: its leader died in between. Every decision
+/// needs a majority of the old and of the new ones until it is.
+fn is_half_changed(running: &Running) -> bool {
+    let metrics = running.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    1 < metrics
+        .membership_config
+        .membership()
+        .get_joint_config()
+        .len()
+}
+
+async fn finish_change(running: &Running) {
+    let nobody_more = ChangeMembers::AddVoterIds(BTreeSet::new());
+    match running.raft.change_membership(nobody_more, false).await {
+        Ok(_) => tracing::info!("a change of the voters that had broken off is done"),
+        Err(error) => tracing::warn!(%error, "a change of the voters could not be ended yet"),
     }
 }
 
