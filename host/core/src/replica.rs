@@ -280,7 +280,10 @@ impl Replica {
         let stored = self.load(batch, entry)?;
         let answered: Vec<Dot> = dots.iter().chain(object.versions.keys()).copied().collect();
         let mine = self.met(entry, stored.object.clone());
-        let live = mine.is_live();
+        // A repair may have brought the write before its own message came: that was not there.
+        let before =
+            |(dot, version): (&Dot, &Version)| version.value.is_some() && !dots.contains(dot);
+        let live = mine.versions.iter().any(before);
         self.check_own(&answered);
         let Some(merged) = mine.sync(object, &self.lists()) else {
             return Ok(None);

@@ -332,3 +332,17 @@ fn a_replica_that_forgot_what_it_had_closed_has_fallen_behind() {
     assert!(other.clock().has(&next.dot));
     assert!(!one.replica.remember(open, closed, true));
 }
+
+#[test]
+fn a_write_that_a_repair_brought_before_its_own_message_was_not_there_before_it() {
+    let (mut coordinator, mut other) = (trusted(1), trusted(2));
+    let written = coordinator.write(KEY, DotSet::default());
+    let found = |taken| match taken {
+        Taken::Merged(found) => found,
+        other => panic!("{other:?}"),
+    };
+    assert!(!found(other.take(KEY, &written)).live);
+    assert!(!found(other.take(KEY, &written)).live, "it is its own");
+    let next = coordinator.write(KEY, DotSet::of(written.dot));
+    assert!(found(other.take(KEY, &next)).live, "the first is there");
+}
