@@ -1,6 +1,7 @@
 //! This is a cluster of real processes on loopback, each with a folder, ports and a log of its own
 //! that it keeps across restarts.
 
+use crate::disk::Disk;
 use crate::flags::Flags;
 use crate::http::Http;
 use crate::network::Network;
@@ -23,6 +24,7 @@ pub struct Cluster {
     folder: TempDir,
     nodes: Vec<Node>,
     network: Option<Network>,
+    disk: Option<Disk>,
 }
 
 /// One node of it, running or not.
@@ -66,6 +68,17 @@ impl Cluster {
         cluster
     }
 
+    /// Starts `count` nodes with both roles whose directories are on `disk`.
+    ///
+    /// # Panics
+    /// When a node does not come up.
+    pub async fn start_on_disk(count: usize, disk: Disk) -> Cluster {
+        let mut cluster = Cluster::of(&vec!["peer,authority"; count]);
+        cluster.disk = Some(disk);
+        cluster.start_all().await;
+        cluster
+    }
+
     /// A node for each entry of `roles`, none of which runs yet.
     ///
     /// # Panics
@@ -84,6 +97,7 @@ impl Cluster {
             folder: tempfile::tempdir().expect("a temporary folder"),
             nodes: roles.iter().enumerate().map(node).collect(),
             network: None,
+            disk: None,
         }
     }
 
@@ -109,6 +123,15 @@ impl Cluster {
     #[must_use]
     pub fn root(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The disk that the nodes' directories are on.
+    ///
+    /// # Panics
+    /// When they were not started on one.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("a cluster on a disk")
     }
 
     /// The network between the nodes.
@@ -153,7 +176,11 @@ impl Cluster {
     /// Where a node keeps its data.
     #[must_use]
     pub fn folder(&self, node: usize) -> PathBuf {
-        self.folder.path().join(&self.nodes[node].name)
+        let folder = match &self.disk {
+            Some(disk) => disk.path(),
+            None => self.folder.path().to_owned(),
+        };
+        folder.join(&self.nodes[node].name)
     }
 
     /// The process of a node that runs.

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod disk;
 pub mod flags;
 pub mod folder;
 pub mod http;

@@ -2,9 +2,13 @@
 
 mod clocks;
 mod command_line;
+mod damage;
 mod failover;
+mod identity;
 mod key_value;
 mod losses;
 mod lost;
 mod operator;
+mod partition;
 mod paused;
+mod power;

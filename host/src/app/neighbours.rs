@@ -4,7 +4,7 @@
 use super::liveness::Hints;
 use crate::authority::wire::{To, Wire as AuthorityWire, WireError as AuthorityWireError};
 use crate::authority::{Authority, Liveness};
-use crate::network::{LinkError, LinkEvents, LinkState, Links, Priority};
+use crate::network::{Cause, LinkError, LinkEvents, LinkState, Links, Priority, Refusal};
 use crate::peer::Peer;
 use crate::peer::wire::{Urgency, Wire, WireError};
 use crate::telemetry::Metrics;
@@ -151,10 +151,8 @@ impl LinkEvents for Neighbours {
                     hints.link_lost(node);
                 }
             }
-            LinkState::Refused(refusal) => {
-                tracing::error!(%node, %refusal, "a node refused this one");
-                self.note_link(node, false);
-            }
+            // The link has said why.
+            LinkState::Refused(_) => self.note_link(node, false),
         }
     }
 }
@@ -243,12 +241,10 @@ impl AuthorityWire for Neighbours {
                     .map(|(_, answer)| answer),
             };
             note(&metrics, bytes, &answer);
-            let answer = answer.map_err(|error| {
-                if error.is_not_taken() {
-                    AuthorityWireError::NotSent
-                } else {
-                    AuthorityWireError::Unknown
-                }
+            let answer = answer.map_err(|error| match error {
+                LinkError::NotSent(Cause::Refused(Refusal::Twin)) => AuthorityWireError::Twin,
+                error if error.is_not_taken() => AuthorityWireError::NotSent,
+                _ => AuthorityWireError::Unknown,
             })?;
             match Reply::from_bytes(&answer) {
                 Ok(Reply::Authority(bytes)) => Ok(bytes.into()),

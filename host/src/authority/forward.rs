@@ -80,7 +80,7 @@ async fn propose_once(
                 candidates.rotate_right(usize::from(leader.is_some()));
             }
             Ok(Answer::Propose(Err(CommandError::NoLeader)) | Answer::Refused)
-            | Err(WireError::NotSent) => {}
+            | Err(WireError::NotSent | WireError::Twin) => {}
             Ok(Answer::Propose(result)) => {
                 *locked(&inner.leader_hint) = Some(node);
                 return result;

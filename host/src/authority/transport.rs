@@ -58,7 +58,7 @@ impl From<ChannelError> for RPCError<Types> {
     fn from(error: ChannelError) -> RPCError<Types> {
         match error {
             // Asking again at once would only find the same closed door.
-            ChannelError::Wire(WireError::NotSent) | ChannelError::Refused => {
+            ChannelError::Wire(WireError::NotSent | WireError::Twin) | ChannelError::Refused => {
                 RPCError::Unreachable(Unreachable::new(&error))
             }
             ChannelError::Wire(WireError::Unknown) => RPCError::Network(NetworkError::new(&error)),

@@ -1,8 +1,8 @@
 //! This is how two processes with one identity are told apart: whoever comes in under a name is
-//! refused while another process answers to it.
+//! refused while another process answers to it, or refuses to speak with its twin.
 
 use super::Inner;
-use super::wire::{Answer, Request, To, ask};
+use super::wire::{Answer, Request, To, WireError, ask};
 use soros_core::map::Map;
 use soros_core::map::node::Identity;
 use std::time::Duration;
@@ -17,9 +17,7 @@ pub(super) async fn lives(inner: &Inner, map: &Map, identity: &Identity) -> bool
         return false;
     };
     let is_itself = known.incarnation == identity.incarnation || known.name != identity.name;
-    // Nobody else can listen where this process does.
-    let is_here = known.peer == inner.parts.identity.peer;
-    if is_itself || is_here {
+    if is_itself {
         return false;
     }
     let request = Request::Hello(Box::new(inner.hello().await));
@@ -29,6 +27,7 @@ pub(super) async fn lives(inner: &Inner, map: &Map, identity: &Identity) -> bool
             let said = &hello.identity;
             said.name == identity.name && said.incarnation != identity.incarnation
         }
+        Err(WireError::Twin) => identity.id() == inner.id(),
         _ => false,
     }
 }

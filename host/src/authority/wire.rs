@@ -42,6 +42,10 @@ pub enum WireError {
     /// The request was certainly not taken.
     #[error("the request was not sent")]
     NotSent,
+    /// The request was not taken: who was asked is another living process with this node's
+    /// identity.
+    #[error("another living process has this node's identity")]
+    Twin,
     /// The request may have been taken.
     #[error("there was no answer")]
     Unknown,

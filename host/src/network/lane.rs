@@ -3,6 +3,7 @@
 //! may have delivered.
 
 use super::frame::{Frame, Kind};
+use super::hello::Refusal;
 use super::outbox::{Gate, Outbox, Outgoing};
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
@@ -70,8 +71,8 @@ pub enum Cause {
     #[error("the node is shutting down")]
     Leaving,
     /// The node refused the link.
-    #[error("the node refused the link")]
-    Refused,
+    #[error("the node refused the link: {0}")]
+    Refused(Refusal),
     /// The node said that it did not take the message.
     #[error("the node did not take the message")]
     NotTaken,

@@ -181,7 +181,12 @@ impl Link {
         // A node that stays away is dialled every second; its operator knows after the first.
         let text = ended.to_string();
         if *reported != text {
-            tracing::info!(node = %self.node, address = %self.address(), reason = text, "no link");
+            let (node, address) = (self.node, self.address());
+            if matches!(ended, Ended::Failed(DialError::Refused(_))) {
+                tracing::error!(%node, address, reason = text, "a node refused this one");
+            } else {
+                tracing::info!(%node, address, reason = text, "no link");
+            }
             *reported = text;
         }
         let state = match ended {

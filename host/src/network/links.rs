@@ -265,9 +265,10 @@ impl Links {
             Ok(Ok(connected)) => connected,
             Ok(Err(error)) => {
                 tracing::debug!(address, %error, "no peer was reached");
-                let refused = matches!(error, DialError::Refused(_));
-                let cause = if refused { Cause::Refused } else { Cause::Down };
-                return Err(LinkError::NotSent(cause));
+                return Err(LinkError::NotSent(match error {
+                    DialError::Refused(refusal) => Cause::Refused(refusal),
+                    _ => Cause::Down,
+                }));
             }
             Err(_) => return Err(LinkError::NotSent(Cause::Late)),
         };

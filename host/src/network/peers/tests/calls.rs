@@ -176,7 +176,10 @@ async fn reaches_whoever_listens_at_an_address() {
         (identity(SERVER), Bytes::from_static(b"hello"))
     );
     *server.service.refusal.lock().unwrap() = Some(Refusal::NotReady);
-    assert_eq!(call("x").await, Err(LinkError::NotSent(Cause::Refused)));
+    assert_eq!(
+        call("x").await,
+        Err(LinkError::NotSent(Cause::Refused(Refusal::NotReady)))
+    );
 }
 
 #[tokio::test]
