@@ -256,11 +256,13 @@ impl App {
         let maps = authority.keeper().subscribe();
         let (converging, timing) = (Arc::clone(&peer), Arc::clone(&peer));
         let resolving = Arc::clone(&ground.doubts).resolve(Arc::clone(&peer));
+        let sweeping = Arc::clone(&peer);
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),
             workers.spawn_on(0, async move { timing.keep_time().await }),
             workers.spawn_on(0, resolving),
+            workers.spawn_on(0, async move { sweeping.sweep().await }),
             workers.spawn_on(
                 0,
                 liveness::run(ground.identity.id(), others, maps, waiting),

@@ -17,6 +17,7 @@ pub mod node_clock;
 pub mod operation;
 pub mod partitions;
 pub mod survey;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -25,11 +26,11 @@ use crate::store::commit::{CommitError, Committer};
 use damage::Damage;
 use delays::Delays;
 use node_clock::NodeClock;
-use operation::{Answer, Buckets, Operation};
+use operation::{Answer, Operation};
 use partitions::{Moment, Moments, Shown};
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::map::Map;
-use soros_core::map::bucket::BucketState;
+use soros_core::map::bucket::Buckets;
 use soros_core::map::node::RaftId;
 use soros_core::map::placement::Placement;
 use soros_core::object::{Object, Version};
@@ -41,7 +42,8 @@ use soros_core::write::Resolved;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use survey::SURVEYS_AT_A_TIME;
+use tokio::sync::{Notify, Semaphore};
 use wire::Wire;
 
 /// Where a peer finds the cluster's map.
@@ -135,6 +137,10 @@ pub struct Peer {
     wake: Notify,
     /// Rung when the others are to be asked for the time before it is time.
     wake_clock: Notify,
+    /// Rung when a map was adopted: there may be something to sweep.
+    map_adopted: Notify,
+    /// Who may look through all keys of a bucket.
+    surveys: Arc<Semaphore>,
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
     noted: Noted,
@@ -171,6 +177,8 @@ impl Peer {
             served: AtomicU64::new(0),
             wake: Notify::new(),
             wake_clock: Notify::new(),
+            map_adopted: Notify::new(),
+            surveys: Arc::new(Semaphore::new(SURVEYS_AT_A_TIME)),
             behind: AtomicU64::new(u64::MAX),
             noted: Noted::default(),
             started: Instant::now(),
@@ -202,13 +210,14 @@ impl Peer {
             .map(|(placement, place)| (place, self.standing_of_new(&map, placement)))
             .collect();
         let new = !places.is_empty();
-        let buckets = buckets_of(&map);
+        let buckets = Buckets::of(&map);
         self.committer
             .commit(Operation::Adopt { places, buckets })
             .await?;
         if new {
             self.wake.notify_one();
         }
+        self.map_adopted.notify_one();
         Ok(())
     }
 
@@ -411,18 +420,5 @@ impl Peer {
         let alone = self.others_of(place).is_empty();
         let compared = || shown.compared.load(Ordering::Relaxed);
         alone || (life_is_known && shown.state.standing.is_trusted() && compared())
-    }
-}
-
-fn buckets_of(map: &Map) -> Buckets {
-    let of = |state: BucketState| {
-        let buckets = map.buckets().values();
-        let buckets = buckets.filter(move |bucket| bucket.state == state);
-        buckets.map(|bucket| bucket.id).collect()
-    };
-    Buckets {
-        epoch: map.epoch(),
-        open: of(BucketState::Open),
-        closing: of(BucketState::Closing),
     }
 }

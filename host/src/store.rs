@@ -6,7 +6,7 @@ use soros_core::record::{Record, RecordError, Records};
 pub mod checked;
 pub mod commit;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod directory;
 pub mod engine;
 mod identity;

@@ -16,11 +16,10 @@ use crate::operation::{
 use crate::place::{Entry, Place};
 use crate::read::Want;
 use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
-use crate::sum::Sum;
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 2;
+pub const MESSAGE_VERSION: u8 = 3;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +114,8 @@ pub enum Reply {
         answer: Answer,
         /// What the replica says of itself.
         word: Word,
+        /// The epoch of the map it serves under.
+        epoch: Epoch,
     },
     /// An answer to the leader of a closing.
     Closing(close::Answer),
@@ -339,10 +340,15 @@ impl Codec for Reply {
                 writer.u8(5);
                 writer.result(result);
             }
-            Reply::Sync { answer, word } => {
+            Reply::Sync {
+                answer,
+                word,
+                epoch,
+            } => {
                 writer.u8(6);
                 answer.encode(writer);
                 word.encode(writer);
+                writer.u64(epoch.0);
             }
             Reply::Authority(bytes) => opaque(writer, 7, bytes),
             Reply::Refused(refusal) => {
@@ -375,6 +381,7 @@ impl Codec for Reply {
             6 => Reply::Sync {
                 answer: Answer::decode(reader)?,
                 word: Word::decode(reader)?,
+                epoch: Epoch(reader.u64()?),
             },
             7 => Reply::Authority(reader.bytes(MESSAGE_BYTES_MAX)?.to_vec()),
             8 => Reply::Refused(Refusal::decode(reader)?),
@@ -431,14 +438,12 @@ impl Codec for Answer {
             Answer::Difference {
                 difference,
                 seen,
-                sum,
-                settled,
+                tally,
             } => {
                 writer.u8(2);
                 difference.encode(writer);
                 seen.encode(writer);
-                sum.encode(writer);
-                writer.u8(u8::from(*settled));
+                writer.option(tally.as_ref());
             }
             Answer::Chunk(chunk) => {
                 writer.u8(3);
@@ -454,8 +459,7 @@ impl Codec for Answer {
             2 => Answer::Difference {
                 difference: Difference::decode(reader)?,
                 seen: DotSet::decode(reader)?,
-                sum: Sum::decode(reader)?,
-                settled: reader.u8()? != 0,
+                tally: reader.option()?,
             },
             3 => Answer::Chunk(Chunk::decode(reader)?),
             _ => return Err(DecodeError::Invalid("an answer of anti-entropy")),

@@ -113,6 +113,34 @@ impl Layout {
         writer.into_bytes()
     }
 
+    /// The first key of all partitions' generations, and the first behind them.
+    #[must_use]
+    pub fn lives() -> (Vec<u8>, Vec<u8>) {
+        (vec![LIFE], vec![LIFE + 1])
+    }
+
+    /// The partition of a key of [`Layout::life`].
+    ///
+    /// # Errors
+    /// [`RecordError::Strange`] when it is not one.
+    pub fn place_of_life(key: &[u8]) -> Result<Place, RecordError> {
+        let strange = RecordError::Strange("a generation's key");
+        let place = key.strip_prefix(&[LIFE]).ok_or(strange.clone())?;
+        Place::from_bytes(place).map_err(|_| strange)
+    }
+
+    /// The first key of what any generation of `place` has stored, and the first behind it.
+    #[must_use]
+    pub fn state(place: Place) -> (Vec<u8>, Vec<u8>) {
+        const BEHIND_GENERATION_AND_KIND: [u8; 5] = [u8::MAX; 5];
+        let mut writer = Writer::default();
+        writer.u8(STATE);
+        place.encode(&mut writer);
+        let from = writer.into_bytes();
+        let to = [&from[..], &BEHIND_GENERATION_AND_KIND].concat();
+        (from, to)
+    }
+
     fn key(&self, kind: u8, rest: impl FnOnce(&mut Writer)) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.u8(STATE);

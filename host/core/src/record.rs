@@ -4,6 +4,7 @@
 //! The host answers from its storage engine with the batch so far laid over it, the simulator from
 //! an ordered map, so that both run the same bytes through the same rules.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Why a record could not be read.
@@ -26,6 +27,15 @@ pub type Record = (Vec<u8>, Vec<u8>);
 
 /// Takes a key and what is stored under it, and says whether it wants the next.
 pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A record's key, and about how much is stored under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The bytes that are stored under it.
+    pub bytes: usize,
+}
 
 /// Reads of one consistent state of sorted records.
 pub trait Records {
@@ -61,6 +71,13 @@ pub trait Records {
         }
         Ok(found)
     }
+
+    /// The keys of at most `limit` records from `from` (included) to `to` (excluded), in byte
+    /// order. What is stored under them is not looked at: it may be large, or damaged.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the engine fails.
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError>;
 }
 
 /// The writes of one commit: all of them become durable, or none. Reads see the writes so far.
@@ -109,4 +126,30 @@ pub fn visit_merged<'p>(
 
 fn show(key: &[u8], value: Option<&[u8]>, each: &mut Visitor<'_>) -> ControlFlow<()> {
     value.map_or(ControlFlow::Continue(()), |value| each(key, value))
+}
+
+/// At most `limit` of the records of `base` from `from` (included) to `to` (excluded) as they are
+/// under `pending`, the writes to that range in order; a write of none removes.
+///
+/// # Errors
+/// [`RecordError`] when the engine fails.
+pub fn list_merged<'p>(
+    base: &dyn Records,
+    (from, to): (&[u8], &[u8]),
+    pending: impl Iterator<Item = (&'p Vec<u8>, &'p Option<Vec<u8>>)> + Clone,
+    limit: usize,
+) -> Result<Vec<Listed>, RecordError> {
+    // Each removal hides at most one stored record, so this many are enough to fill the limit.
+    let removed = pending.clone().filter(|(_, value)| value.is_none()).count();
+    let stored = base.list(from, to, limit.saturating_add(removed))?;
+    let stored = stored.into_iter().map(|listed| (listed.key, listed.bytes));
+    let mut merged: BTreeMap<Vec<u8>, usize> = stored.collect();
+    for (key, value) in pending {
+        match value {
+            Some(value) => merged.insert(key.clone(), value.len()),
+            None => merged.remove(key),
+        };
+    }
+    let listed = merged.into_iter().take(limit);
+    Ok(listed.map(|(key, bytes)| Listed { key, bytes }).collect())
 }

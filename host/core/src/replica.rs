@@ -10,6 +10,7 @@ mod log;
 mod renewal;
 mod repair;
 mod state;
+mod sweep;
 mod transfer;
 mod view;
 
@@ -17,13 +18,15 @@ pub use closing::{Held, Taken};
 pub use log::{LOG_ENTRIES_CUT_PER_COMMIT, LogBounds};
 pub use repair::{Difference, Item};
 pub use state::{Quorum, Standing, State};
+pub use sweep::{SWEPT_BYTES_PER_COMMIT, SWEPT_PER_COMMIT, Swept};
 pub use transfer::{Chunk, Reached, TransferKind};
-pub use view::View;
+pub use view::{LiveKey, View};
 
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Incarnation, NodeId};
 use crate::limits::SIBLINGS_BYTES_MAX;
+use crate::map::bucket::Buckets;
 use crate::object::{Object, Version};
 use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
@@ -31,6 +34,7 @@ use crate::time::Time;
 use log::Milestone;
 use state::Stored;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sweep::Sweep;
 use transfer::Transfer;
 
 /// How many objects a commit makes smaller once their dots are under the base.
@@ -57,6 +61,7 @@ pub struct Replica {
     logged: BTreeSet<Actor>,
     /// How many steps of the list of closed actors are stored.
     steps_stored: usize,
+    sweep: Sweep,
     changed: bool,
 }
 
@@ -146,7 +151,9 @@ impl Replica {
         standing: Standing,
     ) -> Result<Replica, RecordError> {
         let layout = Layout::new(place, Replica::stored_generation(records, place)?);
-        let mut state = match records.get(&layout.clock())? {
+        let stored = records.get(&layout.clock())?;
+        let sweep = Sweep::new(layout.generation(), stored.is_some());
+        let mut state = match stored {
             None => State::new(standing),
             Some(bytes) => State::of_record(&bytes, closing::load(records, layout)?)
                 .map_err(|_| RecordError::Strange("a clock record"))?,
@@ -171,6 +178,7 @@ impl Replica {
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
             barred: false,
+            sweep,
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
         };
@@ -297,13 +305,34 @@ impl Replica {
         Ok(Some(found))
     }
 
-    /// Marks dots of a bucket that is no more as seen, without their objects.
+    /// Counts dots as seen without their objects: what only a planted bug does.
+    #[doc(hidden)]
     pub fn skip(&mut self, dots: &[Dot]) {
         self.check_own(dots);
         for dot in dots {
             self.see(*dot);
         }
         self.changed = true;
+    }
+
+    /// Merges an object of anti-entropy. Of a dead bucket only the dots count, or they would be
+    /// missing for ever; what is stored of it here is left to the sweep. None as for
+    /// [`Replica::merge`].
+    ///
+    /// # Errors
+    /// [`RecordError`] when the object cannot be read.
+    pub fn merge_item(
+        &mut self,
+        batch: &mut dyn Batch,
+        item: Item,
+        buckets: &Buckets,
+    ) -> Result<Option<Found>, RecordError> {
+        let object = if buckets.is_dead(item.entry.bucket) {
+            Object::default()
+        } else {
+            item.object
+        };
+        self.merge(batch, &item.entry, object, &item.dots)
     }
 
     /// Makes a bounded number of objects smaller whose dots have come under the base, and drops a
@@ -457,6 +486,7 @@ impl Replica {
         if after.object.is_absent() {
             batch.remove(key);
         } else {
+            self.sweep.holds(entry.bucket);
             batch.put(key, after.encode());
         }
         self.changed = true;

@@ -6,12 +6,16 @@
 //! keys as well.
 //! Equal clocks with unequal sums mean that a replica lost something it says it has seen: an alarm,
 //! and a union of both.
+//!
+//! What is answered under a newer map than the asker's is not used: the other may have removed what
+//! lives here still. The next round finds the newer map here, too.
 
 use crate::clock::Clock;
 use crate::closed::{Closed, Closing, News};
-use crate::codec::Codec;
+use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
 use crate::dot_set::DotSet;
+use crate::epoch::Epoch;
 use crate::id::NodeId;
 use crate::place::Entry;
 use crate::replica::{Chunk, Difference, Item, State, TransferKind};
@@ -37,6 +41,53 @@ impl StateDigest {
     }
 }
 
+/// A replica's sum over the live versions of the buckets of one map, and of no others. Only the sums
+/// of one map can be compared: what has died under a newer one may be removed there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The map's epoch.
+    pub epoch: Epoch,
+    /// The sum.
+    pub sum: Sum,
+    /// Whether no object waits for the base. One that does may have met more than the clock says
+    /// was seen, after a transfer that broke off: it may lack what that made obsolete, and nothing
+    /// was lost.
+    pub settled: bool,
+}
+
+/// A replica as a round sees it: durable, and all of one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// What it has seen, and its sum.
+    pub state: &'a State,
+    /// The epoch of the map it serves under.
+    pub epoch: Epoch,
+    /// Whether it holds objects of that map's buckets only.
+    pub swept: bool,
+}
+
+impl Own<'_> {
+    /// The replica's sum, while it can be compared with another's.
+    #[must_use]
+    pub fn tally(&self) -> Option<Tally> {
+        let tally = Tally {
+            epoch: self.epoch,
+            sum: self.state.sum,
+            settled: self.state.unstripped == 0,
+        };
+        self.swept.then_some(tally)
+    }
+}
+
+/// Who gave an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// The epoch of the map it serves under.
+    pub epoch: Epoch,
+    /// Whether its silence can be believed.
+    pub trusted: bool,
+}
+
 /// What the other replica answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -50,10 +101,8 @@ pub enum Answer {
         difference: Difference,
         /// What it has seen.
         seen: DotSet,
-        /// Its sum.
-        sum: Sum,
-        /// Whether none of its objects waits for the base.
-        settled: bool,
+        /// Its sum; none while that is over other buckets than those of its map.
+        tally: Option<Tally>,
     },
     /// A range of its objects.
     Chunk(Chunk),
@@ -62,8 +111,8 @@ pub enum Answer {
 /// What arrives at a round.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The other's answer, and whether it is a replica whose silence can be believed.
-    Answered(Answer, bool),
+    /// The other's answer.
+    Answered(Answer, Speaker),
     /// [`Effect::Merge`] is durable; the state is that after it.
     Merged,
     /// [`Effect::Close`] is durable, or what was seen here is not what the other had.
@@ -223,39 +272,46 @@ impl Sync {
         }
     }
 
-    /// Takes an event and gives what follows. `state` is the own replica's, durable.
-    pub fn step(&mut self, event: Event, state: &State) -> Vec<Effect> {
+    /// Takes an event and gives what follows.
+    pub fn step(&mut self, event: Event, own: Own<'_>) -> Vec<Effect> {
         match event {
-            Event::Answered(answer, trusted) => {
-                self.trusted &= trusted;
-                self.on_answered(answer, state)
+            Event::Answered(_, speaker) if own.epoch < speaker.epoch => self.fail(),
+            Event::Answered(answer, speaker) => {
+                self.trusted &= speaker.trusted;
+                self.on_answered(answer, own)
             }
-            Event::Merged => self.on_merged(state),
-            Event::Closed(closed) => self.on_closed(closed, state),
+            Event::Merged => self.on_merged(own.state),
+            Event::Closed(closed) => self.on_closed(closed, own.state),
             Event::ChunkMerged(next) => self.on_chunk_merged(next),
             Event::Joined => self.end_merged(),
-            Event::Failed if self.is_resumable() => vec![Effect::End(End::Broken)],
-            Event::Failed => self.end(End::Broken),
+            Event::Failed => self.fail(),
         }
     }
 
-    fn on_answered(&mut self, answer: Answer, state: &State) -> Vec<Effect> {
+    /// Ends the round, for now or for good.
+    fn fail(&mut self) -> Vec<Effect> {
+        if self.is_resumable() {
+            vec![Effect::End(End::Broken)]
+        } else {
+            self.end(End::Broken)
+        }
+    }
+
+    fn on_answered(&mut self, answer: Answer, own: Own<'_>) -> Vec<Effect> {
         match (answer, std::mem::replace(&mut self.phase, Phase::Ended)) {
             (Answer::Same, Phase::Comparing) => self.end_merged(),
-            (Answer::NotSame, Phase::Comparing) => self.ask_difference(state),
+            (Answer::NotSame, Phase::Comparing) => self.ask_difference(own.state),
             (
                 Answer::Difference {
                     difference,
                     seen,
-                    sum,
-                    settled,
+                    tally,
                 },
                 Phase::AskingDifference,
             ) => {
-                let differs = seen == *state.clock.seen() && sum != state.sum;
-                let settled = settled && is_settled(state);
-                let unequal = differs.then_some(settled);
-                self.on_difference(difference, &seen, unequal, &state.clock)
+                let clock = &own.state.clock;
+                let unequal = unequal(tally, own.tally()).filter(|_| seen == *clock.seen());
+                self.on_difference(difference, &seen, unequal, clock)
             }
             (Answer::Difference { difference, .. }, Phase::AskingRest(transfer, compared)) => {
                 self.on_rest(difference, transfer, compared)
@@ -446,21 +502,20 @@ impl Sync {
     }
 }
 
-/// Whether no object waits for the base. One that does may have met more than the clock says was
-/// seen, after a transfer that broke off: it may lack what that made obsolete, and nothing was
-/// lost.
-fn is_settled(state: &State) -> bool {
-    state.unstripped == 0
+/// Whether two sums that can be compared are unequal, and if so, whether both replicas are settled.
+fn unequal(one: Option<Tally>, other: Option<Tally>) -> Option<bool> {
+    let (one, other) = one.zip(other)?;
+    let unequal = one.epoch == other.epoch && one.sum != other.sum;
+    unequal.then_some(one.settled && other.settled)
 }
 
-/// What a replica that has this state answers to one that lacks `difference`.
+/// What a replica answers to one that lacks `difference`.
 #[must_use]
-pub fn answer(difference: Difference, state: &State) -> Answer {
+pub fn answer(difference: Difference, own: Own<'_>) -> Answer {
     Answer::Difference {
         difference,
-        seen: state.clock.seen().clone(),
-        sum: state.sum,
-        settled: is_settled(state),
+        seen: own.state.clock.seen().clone(),
+        tally: own.tally(),
     }
 }
 
@@ -471,6 +526,23 @@ pub fn compare(state: &State, digest: StateDigest) -> Answer {
         Answer::Same
     } else {
         Answer::NotSame
+    }
+}
+
+/// Epoch 8, sum 16, settled 1.
+impl Codec for Tally {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.epoch.0);
+        self.sum.encode(writer);
+        writer.u8(u8::from(self.settled));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Tally, DecodeError> {
+        Ok(Tally {
+            epoch: Epoch(reader.u64()?),
+            sum: Sum::decode(reader)?,
+            settled: reader.u8()? != 0,
+        })
     }
 }
 

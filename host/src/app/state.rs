@@ -89,6 +89,7 @@ impl State {
             metrics.nodes_alive.set(alive.count() as u64);
         }
         metrics.partitions_behind.set(peer.partitions_behind());
+        metrics.partitions_unswept.set(peer.partitions_unswept());
         let judgement = peer.clock_judgement();
         let ahead = judgement.skew().unwrap_or_default().0;
         metrics.clock_offset.set(ahead);

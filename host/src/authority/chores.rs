@@ -50,7 +50,8 @@ async fn reopen_buckets(inner: &Arc<Inner>, running: &Running) {
     };
     for (name, bucket) in map.buckets() {
         let left = bucket.state == BucketState::Closing && !locked(&inner.deleting).contains(name);
-        if left && let Err(error) = deletion::reopen(inner, name, bucket.id).await {
+        let reopen = deletion::reopen(inner, name, (bucket.id, bucket.closed_at));
+        if left && let Err(error) = reopen.await {
             tracing::warn!(%error, bucket = %name, "a bucket could not be opened again yet");
         }
     }

@@ -49,10 +49,9 @@ pub(super) async fn delete(
     let close = Change::CloseBucket { name: name.clone() };
     let closed = change(inner, only_at, async |_| Ok(close)).await?;
     spread::spread(inner, &closed.after).await;
-    let id = closed
-        .after
-        .bucket(name)
-        .map(|bucket| bucket.id)
+    let bucket = closed.after.bucket(name);
+    let (id, closed_at) = bucket
+        .map(|bucket| (bucket.id, bucket.closed_at))
         .unwrap_or_default();
     let has_keys = inner
         .parts
@@ -65,16 +64,17 @@ pub(super) async fn delete(
                 Change::DropBucket {
                     name: name.clone(),
                     id,
+                    closed_at,
                 },
             )
             .await?
         }
         Ok(Emptiness::HasKeys) => {
-            reopen(inner, name, id).await?;
+            reopen(inner, name, (id, closed_at)).await?;
             return Err(CommandError::BucketInUse(name.clone()));
         }
         Ok(Emptiness::Unknown) | Err(_) => {
-            reopen(inner, name, id).await?;
+            reopen(inner, name, (id, closed_at)).await?;
             return Err(CommandError::BucketUnchecked(name.clone()));
         }
     };
@@ -86,20 +86,21 @@ pub(super) async fn delete(
     })
 }
 
-/// Opens a closing bucket again.
+/// Opens a bucket again that is closing since that epoch.
 ///
 /// # Errors
 /// [`CommandError`] when it stays closed; whoever leads then opens it.
 pub(super) async fn reopen(
     inner: &Arc<Inner>,
     name: &BucketName,
-    id: BucketId,
+    (id, closed_at): (BucketId, Epoch),
 ) -> Result<(), CommandError> {
     settle(
         inner,
         Change::ReopenBucket {
             name: name.clone(),
             id,
+            closed_at,
         },
     )
     .await

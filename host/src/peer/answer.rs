@@ -3,15 +3,13 @@
 
 use super::Peer;
 use super::operation::{Answer, Operation};
-use super::partitions::Shown;
+use super::partitions::{Moment, Shown};
 use crate::store::commit::CommitError;
 use soros_core::close::{Ask, Word};
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
-use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, NodeId};
+use soros_core::id::NodeId;
 use soros_core::limits::REPAIR_BYTES;
-use soros_core::map::bucket::{Bucket, BucketState};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::Target;
@@ -60,7 +58,7 @@ impl Peer {
                     .await
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
-            Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch),
+            Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch, deadline).await,
             Request::Clock => Ok(Reply::Clock(self.clock.machine().wall)),
             Request::Closing { place, ask } => self.on_closing(place, ask).await,
             Request::Authority(_) | Request::Membership(_) => Err(Refusal::Unreadable),
@@ -106,12 +104,13 @@ impl Peer {
         }
     }
 
-    /// Whether the bucket takes writes under this node's map.
+    /// Whether the bucket takes writes under the map that the partitions are served under.
     fn check_open(&self, target: &Target) -> Result<(), Refusal> {
-        let map = self.map().ok_or(Refusal::NotReady)?;
-        match map.bucket_by_id(target.bucket()) {
-            Some((_, bucket)) if bucket.state == BucketState::Open => Ok(()),
-            Some(_) | None => Err(Refusal::NotServed),
+        let moment = self.moments.load();
+        if moment.buckets().open.contains(&target.bucket()) {
+            Ok(())
+        } else {
+            Err(Refusal::NotServed)
         }
     }
 
@@ -119,6 +118,11 @@ impl Peer {
         let life_is_known = self.life_is_known();
         let moment = self.moments.load();
         let shown = moment.shown(&target.place).ok_or(Refusal::NotServed)?;
+        // Some of a dead bucket's objects may have been removed already: "nothing" would be taken
+        // for an answer by a node that does not know yet that the bucket is dead.
+        if moment.buckets().is_dead(target.bucket()) {
+            return Err(Refusal::NotServed);
+        }
         if !self.is_shown_believed(target.place, shown, life_is_known) {
             return Err(Refusal::Suspect);
         }
@@ -146,7 +150,7 @@ impl Peer {
             self.remember(from, place, shown.state.clock.seen().clone())
                 .await?;
         }
-        Ok(told(answer, shown, life_is_known))
+        Ok(told(answer, (&moment, shown), life_is_known))
     }
 
     async fn on_difference(
@@ -170,8 +174,8 @@ impl Peer {
         let difference = view
             .difference(dots, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
-        let answer = sync::answer(difference, &shown.state);
-        Ok(told(answer, shown, life_is_known))
+        let answer = sync::answer(difference, moment.own(shown));
+        Ok(told(answer, (&moment, shown), life_is_known))
     }
 
     fn on_chunk(
@@ -187,32 +191,7 @@ impl Peer {
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
-        Ok(told(sync::Answer::Chunk(chunk), shown, life_is_known))
-    }
-
-    /// Whether this node holds a live key of a bucket that it takes no more writes of.
-    fn on_survey(&self, bucket: BucketId, epoch: Epoch) -> Result<Reply, Refusal> {
-        let map = self.map().ok_or(Refusal::NotReady)?;
-        let closing = |(_, bucket): (_, &Bucket)| bucket.state == BucketState::Closing;
-        if map.epoch() < epoch || !map.bucket_by_id(bucket).is_some_and(closing) {
-            return Err(Refusal::NotServed);
-        }
-        let life_is_known = self.life_is_known();
-        let moment = self.moments.load();
-        for (place, shown) in moment.places() {
-            // A suspect may have lost the very keys that are asked for.
-            if !self.is_shown_believed(*place, shown, life_is_known) {
-                return Err(Refusal::Suspect);
-            }
-            let view = moment.view(place).ok_or(Refusal::NotServed)?;
-            if view
-                .has_live_key(bucket)
-                .map_err(|error| self.unreadable(*place, &error))?
-            {
-                return Ok(Reply::Surveyed(true));
-            }
-        }
-        Ok(Reply::Surveyed(false))
+        Ok(told(sync::Answer::Chunk(chunk), (&moment, shown), life_is_known))
     }
 
     /// Remembers what another replica has seen, so that the dot log can be cut, and that a replica
@@ -242,18 +221,22 @@ impl Peer {
     }
 
     /// What another is told of a partition that cannot be read.
-    fn unreadable(&self, place: Place, error: &RecordError) -> Refusal {
+    pub(super) fn unreadable(&self, place: Place, error: &RecordError) -> Refusal {
         tracing::error!(partition = %place.partition, %error, "a record could not be read");
         self.damage.note(place, error);
         Refusal::Storage
     }
 }
 
-/// An answer of anti-entropy, of a replica that stands as it does.
-fn told(answer: sync::Answer, shown: &Shown, life_is_known: bool) -> Reply {
+/// An answer of anti-entropy, of a replica as it stands at a moment.
+fn told(answer: sync::Answer, (moment, shown): (&Moment, &Shown), life_is_known: bool) -> Reply {
     let mut word = Word::of(shown.actor, &shown.state);
     word.trusted &= life_is_known;
-    Reply::Sync { answer, word }
+    Reply::Sync {
+        answer,
+        word,
+        epoch: moment.buckets().epoch,
+    }
 }
 
 fn refusal(error: &CommitError) -> Refusal {

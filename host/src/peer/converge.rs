@@ -12,7 +12,7 @@ use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
 use soros_core::replica::LogBounds;
-use soros_core::sync::{Effect, End, Event, Sync};
+use soros_core::sync::{Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -178,10 +178,11 @@ impl Peer {
                         .await
                 }
             };
-            let Some(shown) = self.moments.load().shown(&place).cloned() else {
+            let moment = self.moments.load_full();
+            let Some(shown) = moment.shown(&place) else {
                 return End::Broken;
             };
-            effects.extend(sync.step(event, &shown.state));
+            effects.extend(sync.step(event, moment.own(shown)));
         }
         End::Broken
     }
@@ -263,10 +264,14 @@ impl Peer {
             .call(peer, &request, deadline, Urgency::Background)
             .await
         {
-            Ok(Reply::Sync { answer, word }) => {
+            Ok(Reply::Sync {
+                answer,
+                word,
+                epoch,
+            }) => {
                 let trusted = word.trusted;
                 heard.insert(peer, word);
-                Event::Answered(answer, trusted)
+                Event::Answered(answer, Speaker { epoch, trusted })
             }
             Ok(Reply::Refused(Refusal::Behind)) => {
                 tracing::error!(

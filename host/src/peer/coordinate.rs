@@ -94,6 +94,9 @@ impl Peer {
     ) -> Result<ReadAnswer, OperationError> {
         let target = request.target.clone();
         let replicas = self.replicas_of(&target)?;
+        if self.moments.load().buckets().is_dead(target.bucket()) {
+            return Err(OperationError::NotServed);
+        }
         let candidates = self.candidates(&request, &replicas);
         let (mut read, first) = Read::new(request, self.me, &candidates, replicas.len());
         let mut effects = VecDeque::from(first);
@@ -284,9 +287,10 @@ impl Peer {
 
     fn look(&self, target: &Target) -> read::Event {
         let moment = self.moments.load();
-        let object = moment
-            .view(&target.place)
-            .map(|view| view.object(&target.entry));
+        let view = moment.view(&target.place);
+        // Some of a dead bucket's objects may have been removed already.
+        let view = view.filter(|_| !moment.buckets().is_dead(target.bucket()));
+        let object = view.map(|view| view.object(&target.entry));
         match object {
             Some(Ok(object)) => read::Event::Object(self.me, object),
             Some(Err(error)) => {

@@ -5,15 +5,14 @@ use soros_core::close::{self, Ask};
 use soros_core::closed::{Closed, Closing};
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
-use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, Generation, NodeId};
+use soros_core::id::{Generation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Place};
-use soros_core::replica::{Chunk, Found, Item, LogBounds, Outcome, Quorum, Standing};
+use soros_core::replica::{Chunk, Found, Item, LogBounds, Outcome, Quorum, Standing, Swept};
 use soros_core::skew::Skew;
 use soros_core::write::Store;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// What is asked of a node's partitions.
@@ -114,6 +113,16 @@ pub enum Operation {
         /// The time since the process started.
         now: Duration,
     },
+    /// A bounded part of what nobody reads any more goes.
+    Sweep {
+        /// The partition.
+        place: Place,
+    },
+    /// A bounded part of what is stored of a partition goes whose placement is gone for ever.
+    Forget {
+        /// The partition.
+        place: Place,
+    },
     /// What another replica has seen, so that the dot log can be cut.
     Remember {
         /// The partition.
@@ -139,24 +148,6 @@ pub enum Operation {
         /// The partition.
         place: Place,
     },
-}
-
-/// The buckets of a map.
-#[derive(Clone, Debug, Default)]
-pub struct Buckets {
-    /// The map's epoch: a bucket made later is not known yet.
-    pub epoch: Epoch,
-    /// Those that take writes.
-    pub open: BTreeSet<BucketId>,
-    /// Those that are being deleted, and may yet open again.
-    pub closing: BTreeSet<BucketId>,
-}
-
-impl Buckets {
-    /// Whether a bucket was deleted: it is not new, and the map has it no more.
-    pub(super) fn is_dead(&self, bucket: BucketId) -> bool {
-        bucket.0 <= self.epoch.0 && !self.open.contains(&bucket) && !self.closing.contains(&bucket)
-    }
 }
 
 /// What a partition answers.
@@ -186,6 +177,8 @@ pub enum Answer {
     Closing(close::Answer),
     /// Whether actors were closed.
     Closed(bool),
+    /// What a sweep did.
+    Swept(Swept),
 }
 
 impl Operation {
@@ -202,6 +195,8 @@ impl Operation {
             | Operation::Stand { place, .. }
             | Operation::Remember { place, .. }
             | Operation::BoundLog { place, .. }
+            | Operation::Sweep { place }
+            | Operation::Forget { place }
             | Operation::Doubt { place }
             | Operation::Renew { place } => Some(*place),
         }

@@ -4,7 +4,7 @@
 
 use super::damage::Damage;
 use super::node_clock::NodeClock;
-use super::operation::{Answer, Buckets, Operation};
+use super::operation::{Answer, Operation};
 use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
@@ -12,18 +12,22 @@ use soros_core::clock::Clock;
 use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::operation::Target;
 use soros_core::place::{Layout, Place};
 use soros_core::record::{RecordError, Records};
-use soros_core::replica::{self, Item, Quorum, Reached, Replica, Standing, State, Taken};
+use soros_core::replica::{
+    self, Item, Quorum, Reached, Replica, SWEPT_PER_COMMIT, Standing, State, Taken,
+};
+use soros_core::sync::Own;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-/// How many records of a generation that was dropped are removed at a time.
-const SWEPT_AT_ONCE: usize = 64;
+#[cfg(test)]
+mod tests;
 
 /// A partition as readers see it: its layout and state at the moment of the view.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ pub struct Shown {
     pub layout: Layout,
     /// What it has seen, and how it stands.
     pub state: State,
+    /// Whether it holds objects of the moment's buckets only.
+    pub swept: bool,
+    /// Whether it holds records that nobody reads any more.
+    pub needs_sweep: bool,
     /// Whether it has compared clocks with another replica since the process started.
     pub compared: Arc<AtomicBool>,
     /// Who mints its dots.
@@ -41,6 +49,7 @@ pub struct Shown {
 /// A consistent moment of all partitions: records and clocks that belong together.
 pub struct Moment {
     records: View,
+    buckets: Arc<Buckets>,
     places: BTreeMap<Place, Arc<Shown>>,
 }
 
@@ -49,6 +58,34 @@ impl Moment {
     #[must_use]
     pub fn shown(&self, place: &Place) -> Option<&Arc<Shown>> {
         self.places.get(place)
+    }
+
+    /// The buckets of the map that the node serves under.
+    #[must_use]
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
+    }
+
+    /// The partitions of which anything is stored, held or not.
+    ///
+    /// # Errors
+    /// [`RecordError`] when they cannot be read.
+    pub fn stored_places(&self) -> Result<Vec<Place>, RecordError> {
+        let (from, to) = Layout::lives();
+        let listed = self.records.list(&from, &to, usize::MAX)?.into_iter();
+        listed
+            .map(|listed| Layout::place_of_life(&listed.key))
+            .collect()
+    }
+
+    /// The partition at `place` as a round of anti-entropy sees it.
+    #[must_use]
+    pub fn own<'a>(&self, shown: &'a Shown) -> Own<'a> {
+        Own {
+            state: &shown.state,
+            epoch: self.buckets.epoch,
+            swept: shown.swept,
+        }
     }
 
     /// All partitions the node holds, in order.
@@ -79,7 +116,9 @@ pub struct Partitions {
     replicas: BTreeMap<Place, Replica>,
     compared: BTreeMap<Place, Arc<AtomicBool>>,
     touched: BTreeSet<Place>,
-    buckets: Buckets,
+    buckets: Arc<Buckets>,
+    /// Whether the buckets are others than those that readers see.
+    adopted: bool,
     moments: Moments,
     damage: Arc<Damage>,
     clock: Arc<NodeClock>,
@@ -98,6 +137,7 @@ impl Partitions {
     ) -> (Partitions, Moments) {
         let moment = Moment {
             records,
+            buckets: Arc::default(),
             places: BTreeMap::new(),
         };
         let moments = Arc::new(ArcSwap::from_pointee(moment));
@@ -107,7 +147,8 @@ impl Partitions {
             replicas: BTreeMap::new(),
             compared: BTreeMap::new(),
             touched: BTreeSet::new(),
-            buckets: Buckets::default(),
+            buckets: Arc::default(),
+            adopted: false,
             moments: moments.clone(),
             damage: Arc::default(),
             clock,
@@ -197,24 +238,17 @@ impl Partitions {
         change(replica).inspect_err(|_| *replica = before)
     }
 
-    /// Merges objects of anti-entropy. Of a deleted bucket only the dots count, or they would be
-    /// missing for ever.
     fn merge_items(
         &mut self,
         batch: &mut Overlay<'_>,
         place: Place,
         items: Vec<Item>,
     ) -> Result<Answer, RecordError> {
-        let buckets = self.buckets.clone();
+        let buckets = Arc::clone(&self.buckets);
         self.change_many(place, |replica| {
             for item in items {
-                if buckets.is_dead(item.entry.bucket) {
-                    replica.skip(&item.dots);
-                } else {
-                    let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
-                    if merged.is_none() {
-                        return Ok(Answer::Unclear);
-                    }
+                if replica.merge_item(batch, item, &buckets)?.is_none() {
+                    return Ok(Answer::Unclear);
                 }
             }
             replica.save(batch);
@@ -222,10 +256,38 @@ impl Partitions {
         })
     }
 
+    fn sweep(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
+        let buckets = Arc::clone(&self.buckets);
+        self.change_many(place, |replica| {
+            let swept = replica.sweep(batch, &buckets, SWEPT_PER_COMMIT)?;
+            Ok(Answer::Swept(swept))
+        })
+    }
+
+    fn forget(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
+        let swept = Replica::forget(batch, place, SWEPT_PER_COMMIT)?;
+        self.replicas.remove(&place);
+        self.compared.remove(&place);
+        self.damage.clear(&place);
+        self.touched.insert(place);
+        Ok(Answer::Swept(swept))
+    }
+
+    fn show_all(&self, view: View) {
+        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
+        self.moments.store(Arc::new(Moment {
+            records: view,
+            buckets: Arc::clone(&self.buckets),
+            places: self.replicas.iter().map(show).collect(),
+        }));
+    }
+
     fn show(&self, place: &Place, replica: &Replica) -> Arc<Shown> {
         Arc::new(Shown {
             layout: replica.layout(),
             state: replica.state().clone(),
+            swept: replica.is_swept(&self.buckets),
+            needs_sweep: replica.needs_sweep(&self.buckets),
             compared: self.compared.get(place).cloned().unwrap_or_default(),
             actor: replica.actor(),
         })
@@ -257,6 +319,8 @@ impl Commits for Partitions {
                 | Operation::Join { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
+                | Operation::Sweep { .. }
+                | Operation::Forget { .. }
                 | Operation::Remember { .. }
                 | Operation::Doubt { .. }
                 | Operation::DoubtAll
@@ -294,14 +358,21 @@ impl Commits for Partitions {
     }
 
     fn publish(&mut self, view: View) {
+        let touched = std::mem::take(&mut self.touched);
+        if std::mem::take(&mut self.adopted) {
+            // What is to be swept is another thing for every partition.
+            return self.show_all(view);
+        }
         let mut places = self.moments.load().places.clone();
-        for place in std::mem::take(&mut self.touched) {
-            if let Some(replica) = self.replicas.get(&place) {
-                places.insert(place, self.show(&place, replica));
-            }
+        for place in touched {
+            match self.replicas.get(&place) {
+                Some(replica) => places.insert(place, self.show(&place, replica)),
+                None => places.remove(&place),
+            };
         }
         self.moments.store(Arc::new(Moment {
             records: view,
+            buckets: Arc::clone(&self.buckets),
             places,
         }));
     }
@@ -323,12 +394,7 @@ impl Commits for Partitions {
             }
         }
         self.replicas = replicas;
-        let show = |(place, replica): (&Place, &Replica)| (*place, self.show(place, replica));
-        let places = self.replicas.iter().map(show).collect();
-        self.moments.store(Arc::new(Moment {
-            records: view,
-            places,
-        }));
+        self.show_all(view);
         Ok(())
     }
 }
@@ -342,7 +408,8 @@ impl Partitions {
         match operation {
             Operation::Adopt { places, buckets } => {
                 let answer = self.open(batch, places)?;
-                self.buckets = buckets;
+                self.buckets = Arc::new(buckets);
+                self.adopted = true;
                 Ok(answer)
             }
             Operation::Write { target, .. } | Operation::Merge { target, .. }
@@ -392,6 +459,8 @@ impl Partitions {
             } => self.change_many(place, |replica| {
                 remember(replica, batch, (peer, seen, trusted), &others)
             }),
+            Operation::Sweep { place } => self.sweep(batch, place),
+            Operation::Forget { place } => self.forget(batch, place),
             Operation::DoubtAll => Ok(self.doubt_all(batch)),
             Operation::Renew { place } => self.renew(batch, place),
         }
@@ -448,10 +517,6 @@ fn remember(
     replica.truncate(batch, others)?;
     // A partition that nobody writes to would wait for the next write.
     replica.settle(batch)?;
-    if replica.state().standing.is_trusted() {
-        // What is left of an earlier generation may be damaged: nobody needs it.
-        let _ = replica.sweep(batch, SWEPT_AT_ONCE);
-    }
     replica.save(batch);
     Ok(Answer::Done)
 }

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod closings;
+mod deletions;
 mod doubts;
 
 use super::node_clock::{Machine, NodeClock};

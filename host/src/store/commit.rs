@@ -68,7 +68,7 @@ pub trait Commits: Send + 'static {
     }
 
     /// Everything applied so far is durable and `view` shows it: the time to show readers a new
-    /// consistent state. Called before the operations are answered.
+    /// consistent state. Called before the operations are answered, also when they wrote nothing.
     fn publish(&mut self, view: View);
 
     /// A commit failed: forgets what was applied since the last one that did not, and takes the
@@ -193,6 +193,7 @@ impl<C: Commits> Core<C> {
 
     fn commit(&mut self, mut batch: Overlay<'_>) -> Result<(), CommitError> {
         if batch.is_empty() {
+            self.owner.publish(self.view.clone());
             return Ok(());
         }
         self.owner.seal(&mut batch)?;

@@ -220,7 +220,14 @@ proptest! {
             let view = store.snapshot(Space::Partitions);
             for scan in &scans {
                 let found = view.scan(&scan.from, &scan.to, scan.limit);
-                assert_eq!(found, Ok(expected(&model, scan)));
+                let expected = expected(&model, scan);
+                let listed = view.list(&scan.from, &scan.to, scan.limit).expect("it works");
+                let keys = |records: &[Record]| -> Vec<_> {
+                    records.iter().map(|(key, _)| key.clone()).collect()
+                };
+                let listed: Vec<_> = listed.into_iter().map(|one| one.key).collect();
+                assert_eq!(listed, keys(&expected));
+                assert_eq!(found, Ok(expected));
             }
         });
     }

@@ -6,7 +6,7 @@
 
 use crate::store::checked::{frame, unframe};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
-use soros_core::record::{RecordError, Records, Visitor};
+use soros_core::record::{Listed, RecordError, Records, Visitor};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -392,12 +392,17 @@ impl View {
         }
     }
 
-    fn value(&self, key: &[u8], history: &History) -> Result<Option<Vec<u8>>, RecordError> {
+    /// What is stored at the view's commit, as it is framed.
+    fn stored<'h>(&self, history: &'h History) -> Option<&'h Vec<u8>> {
         let seen = history.iter().rev().find(|(at, _)| *at <= self.commit);
-        match seen {
-            Some((_, Some(stored))) => Ok(Some(unframe(self.space, key, stored)?.to_vec())),
-            Some((_, None)) | None => Ok(None),
-        }
+        seen.and_then(|(_, stored)| stored.as_ref())
+    }
+
+    fn value(&self, key: &[u8], history: &History) -> Result<Option<Vec<u8>>, RecordError> {
+        let stored = self.stored(history);
+        stored
+            .map(|stored| Ok(unframe(self.space, key, stored)?.to_vec()))
+            .transpose()
     }
 }
 
@@ -421,6 +426,20 @@ impl Records for View {
             }
         }
         Ok(())
+    }
+
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
+        let disk = self.disk()?;
+        if to <= from {
+            return Ok(Vec::new());
+        }
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let records = disk.spaces[self.space.index()].range::<[u8], _>(range);
+        let present = records.filter_map(|(key, history)| {
+            let (key, bytes) = (key.clone(), self.stored(history)?.len());
+            Some(Listed { key, bytes })
+        });
+        Ok(present.take(limit).collect())
     }
 }
 

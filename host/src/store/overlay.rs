@@ -2,7 +2,7 @@
 //! were stored, and taken back to a savepoint when an operation cannot finish.
 
 use crate::store::{Space, Write};
-use soros_core::record::{Batch, RecordError, Records, Visitor, visit_merged};
+use soros_core::record::{Batch, Listed, RecordError, Records, Visitor, list_merged, visit_merged};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -67,6 +67,16 @@ impl<'a> Overlay<'a> {
             .collect()
     }
 
+    /// The writes from `from` (included) to `to` (excluded), in order.
+    fn pending(
+        &self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> + Clone {
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        self.pending.range::<[u8], _>(range)
+    }
+
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
         let replaced = match self.pending.insert(key.clone(), value) {
             Some(before) => Replaced::Pending(before),
@@ -88,9 +98,14 @@ impl Records for Overlay<'_> {
         if to <= from {
             return Ok(());
         }
-        let range = (Bound::Included(from), Bound::Excluded(to));
-        let pending = self.pending.range::<[u8], _>(range);
-        visit_merged(self.base, (from, to), pending, each)
+        visit_merged(self.base, (from, to), self.pending(from, to), each)
+    }
+
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
+        if to <= from {
+            return Ok(Vec::new());
+        }
+        list_merged(self.base, (from, to), self.pending(from, to), limit)
     }
 }
 
@@ -196,10 +211,14 @@ mod tests {
                         let expected = model.get(&key).cloned();
                         prop_assert_eq!(overlay.get(&key), Ok(expected));
                     }
-                    Step::Scan(from, to, limit) => prop_assert_eq!(
-                        overlay.scan(&from, &to, limit),
-                        Ok(scanned(&model, &from, &to, limit))
-                    ),
+                    Step::Scan(from, to, limit) => {
+                        let expected = scanned(&model, &from, &to, limit);
+                        let keys: Vec<_> = expected.iter().map(|(key, _)| key.clone()).collect();
+                        prop_assert_eq!(overlay.scan(&from, &to, limit), Ok(expected));
+                        let listed = overlay.list(&from, &to, limit).expect("the twin works");
+                        let listed: Vec<_> = listed.into_iter().map(|one| one.key).collect();
+                        prop_assert_eq!(listed, keys);
+                    }
                 }
             }
             memory.commit(overlay.into_writes(Space::Partitions), Durability::Synced)

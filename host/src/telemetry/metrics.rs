@@ -28,6 +28,8 @@ pub struct Metrics {
     pub authority_leads: Gauge,
     /// Partitions of this node that have not yet merged what their peers held.
     pub partitions_behind: Gauge,
+    /// Partitions with records of deleted buckets or dropped copies that are yet to be removed.
+    pub partitions_unswept: Gauge,
     /// How far this node's clock is ahead of the median of its peers'.
     pub clock_offset: Offset,
     /// 1 while this node refuses writes because its clock is off, else 0.
@@ -113,6 +115,7 @@ impl Default for Metrics {
             epoch: Gauge::default(),
             authority_leads: Gauge::default(),
             partitions_behind: Gauge::default(),
+            partitions_unswept: Gauge::default(),
             clock_offset: Offset::default(),
             clock_skewed: Gauge::default(),
             sum_alarms: Counter::default(),
@@ -184,6 +187,8 @@ impl Metrics {
         );
         let help = "Partitions that have not yet merged what their peers held.";
         page.gauge("soros_partitions_behind", help, &self.partitions_behind);
+        let help = "Partitions with records of deleted buckets that are yet to be removed.";
+        page.gauge("soros_partitions_unswept", help, &self.partitions_unswept);
         let help = "How far this node's clock is ahead of the median of its peers'.";
         page.offset("soros_clock_offset_seconds", help, &self.clock_offset);
         let help = "1 while this node refuses writes because its clock is off, else 0.";

@@ -4,7 +4,7 @@
 use crate::bug::Bug;
 use crate::random::Random;
 use crate::record;
-use soros_core::record::{Batch, RecordError, Records, Visitor, visit_merged};
+use soros_core::record::{Batch, Listed, RecordError, Records, Visitor, list_merged, visit_merged};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Sorted = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -147,6 +147,19 @@ impl Records for Disk {
         }
         Ok(())
     }
+
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
+        if to <= from {
+            return Ok(Vec::new());
+        }
+        let range = self.visible.range(from.to_vec()..to.to_vec()).take(limit);
+        Ok(range.map(listed).collect())
+    }
+}
+
+fn listed((key, value): (&Vec<u8>, &Vec<u8>)) -> Listed {
+    let (key, bytes) = (key.clone(), value.len());
+    Listed { key, bytes }
 }
 
 fn apply(records: &mut Sorted, changes: &Changes) {
@@ -180,6 +193,9 @@ impl<'a> Overlay<'a> {
     /// The keys from `from` to `to`, of damaged records too.
     #[must_use]
     pub fn keys(&self, from: &[u8], to: &[u8]) -> Vec<Vec<u8>> {
+        if to <= from {
+            return Vec::new();
+        }
         let below = self.disk.visible.range(from.to_vec()..to.to_vec());
         let above = self.changes.range(from.to_vec()..to.to_vec());
         let mut keys: Vec<Vec<u8>> = below.map(|(key, _)| key.clone()).collect();
@@ -208,6 +224,14 @@ impl Records for Overlay<'_> {
         }
         let changes = self.changes.range(from.to_vec()..to.to_vec());
         visit_merged(self.disk, (from, to), changes, each)
+    }
+
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
+        if to <= from {
+            return Ok(Vec::new());
+        }
+        let changes = self.changes.range(from.to_vec()..to.to_vec());
+        list_merged(self.disk, (from, to), changes, limit)
     }
 }
 

@@ -1,11 +1,14 @@
 //! This is a bucket: keys that share a placement, a way to resolve concurrent writes and a set of
 //! rules for what may be written.
 
+use super::Map;
 use super::plugin::{PolicyUse, ValidatorUse};
 use super::problem::{ConfigProblem, Problems, number, optional_number};
+use crate::epoch::Epoch;
 use crate::id::{BucketId, PlacementName};
 use crate::limits::{TTL_SECONDS_MAX, VALIDATORS_MAX, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A bucket as the map has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +17,9 @@ pub struct Bucket {
     pub id: BucketId,
     /// Whether it takes writes.
     pub state: BucketState,
+    /// The epoch that closed it, while it is closing.
+    #[serde(default)]
+    pub closed_at: Epoch,
     /// How it is configured.
     pub config: BucketConfig,
 }
@@ -26,6 +32,46 @@ pub enum BucketState {
     Open,
     /// It does not: whether it is empty, and so may go, is being found out.
     Closing,
+}
+
+/// The buckets of a map: what a replica has to know of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Buckets {
+    /// The map's epoch: a bucket made later is not known yet.
+    pub epoch: Epoch,
+    /// Those that take writes.
+    pub open: BTreeSet<BucketId>,
+    /// Those that are being deleted, and may yet open again.
+    pub closing: BTreeSet<BucketId>,
+}
+
+impl Buckets {
+    /// The buckets of `map`.
+    #[must_use]
+    pub fn of(map: &Map) -> Buckets {
+        let of = |state: BucketState| {
+            let buckets = map.buckets().values();
+            let buckets = buckets.filter(move |bucket| bucket.state == state);
+            buckets.map(|bucket| bucket.id).collect()
+        };
+        Buckets {
+            epoch: map.epoch(),
+            open: of(BucketState::Open),
+            closing: of(BucketState::Closing),
+        }
+    }
+
+    /// Whether the map has the bucket.
+    #[must_use]
+    pub fn has(&self, bucket: BucketId) -> bool {
+        self.open.contains(&bucket) || self.closing.contains(&bucket)
+    }
+
+    /// Whether a bucket was deleted, for ever: it is not new, and the map has it no more.
+    #[must_use]
+    pub fn is_dead(&self, bucket: BucketId) -> bool {
+        bucket.0 <= self.epoch.0 && !self.has(bucket)
+    }
 }
 
 /// What an operator says of a bucket.

@@ -42,6 +42,8 @@ pub enum Change {
         name: BucketName,
         /// Which life of it.
         id: BucketId,
+        /// The epoch that closed it: what was found out counts until it opens again.
+        closed_at: Epoch,
     },
     /// A closing bucket has no keys and goes.
     DropBucket {
@@ -49,6 +51,8 @@ pub enum Change {
         name: BucketName,
         /// Which life of it.
         id: BucketId,
+        /// The epoch that closed it: what was found out counts until it opens again.
+        closed_at: Epoch,
     },
     /// A bucket goes with all its keys.
     PurgeBucket {
@@ -226,8 +230,16 @@ impl Map {
             Change::Register(identity) => next.register(identity),
             Change::PutBucket { name, config } => next.put_bucket(name, config),
             Change::CloseBucket { name } => next.close_bucket(name),
-            Change::ReopenBucket { name, id } => next.reopen_bucket(name, *id),
-            Change::DropBucket { name, id } => next.drop_bucket(name, *id),
+            Change::ReopenBucket {
+                name,
+                id,
+                closed_at,
+            } => next.reopen_bucket(name, *id, *closed_at),
+            Change::DropBucket {
+                name,
+                id,
+                closed_at,
+            } => next.drop_bucket(name, *id, *closed_at),
             Change::PurgeBucket { name } => next.purge_bucket(name),
             Change::PutPlacement {
                 name,
@@ -329,6 +341,7 @@ impl Next {
                 let bucket = Bucket {
                     id,
                     state: BucketState::Open,
+                    closed_at: Epoch::NONE,
                     config: config.clone(),
                 };
                 self.0.buckets.insert(name.clone(), bucket);
@@ -366,11 +379,13 @@ impl Next {
     }
 
     fn close_bucket(&mut self, name: &BucketName) -> Result<(), ChangeError> {
+        let epoch = self.0.epoch;
         let bucket = self.bucket(name)?;
         if bucket.state == BucketState::Closing {
             return Err(ChangeError::BucketClosing(name.clone()));
         }
         bucket.state = BucketState::Closing;
+        bucket.closed_at = epoch;
         Ok(())
     }
 
@@ -378,21 +393,35 @@ impl Next {
         &mut self,
         name: &BucketName,
         id: BucketId,
+        closed_at: Epoch,
     ) -> Result<&mut Bucket, ChangeError> {
         let bucket = self.bucket(name)?;
-        if bucket.state == BucketState::Closing && bucket.id == id {
+        let closing = bucket.state == BucketState::Closing && bucket.closed_at == closed_at;
+        if closing && bucket.id == id {
             return Ok(bucket);
         }
         Err(ChangeError::BucketNotClosing(name.clone()))
     }
 
-    fn reopen_bucket(&mut self, name: &BucketName, id: BucketId) -> Result<(), ChangeError> {
-        self.closing_bucket(name, id)?.state = BucketState::Open;
+    fn reopen_bucket(
+        &mut self,
+        name: &BucketName,
+        id: BucketId,
+        closed_at: Epoch,
+    ) -> Result<(), ChangeError> {
+        let bucket = self.closing_bucket(name, id, closed_at)?;
+        bucket.state = BucketState::Open;
+        bucket.closed_at = Epoch::NONE;
         Ok(())
     }
 
-    fn drop_bucket(&mut self, name: &BucketName, id: BucketId) -> Result<(), ChangeError> {
-        self.closing_bucket(name, id)?;
+    fn drop_bucket(
+        &mut self,
+        name: &BucketName,
+        id: BucketId,
+        closed_at: Epoch,
+    ) -> Result<(), ChangeError> {
+        self.closing_bucket(name, id, closed_at)?;
         self.0.buckets.remove(name);
         Ok(())
     }

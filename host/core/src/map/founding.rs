@@ -61,6 +61,7 @@ impl Map {
         let bucket = Bucket {
             id: BucketId(epoch.0),
             state: BucketState::Open,
+            closed_at: Epoch::NONE,
             config: bucket_config,
         };
         let parts = Parts {

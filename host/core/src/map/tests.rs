@@ -213,6 +213,7 @@ fn drops_a_bucket_only_after_it_was_closed() {
     let drop = Change::DropBucket {
         name: name.clone(),
         id: BucketId(2),
+        closed_at: Epoch(3),
     };
     refused(&map, &drop, &ChangeError::BucketNotClosing(name.clone()));
     let close = Change::CloseBucket { name: name.clone() };
@@ -230,11 +231,13 @@ fn drops_a_bucket_only_after_it_was_closed() {
     let other = Change::DropBucket {
         name: name.clone(),
         id: BucketId(1),
+        closed_at: Epoch(3),
     };
     refused(&map, &other, &ChangeError::BucketNotClosing(name.clone()));
     let reopen = Change::ReopenBucket {
         name: name.clone(),
         id: BucketId(2),
+        closed_at: Epoch(3),
     };
     let open = map.apply(&reopen).expect("a change");
     assert_eq!(
@@ -244,6 +247,31 @@ fn drops_a_bucket_only_after_it_was_closed() {
     let gone = map.apply(&drop).expect("a change");
     assert_eq!(gone.bucket(&name), None);
     refused(&gone, &close, &ChangeError::BucketNotFound(name));
+}
+
+#[test]
+fn what_was_found_out_of_a_closed_bucket_counts_only_until_it_opens_again() {
+    let name = bucket("b");
+    let id = BucketId(2);
+    let drop_of = |closed_at| Change::DropBucket {
+        name: bucket("b"),
+        id,
+        closed_at,
+    };
+    let close = Change::CloseBucket { name: name.clone() };
+    let reopen_of = |closed_at| Change::ReopenBucket {
+        name: bucket("b"),
+        id,
+        closed_at,
+    };
+    let closed = after(&[put("b", BucketConfig::default()), close.clone()]);
+    let open = closed.apply(&reopen_of(Epoch(3))).expect("a change");
+    let again = open.apply(&close).expect("a change");
+    let refusal = ChangeError::BucketNotClosing(name.clone());
+    refused(&again, &drop_of(Epoch(3)), &refusal);
+    refused(&again, &reopen_of(Epoch(3)), &refusal);
+    let gone = again.apply(&drop_of(Epoch(5))).expect("a change");
+    assert_eq!(gone.bucket(&name), None);
 }
 
 #[test]
@@ -549,6 +577,7 @@ fn some_change() -> impl Strategy<Value = Change> {
         ..BucketConfig::default()
     });
     let id = || (1..8_u64).prop_map(BucketId);
+    let epochs = || (1..9_u64).prop_map(Epoch);
     let nodes = prop_oneof![Just("n1"), Just("n4"), Just("n5")];
     let role = prop_oneof![Just(Role::Peer), Just(Role::Authority)];
     prop_oneof![
@@ -567,13 +596,15 @@ fn some_change() -> impl Strategy<Value = Change> {
         }),
         (name(), config).prop_map(|(name, config)| put(name, config)),
         name().prop_map(|name| Change::CloseBucket { name: bucket(name) }),
-        (name(), id()).prop_map(|(name, id)| Change::ReopenBucket {
+        (name(), id(), epochs()).prop_map(|(name, id, closed_at)| Change::ReopenBucket {
             name: bucket(name),
-            id
+            id,
+            closed_at
         }),
-        (name(), id()).prop_map(|(name, id)| Change::DropBucket {
+        (name(), id(), epochs()).prop_map(|(name, id, closed_at)| Change::DropBucket {
             name: bucket(name),
-            id
+            id,
+            closed_at
         }),
         name().prop_map(|name| Change::PurgeBucket { name: bucket(name) }),
         (places(), 1..4_u8, 0..4_usize).prop_map(|(name, replicas, shift)| {

@@ -43,21 +43,6 @@ impl Replica {
         let generation = life.as_deref().map(state::decode_generation).transpose()?;
         Ok(generation.unwrap_or(Generation(1)))
     }
-
-    /// Removes at most `limit` records of generations before the one in use. True when there may be
-    /// more.
-    ///
-    /// # Errors
-    /// [`RecordError`] when the records cannot be listed.
-    pub fn sweep(&self, batch: &mut dyn Batch, limit: usize) -> Result<bool, RecordError> {
-        let first = Layout::new(self.layout.place(), Generation(0));
-        let found = batch.scan(&first.first(), &self.layout.first(), limit)?;
-        let full = found.len() == limit;
-        for (key, _) in found {
-            batch.remove(key);
-        }
-        Ok(full)
-    }
 }
 
 /// A generation that no record of `place` has, when it cannot be read which ones had: one that is

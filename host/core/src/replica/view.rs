@@ -1,7 +1,8 @@
 //! This is what can be read of a replica: its objects, filled from the clock of the same moment.
 
 use super::state::{State, Stored};
-use crate::limits::{ITEMS_PER_ANSWER_MAX, REPAIR_BYTES};
+use crate::id::BucketId;
+use crate::limits::ITEMS_PER_ANSWER_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
 use crate::record::{RecordError, Records};
@@ -75,21 +76,47 @@ impl<'a> View<'a> {
         Ok((objects, rest))
     }
 
-    /// Whether the bucket has a key with a live version here.
+    /// Looks at the next keys of a bucket, at most `limit` of them, for one with a live version.
+    /// One object at a time is in memory.
     ///
     /// # Errors
     /// [`RecordError`] when an object cannot be read.
-    pub fn has_live_key(&self, bucket: crate::id::BucketId) -> Result<bool, RecordError> {
-        let (mut from, to) = self.layout.objects_of(bucket);
-        loop {
-            let (found, rest) = self.stored_range(&from, &to, REPAIR_BYTES)?;
-            if found.iter().any(|(_, object)| object.is_live()) {
-                return Ok(true);
-            }
-            match rest {
-                Some(rest) => from = self.layout.object(&rest),
-                None => return Ok(false),
+    pub fn live_key(
+        &self,
+        bucket: BucketId,
+        from: Option<&Entry>,
+        limit: usize,
+    ) -> Result<LiveKey, RecordError> {
+        let (first, behind) = self.layout.objects_of(bucket);
+        let first = from.map_or(first, |entry| self.layout.object(entry));
+        let mut found = self
+            .records
+            .list(&first, &behind, limit.saturating_add(1))?;
+        let next = if limit < found.len() {
+            found.pop()
+        } else {
+            None
+        };
+        for listed in found {
+            let record = self.records.get(&listed.key)?;
+            let stored = record.as_deref().map(Stored::decode).transpose()?;
+            if stored.is_some_and(|stored| stored.object.is_live()) {
+                return Ok(LiveKey::Found);
             }
         }
+        next.map_or(Ok(LiveKey::None), |next| {
+            Layout::entry_of_object(&next.key).map(LiveKey::NotYet)
+        })
     }
+}
+
+/// What a look for a live key came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveKey {
+    /// There is one.
+    Found,
+    /// None so far; the next one to look at is this.
+    NotYet(Entry),
+    /// There is none.
+    None,
 }

@@ -44,8 +44,33 @@ fn join(dots: &[Dot]) -> Effect {
     Effect::Join(state(dots, 0).clock)
 }
 
+const EPOCH: Epoch = Epoch(7);
+
+/// A replica that serves under the map of `EPOCH` and holds objects of its buckets only.
+fn seen_as(state: &State) -> Own<'_> {
+    let (epoch, swept) = (EPOCH, true);
+    Own {
+        state,
+        epoch,
+        swept,
+    }
+}
+
+fn answered(answer: Answer, epoch: Epoch, trusted: bool) -> Event {
+    Event::Answered(answer, Speaker { epoch, trusted })
+}
+
+/// What a trusted replica under the same map says.
+fn said(answer: Answer) -> Event {
+    answered(answer, EPOCH, true)
+}
+
 fn difference(difference: Difference, other: &State) -> Event {
-    Event::Answered(answer(difference, other), true)
+    difference_of(difference, seen_as(other))
+}
+
+fn difference_of(difference: Difference, other: Own<'_>) -> Event {
+    answered(answer(difference, other), other.epoch, true)
 }
 
 fn item() -> Item {
@@ -59,7 +84,7 @@ fn item() -> Item {
 /// A round that was told that clocks or sums differ.
 fn asking(own: &State) -> Sync {
     let (mut sync, _) = Sync::new(PEER, own);
-    let effects = sync.step(Event::Answered(Answer::NotSame, true), own);
+    let effects = sync.step(said(Answer::NotSame), seen_as(own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
     sync
 }
@@ -73,7 +98,7 @@ fn equal_replicas_exchange_one_hash() {
     assert_eq!(compare(&own, digest), Answer::Same);
     assert_eq!(compare(&state(&[dot(1)], 6), digest), Answer::NotSame);
     assert_eq!(compare(&state(&[dot(2)], 5), digest), Answer::NotSame);
-    let effects = sync.step(Event::Answered(Answer::Same, true), &own);
+    let effects = sync.step(said(Answer::Same), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -84,13 +109,13 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     let other = state(&[dot(1), dot(2)], 9);
     let (items, more) = (vec![item()], true);
     let event = difference(Difference::Items { items, more }, &other);
-    assert_eq!(sync.step(event, &own), [Effect::Merge(vec![item()])]);
+    assert_eq!(sync.step(event, seen_as(&own)), [Effect::Merge(vec![item()])]);
     let own = state(&[dot(1)], 3);
-    let effects = sync.step(Event::Merged, &own);
+    let effects = sync.step(Event::Merged, seen_as(&own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
     let (items, more) = (vec![item()], false);
-    sync.step(difference(Difference::Items { items, more }, &other), &own);
-    let effects = sync.step(Event::Merged, &other);
+    sync.step(difference(Difference::Items { items, more }, &other), seen_as(&own));
+    let effects = sync.step(Event::Merged, seen_as(&other));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -108,17 +133,17 @@ fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
     let clocked = TransferKind::Clocked;
     let mut sync = asking(own);
     let start = state(first, 9);
-    let effects = sync.step(difference(Difference::LogTooShort, &start), own);
+    let effects = sync.step(difference(Difference::LogTooShort, &start), seen_as(own));
     assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
     let range = chunk(clocked, first, Some(entry("m")));
-    let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), own);
+    let effects = sync.step(said(Answer::Chunk(range.clone())), seen_as(own));
     let closed = Closed::default();
     assert_eq!(effects, [Effect::MergeChunk(None, range, closed)]);
-    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), seen_as(own));
     assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
     let range = chunk(clocked, last, None);
-    sync.step(Event::Answered(Answer::Chunk(range), true), own);
-    let effects = sync.step(Event::ChunkMerged(None), own);
+    sync.step(said(Answer::Chunk(range)), seen_as(own));
+    let effects = sync.step(Event::ChunkMerged(None), seen_as(own));
     (sync, effects)
 }
 
@@ -127,7 +152,7 @@ fn goes_through_all_keys_and_joins_the_clock_of_the_first_range() {
     let own = state(&[], 0);
     let (mut sync, effects) = ranged(&own, &[dot(1)], &[dot(1)]);
     assert_eq!(effects, [join(&[dot(1)])]);
-    let effects = sync.step(Event::Joined, &own);
+    let effects = sync.step(Event::Joined, seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -138,9 +163,9 @@ fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
     assert_eq!(effects, [Effect::AskRest(seen(&[dot(2)]))]);
     let other = state(&[dot(1), dot(2), dot(3)], 0);
     let (items, more) = (vec![item()], true);
-    let effects = sync.step(difference(Difference::Items { items, more }, &other), &own);
+    let effects = sync.step(difference(Difference::Items { items, more }, &other), seen_as(&own));
     assert_eq!(effects, [Effect::Merge(vec![item()])]);
-    let effects = sync.step(Event::Merged, &own);
+    let effects = sync.step(Event::Merged, seen_as(&own));
     assert_eq!(effects, [join(&[dot(1), dot(2)])]);
 }
 
@@ -148,7 +173,7 @@ fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
 fn joins_nothing_when_the_log_forgot_what_the_sender_saw_meanwhile() {
     let own = state(&[], 0);
     let (mut sync, _) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
-    let effects = sync.step(difference(Difference::LogTooShort, &own), &own);
+    let effects = sync.step(difference(Difference::LogTooShort, &own), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }
 
@@ -157,14 +182,14 @@ fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
     let own = state(&[dot(1)], 1);
     let mut sync = asking(&own);
     let other = state(&[dot(1)], 2);
-    let effects = sync.step(difference(Difference::None, &other), &own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     let union = TransferKind::Union;
     let expected = [Effect::Alarm, Effect::AskChunk(union, None)];
     assert_eq!(effects, expected);
     // What either has seen meanwhile is repaired by its dots: nothing is joined.
     let range = chunk(union, &[dot(1), dot(2)], None);
-    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
-    let effects = sync.step(Event::ChunkMerged(None), &own);
+    sync.step(said(Answer::Chunk(range)), seen_as(&own));
+    let effects = sync.step(Event::ChunkMerged(None), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -174,9 +199,9 @@ fn an_object_that_may_be_ahead_of_its_clock_is_united_without_an_alarm() {
     own.unstripped = 1;
     let other = state(&[dot(1)], 2);
     let union = [Effect::AskChunk(TransferKind::Union, None)];
-    let effects = asking(&own).step(difference(Difference::None, &other), &own);
+    let effects = asking(&own).step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, union);
-    let effects = asking(&other).step(difference(Difference::None, &own), &other);
+    let effects = asking(&other).step(difference(Difference::None, &own), seen_as(&other));
     assert_eq!(effects, union);
 }
 
@@ -185,7 +210,7 @@ fn having_seen_more_than_the_other_is_no_alarm() {
     let own = state(&[dot(1), dot(2)], 1);
     let mut sync = asking(&own);
     let other = state(&[dot(1)], 2);
-    let effects = sync.step(difference(Difference::None, &other), &own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -193,8 +218,8 @@ fn having_seen_more_than_the_other_is_no_alarm() {
 fn one_doubtful_answer_makes_the_round_doubtful() {
     let own = state(&[], 0);
     let (mut sync, _) = Sync::new(PEER, &own);
-    sync.step(Event::Answered(Answer::NotSame, false), &own);
-    let effects = sync.step(difference(Difference::None, &own), &own);
+    sync.step(answered(Answer::NotSame, EPOCH, false), seen_as(&own));
+    let effects = sync.step(difference(Difference::None, &own), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: false })]);
 }
 
@@ -202,9 +227,9 @@ fn one_doubtful_answer_makes_the_round_doubtful() {
 fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
     let own = state(&[], 0);
     let (mut sync, _) = Sync::new(PEER, &own);
-    assert_eq!(sync.step(Event::Failed, &own), [Effect::End(End::Broken)]);
+    assert_eq!(sync.step(Event::Failed, seen_as(&own)), [Effect::End(End::Broken)]);
     let mut sync = asking(&own);
-    let effects = sync.step(Event::Answered(Answer::Same, true), &own);
+    let effects = sync.step(said(Answer::Same), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }
 
@@ -212,10 +237,10 @@ fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
 fn half_way(own: &State, first: &[Dot]) -> Sync {
     let mut sync = asking(own);
     let start = state(first, 9);
-    sync.step(difference(Difference::LogTooShort, &start), own);
+    sync.step(difference(Difference::LogTooShort, &start), seen_as(own));
     let range = chunk(TransferKind::Clocked, first, Some(entry("m")));
-    sync.step(Event::Answered(Answer::Chunk(range), true), own);
-    sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    sync.step(said(Answer::Chunk(range)), seen_as(own));
+    sync.step(Event::ChunkMerged(Some(entry("m"))), seen_as(own));
     sync
 }
 
@@ -223,18 +248,18 @@ fn half_way(own: &State, first: &[Dot]) -> Sync {
 fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
     let own = state(&[], 0);
     let mut sync = half_way(&own, &[dot(1)]);
-    assert_eq!(sync.step(Event::Failed, &own), [Effect::End(End::Broken)]);
+    assert_eq!(sync.step(Event::Failed, seen_as(&own)), [Effect::End(End::Broken)]);
     assert!(sync.is_resumable());
     let again = Effect::AskChunk(TransferKind::Clocked, Some(entry("m")));
     assert_eq!(sync.resume(), [again]);
     let range = chunk(TransferKind::Clocked, &[dot(1), dot(2)], None);
-    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    sync.step(said(Answer::Chunk(range)), seen_as(&own));
     let rest = Effect::AskRest(seen(&[dot(1)]));
     assert_eq!(
-        sync.step(Event::ChunkMerged(None), &own),
+        sync.step(Event::ChunkMerged(None), seen_as(&own)),
         std::slice::from_ref(&rest)
     );
-    sync.step(Event::Failed, &own);
+    sync.step(Event::Failed, seen_as(&own));
     assert_eq!(sync.resume(), [rest]);
 }
 
@@ -242,8 +267,8 @@ fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
 fn before_its_first_range_a_round_begins_anew() {
     let own = state(&[], 0);
     let mut sync = asking(&own);
-    sync.step(difference(Difference::LogTooShort, &own), &own);
-    sync.step(Event::Failed, &own);
+    sync.step(difference(Difference::LogTooShort, &own), seen_as(&own));
+    sync.step(Event::Failed, seen_as(&own));
     assert!(!sync.is_resumable());
     assert_eq!(sync.resume(), [Effect::End(End::Broken)]);
 }
@@ -253,7 +278,7 @@ fn a_sender_that_lost_what_it_had_seen_at_first_is_not_believed() {
     let own = state(&[], 0);
     let mut sync = half_way(&own, &[dot(1), dot(2)]);
     let range = chunk(TransferKind::Clocked, &[dot(1)], None);
-    let effects = sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    let effects = sync.step(said(Answer::Chunk(range)), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
     assert!(!sync.is_resumable());
 }
@@ -264,7 +289,7 @@ fn a_sender_that_lost_what_it_had_seen_meanwhile_is_not_believed() {
     let (mut sync, effects) = ranged(&own, &[dot(2)], &[dot(1), dot(2)]);
     assert_eq!(effects, [Effect::AskRest(seen(&[dot(2)]))]);
     let other = state(&[dot(2)], 0);
-    let effects = sync.step(difference(Difference::None, &other), &own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }
 
@@ -292,9 +317,9 @@ fn what_the_other_has_closed_is_closed_here_where_the_same_was_seen() {
     let mut sync = asking(&own);
     let other = closed(&[dot(1)]);
     let steps = other.clock.closed().steps().to_vec();
-    assert_eq!(sync.step(news(&other), &own), [Effect::Close(None, steps)]);
+    assert_eq!(sync.step(news(&other), seen_as(&own)), [Effect::Close(None, steps)]);
     let own = closed(&[dot(1)]);
-    let effects = sync.step(Event::Closed(true), &own);
+    let effects = sync.step(Event::Closed(true), seen_as(&own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
 }
 
@@ -303,9 +328,9 @@ fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here()
     let own = state(&[dot(1)], 0);
     let mut sync = asking(&own);
     let other = closed(&[dot(1), dot(2)]);
-    sync.step(news(&other), &own);
+    sync.step(news(&other), seen_as(&own));
     let clocked = TransferKind::Clocked;
-    let effects = sync.step(Event::Closed(false), &own);
+    let effects = sync.step(Event::Closed(false), seen_as(&own));
     assert_eq!(effects, [Effect::AskChunk(clocked, None)]);
     let range = Chunk {
         kind: clocked,
@@ -314,9 +339,9 @@ fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here()
         end: None,
     };
     let list = other.clock.closed().clone();
-    let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), &own);
+    let effects = sync.step(said(Answer::Chunk(range.clone())), seen_as(&own));
     assert_eq!(effects, [Effect::MergeChunk(None, range, list)]);
-    let effects = sync.step(Event::ChunkMerged(None), &own);
+    let effects = sync.step(Event::ChunkMerged(None), seen_as(&own));
     assert_eq!(effects, [Effect::Join(other.clock)]);
 }
 
@@ -324,7 +349,7 @@ fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here()
 fn learns_nothing_of_one_who_has_yet_to_close_what_is_closed_here() {
     let own = closed(&[dot(1)]);
     let other = state(&[dot(1)], 0);
-    let effects = asking(&own).step(news(&other), &own);
+    let effects = asking(&own).step(news(&other), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
     let mut more = state(&[dot(1)], 0);
     let another = Actor {
@@ -332,6 +357,70 @@ fn learns_nothing_of_one_who_has_yet_to_close_what_is_closed_here() {
         ..dot(1).actor
     };
     more.clock.add(another.dot(1));
-    let effects = asking(&own).step(news(&more), &own);
+    let effects = asking(&own).step(news(&more), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
+}
+
+#[test]
+fn sums_are_compared_only_when_both_are_over_the_buckets_of_one_map() {
+    let (one, two) = (state(&[dot(1)], 1), state(&[dot(1)], 2));
+    let mut older = seen_as(&two);
+    older.epoch = Epoch(EPOCH.0 - 1);
+    for other in [unswept_of(&two), older] {
+        let event = difference_of(Difference::None, other);
+        let effects = asking(&one).step(event, seen_as(&one));
+        assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+    }
+    let effects = asking(&one).step(difference(Difference::None, &two), unswept_of(&one));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+/// A replica that may hold objects of buckets that its map does not have.
+fn unswept_of(state: &State) -> Own<'_> {
+    Own {
+        swept: false,
+        ..seen_as(state)
+    }
+}
+
+#[test]
+fn an_answer_under_a_newer_map_is_not_used() {
+    let own = state(&[], 0);
+    let newer = Epoch(EPOCH.0 + 1);
+    for answer in [Answer::Same, Answer::NotSame] {
+        let (mut sync, _) = Sync::new(PEER, &own);
+        let effects = sync.step(answered(answer, newer, true), seen_as(&own));
+        assert_eq!(effects, [Effect::End(End::Broken)]);
+    }
+    let other = state(&[dot(1)], 9);
+    let (items, more) = (vec![item()], false);
+    let mut speaker = seen_as(&other);
+    speaker.epoch = newer;
+    let event = difference_of(Difference::Items { items, more }, speaker);
+    let effects = asking(&own).step(event, seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+    // The own map has been caught up with, and is the newer one of the two now.
+    let mut caught_up = seen_as(&own);
+    caught_up.epoch = Epoch(EPOCH.0 + 2);
+    let (mut sync, _) = Sync::new(PEER, &own);
+    let effects = sync.step(answered(Answer::Same, newer, true), caught_up);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
+fn a_transfer_whose_sender_has_a_newer_map_goes_on_once_that_is_adopted() {
+    let own = state(&[], 0);
+    let mut sync = half_way(&own, &[dot(1)]);
+    let newer = Epoch(EPOCH.0 + 1);
+    let range = chunk(TransferKind::Clocked, &[dot(1)], None);
+    let event = answered(Answer::Chunk(range.clone()), newer, true);
+    let effects = sync.step(event.clone(), seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+    let again = Effect::AskChunk(TransferKind::Clocked, Some(entry("m")));
+    assert_eq!(sync.resume(), [again]);
+    let mut caught_up = seen_as(&own);
+    caught_up.epoch = newer;
+    let effects = sync.step(event, caught_up);
+    let merge = Effect::MergeChunk(Some(entry("m")), range, Closed::default());
+    assert_eq!(effects, [merge]);
 }

@@ -24,7 +24,7 @@ use soros_core::read::Want;
 use soros_core::replica::{Chunk, Difference, Found, Held, Item, Standing, State, TransferKind};
 use soros_core::skew::Skew;
 use soros_core::sum::Sum;
-use soros_core::sync::{Answer, StateDigest};
+use soros_core::sync::{Answer, StateDigest, Tally};
 use soros_core::time::Time;
 use std::fmt::Debug;
 
@@ -241,17 +241,24 @@ fn closing_answers() -> impl Strategy<Value = close::Answer> {
     ]
 }
 
+fn tallies() -> impl Strategy<Value = Tally> {
+    any::<(u64, u128, bool)>().prop_map(|(epoch, sum, settled)| Tally {
+        epoch: Epoch(epoch),
+        sum: Sum(sum),
+        settled,
+    })
+}
+
 fn answers() -> impl Strategy<Value = Answer> {
     prop_oneof![
         Just(Answer::Same),
         Just(Answer::NotSame),
         chunks().prop_map(Answer::Chunk),
-        (differences(), clocks(), any::<(u128, bool)>()).prop_map(
-            |(difference, clock, (sum, settled))| Answer::Difference {
+        (differences(), clocks(), proptest::option::of(tallies())).prop_map(
+            |(difference, clock, tally)| Answer::Difference {
                 difference,
                 seen: clock.seen().clone(),
-                sum: Sum(sum),
-                settled,
+                tally,
             }
         ),
     ]
@@ -331,14 +338,20 @@ fn replies() -> impl Strategy<Value = Reply> {
         objects().prop_map(|object| Reply::Digest(object.digest())),
         errors().prop_map(|error| Reply::Written(Err(error))),
         errors().prop_map(|error| Reply::Read(Err(error))),
-        (answers(), any::<bool>(), vec(actors(), 1..4)).prop_map(|(answer, trusted, refused)| {
-            let word = Word {
-                trusted,
-                actor: refused[0],
-                refused,
-            };
-            Reply::Sync { answer, word }
-        }),
+        (answers(), any::<(bool, u64)>(), vec(actors(), 1..4)).prop_map(
+            |(answer, (trusted, epoch), refused)| {
+                let word = Word {
+                    trusted,
+                    actor: refused[0],
+                    refused,
+                };
+                Reply::Sync {
+                    answer,
+                    word,
+                    epoch: Epoch(epoch),
+                }
+            }
+        ),
         closing_answers().prop_map(Reply::Closing),
         any::<bool>().prop_map(Reply::Surveyed),
         any::<u64>().prop_map(Reply::Clock),

@@ -14,4 +14,5 @@ mod memory;
 mod model;
 mod objects;
 mod records;
+mod sweep;
 mod transfers;

@@ -1,6 +1,6 @@
 //! This is a disk that forgets nothing: sorted records in memory.
 
-use soros_core::record::{Batch, RecordError, Records, Visitor};
+use soros_core::record::{Batch, Listed, Record, RecordError, Records, Visitor};
 use std::collections::BTreeMap;
 
 /// The records of one node.
@@ -20,6 +20,15 @@ impl Records for Memory {
             let _ = range.try_for_each(|(key, value)| each(key, value));
         }
         Ok(())
+    }
+
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
+        let records = self.scan(from, to, limit)?;
+        let listed = |(key, value): Record| Listed {
+            bytes: value.len(),
+            key,
+        };
+        Ok(records.into_iter().map(listed).collect())
     }
 }
 

@@ -402,19 +402,3 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
     let open = open.expect("memory does not fail");
     assert_eq!(open.state(), one.replica.state());
 }
-
-#[test]
-fn what_a_dropped_replica_left_is_removed_a_little_at_a_time() {
-    let mut one = node(1);
-    for key in 0..10 {
-        write(&mut one, key, DotSet::default(), true);
-    }
-    let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
-    let renewed = renewed.expect("memory does not fail");
-    let mut steps = 0;
-    while renewed.sweep(&mut one.disk, 7).expect("memory") {
-        steps += 1;
-    }
-    assert_eq!(steps, 2, "20 records of which at most 7 go at a time");
-    assert_eq!(one.disk.records.len(), 2, "the generation and the clock");
-}

@@ -149,7 +149,8 @@ fn commits_nothing_when_nothing_was_written() {
     let answers = core.step(vec![Operation::Read, Operation::Read]);
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!((memory.commits(), core.owner().seals), (0, 0));
-    assert_eq!(*published.lock().expect("no panic"), [0]);
+    // What the owner knows without the store may have changed all the same.
+    assert_eq!(*published.lock().expect("no panic"), [0, 0]);
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_full_disk_fails_the_whole_batch_and_leaves_nothing_of_it() {
     );
     memory.set_full(false);
     assert!(matches!(core.step(adds(1))[..], [Ok(2)]));
-    assert_eq!(*published.lock().expect("no panic"), [0, 1, 1, 2]);
+    assert_eq!(*published.lock().expect("no panic"), [0, 1, 1, 1, 2]);
 }
 
 #[test]

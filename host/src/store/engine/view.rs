@@ -5,7 +5,7 @@ use crate::store::engine::fault::unreadable;
 use crate::store::engine::{Shared, is_reserved};
 use crate::store::{RESERVED_PREFIX, Space};
 use fjall::{Keyspace, Readable};
-use soros_core::record::{RecordError, Records, Visitor};
+use soros_core::record::{Listed, RecordError, Records, Visitor};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -84,6 +84,22 @@ impl Records for View {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
+        let from = from.max(&[RESERVED_PREFIX + 1]);
+        if to <= from {
+            return Ok(Vec::new());
+        }
+        let listed = |guard: fjall::Guard| {
+            let (key, stored) = guard.into_inner().map_err(|error| unreadable(&error))?;
+            let (key, bytes) = (key.to_vec(), stored.len());
+            Ok(Listed { key, bytes })
+        };
+        self.read(|snapshot, keyspace| {
+            let range = snapshot.range(keyspace, from..to);
+            range.take(limit).map(listed).collect()
         })
     }
 }

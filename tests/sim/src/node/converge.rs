@@ -1,6 +1,7 @@
 //! This is anti-entropy at work: each partition is compared with each other replica of it, over
 //! and over, and what this one lacks is fetched and merged.
 
+use super::answer::own;
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation};
 use super::{Alarm, Output, Process, Silence, Task, TaskId, Turn};
@@ -14,7 +15,7 @@ use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::{Entry, Place};
 use soros_core::replica::{Chunk, TransferKind};
-use soros_core::sync::{self, Effect, End, Event, Sync};
+use soros_core::sync::{self, Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long another replica may take to answer.
@@ -284,7 +285,7 @@ impl Process {
             return;
         };
         let effects = match self.partitions.shown(round.place) {
-            Some(shown) => round.machine.step(event, &shown.state),
+            Some(shown) => round.machine.step(event, own(&shown.state)),
             None => vec![Effect::End(End::Broken)],
         };
         self.carry_out_round(turn, id, effects);
@@ -297,14 +298,18 @@ impl Process {
         reply: Result<Reply, Silence>,
     ) {
         let event = match reply {
-            Ok(Reply::Sync { answer, word }) => {
+            Ok(Reply::Sync {
+                answer,
+                word,
+                epoch,
+            }) => {
                 let trusted = word.trusted;
                 if let Some(Task::Round(round)) = self.tasks.get(&id) {
                     let heard = self.rounds.heard.entry(round.place).or_default();
                     heard.insert(word.actor.node, word);
                 }
                 self.skip_short_log(turn, id, &answer);
-                Event::Answered(answer, trusted)
+                Event::Answered(answer, Speaker { epoch, trusted })
             }
             Ok(Reply::Refused(Refusal::Behind)) => {
                 if let Some(Task::Round(round)) = self.tasks.get(&id) {

@@ -11,6 +11,7 @@ use soros_core::closed::{Closed, Closing};
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
@@ -513,6 +514,6 @@ fn remember(
     }
     replica.truncate(batch, others)?;
     // What an earlier generation left may be damaged: it is needed by nobody.
-    let _ = replica.sweep(batch, 16);
+    let _ = replica.sweep(batch, &Buckets::default(), 16);
     Ok(Answer::Done)
 }
