@@ -408,8 +408,11 @@ impl Partitions {
         match operation {
             Operation::Adopt { places, buckets } => {
                 let answer = self.open(batch, places)?;
-                self.buckets = Arc::new(buckets);
-                self.adopted = true;
+                // Two that adopt at once may come in any order.
+                if self.buckets.epoch <= buckets.epoch {
+                    self.buckets = Arc::new(buckets);
+                    self.adopted = true;
+                }
                 Ok(answer)
             }
             Operation::Write { target, .. } | Operation::Merge { target, .. }

@@ -163,6 +163,9 @@ impl<C: Commits> Core<C> {
         if let Err(error) = self.mend() {
             return refusals(count, &unavailable(error));
         }
+        if count == 0 {
+            return Vec::new();
+        }
         let view = self.view.clone();
         let mut batch = Overlay::new(&*view);
         let answers = operations

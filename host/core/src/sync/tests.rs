@@ -109,12 +109,18 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     let other = state(&[dot(1), dot(2)], 9);
     let (items, more) = (vec![item()], true);
     let event = difference(Difference::Items { items, more }, &other);
-    assert_eq!(sync.step(event, seen_as(&own)), [Effect::Merge(vec![item()])]);
+    assert_eq!(
+        sync.step(event, seen_as(&own)),
+        [Effect::Merge(vec![item()])]
+    );
     let own = state(&[dot(1)], 3);
     let effects = sync.step(Event::Merged, seen_as(&own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
     let (items, more) = (vec![item()], false);
-    sync.step(difference(Difference::Items { items, more }, &other), seen_as(&own));
+    sync.step(
+        difference(Difference::Items { items, more }, &other),
+        seen_as(&own),
+    );
     let effects = sync.step(Event::Merged, seen_as(&other));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
@@ -163,7 +169,10 @@ fn repairs_what_the_sender_saw_during_a_transfer_before_it_joins() {
     assert_eq!(effects, [Effect::AskRest(seen(&[dot(2)]))]);
     let other = state(&[dot(1), dot(2), dot(3)], 0);
     let (items, more) = (vec![item()], true);
-    let effects = sync.step(difference(Difference::Items { items, more }, &other), seen_as(&own));
+    let effects = sync.step(
+        difference(Difference::Items { items, more }, &other),
+        seen_as(&own),
+    );
     assert_eq!(effects, [Effect::Merge(vec![item()])]);
     let effects = sync.step(Event::Merged, seen_as(&own));
     assert_eq!(effects, [join(&[dot(1), dot(2)])]);
@@ -227,7 +236,10 @@ fn one_doubtful_answer_makes_the_round_doubtful() {
 fn a_failure_or_an_answer_to_another_question_ends_the_round_without_a_claim() {
     let own = state(&[], 0);
     let (mut sync, _) = Sync::new(PEER, &own);
-    assert_eq!(sync.step(Event::Failed, seen_as(&own)), [Effect::End(End::Broken)]);
+    assert_eq!(
+        sync.step(Event::Failed, seen_as(&own)),
+        [Effect::End(End::Broken)]
+    );
     let mut sync = asking(&own);
     let effects = sync.step(said(Answer::Same), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
@@ -248,7 +260,10 @@ fn half_way(own: &State, first: &[Dot]) -> Sync {
 fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
     let own = state(&[], 0);
     let mut sync = half_way(&own, &[dot(1)]);
-    assert_eq!(sync.step(Event::Failed, seen_as(&own)), [Effect::End(End::Broken)]);
+    assert_eq!(
+        sync.step(Event::Failed, seen_as(&own)),
+        [Effect::End(End::Broken)]
+    );
     assert!(sync.is_resumable());
     let again = Effect::AskChunk(TransferKind::Clocked, Some(entry("m")));
     assert_eq!(sync.resume(), [again]);
@@ -317,7 +332,10 @@ fn what_the_other_has_closed_is_closed_here_where_the_same_was_seen() {
     let mut sync = asking(&own);
     let other = closed(&[dot(1)]);
     let steps = other.clock.closed().steps().to_vec();
-    assert_eq!(sync.step(news(&other), seen_as(&own)), [Effect::Close(None, steps)]);
+    assert_eq!(
+        sync.step(news(&other), seen_as(&own)),
+        [Effect::Close(None, steps)]
+    );
     let own = closed(&[dot(1)]);
     let effects = sync.step(Event::Closed(true), seen_as(&own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);

@@ -16,8 +16,8 @@ use soros_core::object::{Object, Version};
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::Records;
 use soros_core::replica::{
-    Difference, LiveKey, Outcome, Reached, Replica, SWEPT_PER_COMMIT, Siblings, Standing, TransferKind,
-    Write,
+    Difference, LiveKey, Outcome, Reached, Replica, SWEPT_PER_COMMIT, Siblings, Standing,
+    TransferKind, Write,
 };
 use soros_core::sum::Sum;
 use soros_core::time::Time;
@@ -89,8 +89,7 @@ impl Node {
     fn repair(&mut self, from: &Node, bytes_max: usize) {
         let seen = self.replica.state().clock.seen().clone();
         let view = from.replica.view(&from.disk);
-        if let Difference::Items { items, .. } = view.difference(&seen, bytes_max).expect("items")
-        {
+        if let Difference::Items { items, .. } = view.difference(&seen, bytes_max).expect("items") {
             for item in items {
                 let merged = self.replica.merge_item(&mut self.disk, item, &self.buckets);
                 merged.expect("memory does not fail");

@@ -92,7 +92,7 @@ impl Node {
         let answer = self.done(Operation::Write {
             target: Target { place, entry },
             store,
-            deadline: Instant::now() + Duration::from_secs(60),
+            deadline: Instant::now() + Duration::from_mins(1),
         });
         assert!(matches!(answer, Answer::Written(Outcome::Written(_))));
     }
@@ -173,6 +173,17 @@ fn a_new_map_is_shown_to_readers_though_nothing_is_written() {
         assert_eq!(*node.moments.load().buckets(), after);
         assert!(!node.shown().swept && node.shown().needs_sweep);
     });
+}
+
+#[test]
+fn an_older_map_does_not_take_the_place_of_a_newer_one() {
+    let store: Arc<dyn Store> = Arc::new(Memory::new(1));
+    let mut node = start(&store, 1, buckets(false));
+    node.done(Operation::Adopt {
+        places: Vec::new(),
+        buckets: buckets(true),
+    });
+    assert_eq!(*node.moments.load().buckets(), buckets(false));
 }
 
 #[test]

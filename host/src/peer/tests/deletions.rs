@@ -113,7 +113,7 @@ async fn surveyed(cluster: &Cluster, peer: usize) -> Reply {
         bucket: PLAIN,
         epoch,
     };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let me = cluster.peers[peer].id();
     cluster.peers[peer].answer(me, survey, deadline).await
 }
