@@ -71,9 +71,13 @@ pub enum Bug {
     UnknownToldAsFailed,
     /// A clock is not held against its peers'.
     SkewUnchecked,
+    /// Objects of a dead bucket are removed, and the sum stays.
+    SweepKeepsSum,
+    /// Repair passes over the dots of a dead bucket.
+    DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 32] = [
+const NAMES: [(Bug, &str); 34] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -106,6 +110,8 @@ const NAMES: [(Bug, &str); 32] = [
     (Bug::ClockBeforeObjects, "clock-before-objects"),
     (Bug::UnknownToldAsFailed, "unknown-told-as-failed"),
     (Bug::SkewUnchecked, "skew-unchecked"),
+    (Bug::SweepKeepsSum, "sweep-keeps-sum"),
+    (Bug::DeadDotsSkipped, "dead-dots-skipped"),
 ];
 
 impl Bug {

@@ -27,6 +27,7 @@ use soros_core::close::Ask;
 use soros_core::codec::Codec;
 use soros_core::dot::Dot;
 use soros_core::id::{Incarnation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::message::{Reply, Request};
 use soros_core::node_clock::{Clocks, NodeClock};
 use soros_core::operation::{OperationError, ReadAnswer, WriteAnswer};
@@ -160,8 +161,10 @@ pub struct Turn<'a> {
     pub now: Moment,
     /// What the clocks of the node's machine say.
     pub clocks: Clocks,
-    /// The cluster's map.
+    /// What does not change of the cluster's map.
     pub table: &'a Table,
+    /// The newest map's buckets.
+    pub buckets: &'a Buckets,
     /// What is the same for all nodes.
     pub settings: &'a Settings,
     /// The node's disk.
@@ -250,7 +253,7 @@ impl Process {
         let mut process = Process {
             me,
             life,
-            partitions: Partitions::new(me, incarnation),
+            partitions: Partitions::new(me, incarnation, turn.buckets),
             committer: Committer::default(),
             clock: NodeClock::start(turn.clocks),
             tasks: BTreeMap::new(),
@@ -281,6 +284,21 @@ impl Process {
     #[must_use]
     pub fn partitions(&self) -> &Partitions {
         &self.partitions
+    }
+
+    /// It hears of the newest map.
+    pub fn on_map(&mut self, turn: &mut Turn<'_>) {
+        let buckets = turn.buckets.clone();
+        self.submit_silently(Operation::Adopt { buckets });
+        self.pump(turn);
+    }
+
+    /// It removes what nobody reads any more.
+    pub fn sweep(&mut self, turn: &mut Turn<'_>) {
+        for place in turn.table.places_of(self.me) {
+            self.submit_silently(Operation::Sweep { place });
+        }
+        self.pump(turn);
     }
 
     /// Whether nothing is under way.

@@ -112,6 +112,8 @@ pub enum LeftOver {
     Gap,
     /// An actor that has ended and is not closed.
     Actor,
+    /// An object of a dead bucket.
+    Bucket,
 }
 
 /// What was done to the cluster.

@@ -2,6 +2,7 @@
 //! in some store and must never be found in this one. Each can be played with a bug planted.
 
 mod closings;
+mod deletions;
 mod lives;
 mod retold;
 mod transfer;
@@ -30,7 +31,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 20] = [
+pub const ALL: [Scene; 23] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -50,6 +51,21 @@ pub const ALL: [Scene; 20] = [
         name: "a coordinator drops its partition",
         opposites: &[Bug::DroppedCoordinatorCounts],
         play: closings::a_coordinator_drops_its_partition,
+    },
+    Scene {
+        name: "a replica missed the writes of a bucket that died",
+        opposites: &[Bug::SweepKeepsSum, Bug::DeadDotsSkipped],
+        play: deletions::a_replica_missed_the_writes_of_a_bucket_that_died,
+    },
+    Scene {
+        name: "a bucket dies during a transfer",
+        opposites: &[],
+        play: deletions::a_bucket_dies_during_a_transfer,
+    },
+    Scene {
+        name: "a process dies while it sweeps",
+        opposites: &[],
+        play: deletions::a_process_dies_while_it_sweeps,
     },
     Scene {
         name: "an emptied disk counts anew",

@@ -2,12 +2,14 @@
 //! and what becomes of their siblings.
 
 use crate::random::Random;
+use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, NodeId, PlacementId};
 use soros_core::key::{Key, Partition, PartitionCount};
+use soros_core::map::bucket::Buckets;
 use soros_core::operation::{Consistency, Target};
 use soros_core::place::{Entry, Place};
 use soros_core::replica::Quorum;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of a key's siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +26,7 @@ pub enum Bucket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyId(pub u32);
 
-/// A simulated cluster's map. It does not change.
+/// What does not change of a simulated cluster's map.
 #[derive(Clone, Debug)]
 pub struct Table {
     nodes: Vec<NodeId>,
@@ -144,6 +146,17 @@ impl Table {
     pub fn bucket_by_id(&self, id: BucketId) -> Bucket {
         let found = BUCKETS.iter().find(|bucket| **bucket as u64 + 1 == id.0);
         found.copied().unwrap_or(Bucket::Siblings)
+    }
+
+    /// The buckets before one is deleted.
+    #[must_use]
+    pub fn all_buckets() -> Buckets {
+        let ids = BUCKETS.map(|bucket| BucketId(bucket as u64 + 1));
+        Buckets {
+            epoch: Epoch(BUCKETS.len() as u64),
+            open: ids.into_iter().collect(),
+            closing: BTreeSet::new(),
+        }
     }
 
     /// The key of an entry.

@@ -20,6 +20,7 @@ use crate::report::{Fault, Harm, Report};
 use crate::table::Table;
 use harm::Weakness;
 use soros_core::id::{Incarnation, NodeId};
+use soros_core::map::bucket::Buckets;
 use soros_core::node_clock::Clocks;
 use soros_core::operation::Basis;
 use soros_core::place::Place;
@@ -81,6 +82,8 @@ pub struct World {
     seed: u64,
     plan: Plan,
     table: Table,
+    /// The buckets of the newest map.
+    buckets: Buckets,
     now: Moment,
     schedule: Schedule<Event>,
     random: Random,
@@ -156,6 +159,7 @@ impl World {
             seed,
             network: Network::new(plan.weather),
             table,
+            buckets: Table::all_buckets(),
             now: Moment::default(),
             schedule: Schedule::default(),
             random,
@@ -254,6 +258,7 @@ impl World {
             now: self.now,
             clocks: clocks(self.now, node.ahead),
             table: &self.table,
+            buckets: &self.buckets,
             settings: &self.plan.settings,
             disk: &mut node.disk,
             random: &mut node.random,
@@ -371,6 +376,7 @@ impl World {
             now: self.now,
             clocks: clocks(self.now, node.ahead),
             table: &self.table,
+            buckets: &self.buckets,
             settings: &self.plan.settings,
             disk: &mut node.disk,
             random: &mut node.random,

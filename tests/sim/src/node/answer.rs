@@ -9,21 +9,17 @@ use crate::moment::Moment;
 use soros_core::close::Word;
 use soros_core::codec::Codec;
 use soros_core::dot_set::DotSet;
-use soros_core::epoch::Epoch;
 use soros_core::id::NodeId;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Place};
 use soros_core::read::Want;
-use soros_core::replica::{Difference, State, TransferKind};
-use soros_core::sync::{self, Own, StateDigest};
+use soros_core::replica::{Difference, TransferKind};
+use soros_core::sync::{self, StateDigest};
 
 /// Who asks, and with which question.
 type Asker = (NodeId, CallId);
-
-/// The epoch of the one map there is.
-pub(super) const EPOCH: Epoch = Epoch(1);
 
 pub(super) const UNREADABLE: Reply = Reply::Refused(Refusal::Unreadable);
 
@@ -159,7 +155,7 @@ impl Process {
         let answer = sync::compare(&shown.state, digest);
         let word = Word::of(shown.actor, &shown.state);
         let seen = (answer == sync::Answer::Same).then(|| shown.state.clock.seen().clone());
-        let reply = told(answer, word);
+        let reply = self.told(answer, word);
         Ok((reply, seen))
     }
 
@@ -180,8 +176,8 @@ impl Process {
         if difference == Difference::LogTooShort && turn.has(Bug::ShortLogSkipped) {
             difference = Difference::None;
         }
-        let answer = sync::answer(difference, own(&shown.state));
-        Ok(told(answer, word))
+        let answer = sync::answer(difference, self.partitions.own(shown));
+        Ok(self.told(answer, word))
     }
 
     fn on_chunk(
@@ -205,7 +201,15 @@ impl Process {
             self.renew(turn, place);
             return Err(Refusal::Storage);
         };
-        Ok(told(sync::Answer::Chunk(chunk), word))
+        Ok(self.told(sync::Answer::Chunk(chunk), word))
+    }
+
+    fn told(&self, answer: sync::Answer, word: Word) -> Reply {
+        Reply::Sync {
+            answer,
+            word,
+            epoch: self.partitions.buckets().epoch,
+        }
     }
 
     /// Remembers what another replica has seen before it gets its reply.
@@ -241,23 +245,5 @@ impl Process {
             _ => Reply::Refused(Refusal::Storage),
         };
         self.reply(turn, asker, &reply);
-    }
-}
-
-fn told(answer: sync::Answer, word: Word) -> Reply {
-    Reply::Sync {
-        answer,
-        word,
-        epoch: EPOCH,
-    }
-}
-
-/// A replica as a round of anti-entropy sees it.
-pub(super) fn own(state: &State) -> Own<'_> {
-    let (epoch, swept) = (EPOCH, true);
-    Own {
-        state,
-        epoch,
-        swept,
     }
 }

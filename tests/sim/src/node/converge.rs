@@ -1,7 +1,6 @@
 //! This is anti-entropy at work: each partition is compared with each other replica of it, over
 //! and over, and what this one lacks is fetched and merged.
 
-use super::answer::own;
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation};
 use super::{Alarm, Output, Process, Silence, Task, TaskId, Turn};
@@ -285,7 +284,10 @@ impl Process {
             return;
         };
         let effects = match self.partitions.shown(round.place) {
-            Some(shown) => round.machine.step(event, own(&shown.state)),
+            Some(shown) => {
+                let own = self.partitions.own(shown);
+                round.machine.step(event, own)
+            }
             None => vec![Effect::End(End::Broken)],
         };
         self.carry_out_round(turn, id, effects);

@@ -9,6 +9,7 @@ use soros_core::closed::Closed;
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
+use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::place::Entry;
 use soros_core::record::RecordError;
@@ -34,12 +35,14 @@ pub(super) fn items(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
     items: Vec<Item>,
-    bug: Option<Bug>,
+    (buckets, bug): (&Buckets, Option<Bug>),
 ) -> Applied {
-    for item in items {
-        let object = read(replica, batch, &item.entry, item.object, bug)?;
-        let merged = replica.merge(batch, &item.entry, object, &item.dots)?;
-        if merged.is_none() {
+    for mut item in items {
+        if bug == Some(Bug::DeadDotsSkipped) && buckets.is_dead(item.entry.bucket) {
+            continue;
+        }
+        item.object = read(replica, batch, &item.entry, item.object, bug)?;
+        if replica.merge_item(batch, item, buckets)?.is_none() {
             return Ok(Answer::Unclear);
         }
     }

@@ -10,7 +10,7 @@ use soros_core::close::{self, Ask};
 use soros_core::closed::{Closed, Closing};
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
-use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
@@ -20,9 +20,13 @@ use soros_core::replica::{
     Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, View,
 };
 use soros_core::skew::Skew;
+use soros_core::sync::Own;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// How many records a sweep looks at.
+const SWEPT_AT_ONCE: usize = 16;
 
 /// What is asked of a node's partitions.
 #[derive(Clone, Debug)]
@@ -35,6 +39,16 @@ pub enum Operation {
         sound: bool,
         /// Whether nothing can have been lost: the cluster begins.
         new: bool,
+    },
+    /// Serves under a newer map.
+    Adopt {
+        /// Its buckets.
+        buckets: Buckets,
+    },
+    /// Removes some of what nobody reads any more.
+    Sweep {
+        /// The partition.
+        place: Place,
     },
     /// A client's write, at its coordinator.
     Write {
@@ -190,9 +204,10 @@ impl Operation {
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         match self {
-            Operation::Open { .. } => None,
+            Operation::Open { .. } | Operation::Adopt { .. } => None,
             Operation::Write { target, .. } | Operation::Merge { target, .. } => Some(target.place),
             Operation::MergeItems { place, .. }
+            | Operation::Sweep { place }
             | Operation::MergeChunk { place, .. }
             | Operation::Join { place, .. }
             | Operation::Closing { place, .. }
@@ -219,6 +234,8 @@ pub struct Shown {
     pub compared: bool,
     /// Who mints its dots.
     pub actor: Actor,
+    /// Whether it holds objects of the map's buckets only.
+    pub swept: bool,
 }
 
 /// All partitions of a node.
@@ -231,12 +248,15 @@ pub struct Partitions {
     shown: BTreeMap<Place, Shown>,
     /// Dropped since the last batch was published.
     renewed: BTreeSet<Place>,
+    buckets: Buckets,
+    /// The buckets as readers see them.
+    shown_buckets: Buckets,
 }
 
 pub(super) type Applied = Result<Answer, RecordError>;
 
 impl Partitions {
-    pub(super) fn new(me: NodeId, incarnation: Incarnation) -> Partitions {
+    pub(super) fn new(me: NodeId, incarnation: Incarnation, buckets: &Buckets) -> Partitions {
         Partitions {
             me: (me, incarnation),
             replicas: BTreeMap::new(),
@@ -244,6 +264,24 @@ impl Partitions {
             touched: BTreeSet::new(),
             shown: BTreeMap::new(),
             renewed: BTreeSet::new(),
+            buckets: buckets.clone(),
+            shown_buckets: buckets.clone(),
+        }
+    }
+
+    /// The buckets of the map that the node serves under.
+    #[must_use]
+    pub fn buckets(&self) -> &Buckets {
+        &self.shown_buckets
+    }
+
+    /// A partition as a round of anti-entropy sees it.
+    #[must_use]
+    pub fn own<'a>(&self, shown: &'a Shown) -> Own<'a> {
+        Own {
+            state: &shown.state,
+            epoch: self.shown_buckets.epoch,
+            swept: shown.swept,
         }
     }
 
@@ -270,6 +308,16 @@ impl Partitions {
     ) -> Applied {
         match operation {
             Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
+            Operation::Adopt { buckets } => {
+                self.buckets = buckets;
+                Ok(Answer::Done)
+            }
+            Operation::Sweep { place } => self.sweep(batch, place, bug),
+            Operation::Write { target, .. } | Operation::Merge { target, .. }
+                if !self.buckets.open.contains(&target.bucket()) =>
+            {
+                Ok(Answer::NotHeld)
+            }
             Operation::Write { deadline, .. } if deadline <= now => Ok(Answer::TooLate),
             Operation::Write { target, store, .. } => self.change(target.place, |replica| {
                 let written = replica.write(batch, &target.entry, store.into());
@@ -283,7 +331,10 @@ impl Partitions {
                 merge::take(replica, batch, (&target.entry, object, &dots), bug)
             }),
             Operation::MergeItems { place, items } => {
-                self.change(place, |replica| merge::items(replica, batch, items, bug))
+                let buckets = self.buckets.clone();
+                self.change(place, |replica| {
+                    merge::items(replica, batch, items, (&buckets, bug))
+                })
             }
             Operation::MergeChunk {
                 place,
@@ -329,6 +380,17 @@ impl Partitions {
             }
             Operation::CutLog { place } => self.change(place, |it| cut_log(it, batch, now)),
         }
+    }
+
+    fn sweep(&mut self, batch: &mut Overlay<'_>, place: Place, bug: Option<Bug>) -> Applied {
+        let buckets = self.buckets.clone();
+        self.change(place, |replica| {
+            if bug == Some(Bug::SweepKeepsSum) {
+                remove_dead(replica, batch, &buckets);
+            }
+            while replica.sweep(batch, &buckets, SWEPT_AT_ONCE)?.more {}
+            Ok(Answer::Done)
+        })
     }
 
     fn take_part(&mut self, place: Place, ask: &Ask, bug: Option<Bug>) -> Applied {
@@ -442,13 +504,19 @@ impl Partitions {
 
     /// Lets readers see what is synced. The partitions that were dropped with it.
     pub(super) fn publish(&mut self) -> BTreeSet<Place> {
-        for place in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        if self.shown_buckets != self.buckets {
+            self.shown_buckets = self.buckets.clone();
+            touched.extend(self.replicas.keys());
+        }
+        for place in touched {
             if let Some(replica) = self.replicas.get(&place) {
                 let shown = Shown {
                     layout: replica.layout(),
                     state: replica.state().clone(),
                     compared: self.compared.contains(&place),
                     actor: replica.actor(),
+                    swept: replica.is_swept(&self.buckets),
                 };
                 self.shown.insert(place, shown);
             }
@@ -486,6 +554,16 @@ fn remove_range(batch: &mut Overlay<'_>, from: &[u8], to: &[u8]) {
     }
 }
 
+/// Removes the objects of dead buckets and nothing else.
+fn remove_dead(replica: &Replica, batch: &mut Overlay<'_>, buckets: &Buckets) {
+    for bucket in (1..=buckets.epoch.0).map(BucketId) {
+        if buckets.is_dead(bucket) {
+            let (from, to) = replica.layout().objects_of(bucket);
+            remove_range(batch, &from, &to);
+        }
+    }
+}
+
 /// Removes the objects and nothing else.
 fn drop_objects(replica: &mut Replica, batch: &mut Overlay<'_>) -> Answer {
     replica.stand(Standing::suspect());
@@ -514,6 +592,6 @@ fn remember(
     }
     replica.truncate(batch, others)?;
     // What an earlier generation left may be damaged: it is needed by nobody.
-    let _ = replica.sweep(batch, &Buckets::default(), 16);
+    let _ = replica.sweep(batch, &Buckets::default(), SWEPT_AT_ONCE);
     Ok(Answer::Done)
 }

@@ -1,5 +1,5 @@
 //! This is what must be gone after heal and quiet: from a disk, tombstones, contexts, index and
-//! log; from a clock, gaps, and actors that have ended.
+//! log, and what dead buckets held; from a clock, gaps, and actors that have ended.
 
 use super::replicas;
 use crate::disk::Disk;
@@ -8,13 +8,22 @@ use crate::record::{self, Kind};
 use crate::report::{Fault, LeftOver};
 use soros_core::dot::Actor;
 use soros_core::id::NodeId;
+use soros_core::map::bucket::Buckets;
 
 /// Judges what a replica has on its disk and in its clock. `current` are the actors that mint for
-/// the partition now.
+/// the partition now, `buckets` those of the map.
 #[must_use]
-pub fn judge(node: NodeId, shown: &Shown, disk: &Disk, current: &[Actor]) -> Vec<Fault> {
+pub fn judge(
+    node: NodeId,
+    shown: &Shown,
+    disk: &Disk,
+    (current, buckets): (&[Actor], &Buckets),
+) -> Vec<Fault> {
     let mut left = Vec::new();
-    for (_, _, object) in replicas::objects(disk, &shown.layout) {
+    for (entry, _, object) in replicas::objects(disk, &shown.layout) {
+        if buckets.is_dead(entry.bucket) {
+            left.push(LeftOver::Bucket);
+        }
         if !object.is_live() {
             left.push(LeftOver::Tombstone);
         }

@@ -89,7 +89,9 @@ impl World {
             self.judge_leftovers(node);
         }
         let keys: Vec<KeyId> = self.table.keys().collect();
-        for key in keys {
+        let is_dead = |key: &KeyId| self.buckets.is_dead(self.table.target(*key).bucket());
+        let (_, living): (Vec<_>, Vec<KeyId>) = keys.into_iter().partition(is_dead);
+        for key in living {
             self.judge_key(key);
             self.read_once_more(key);
         }
@@ -105,7 +107,7 @@ impl World {
         for place in self.table.places_of(id) {
             let current = self.actors_of(place);
             if let Some(shown) = process.partitions().shown(place) {
-                let faults = leftovers::judge(id, shown, &node.disk, &current);
+                let faults = leftovers::judge(id, shown, &node.disk, (&current, &self.buckets));
                 self.faults.extend(faults);
             }
         }

@@ -13,7 +13,7 @@ use crate::plan::{Habits, Plan};
 use crate::random::Random;
 use crate::report::{Fault, Report};
 use crate::table::{Bucket, KeyId, Size};
-use soros_core::id::NodeId;
+use soros_core::id::{BucketId, NodeId};
 use soros_core::object::Object;
 use soros_core::operation::{Basis, Consistency};
 use soros_core::place::Place;
@@ -354,6 +354,26 @@ impl Play {
     pub fn restart(&mut self, node: u64) {
         self.kill(node);
         self.start(node);
+    }
+
+    /// A bucket is deleted with all that is in it. Nobody hears of it yet.
+    pub fn purge(&mut self, bucket: Bucket) {
+        let world = &mut self.0;
+        world.buckets.epoch = world.buckets.epoch.next();
+        let is_it = |id: &BucketId| world.table.bucket_by_id(*id) == bucket;
+        world.buckets.open.retain(|id| !is_it(id));
+    }
+
+    /// A node hears of the newest map.
+    pub fn adopt(&mut self, node: u64) {
+        self.0.turn(NodeId(node), Process::on_map);
+        self.wait();
+    }
+
+    /// A node removes what nobody reads any more.
+    pub fn sweep(&mut self, node: u64) {
+        self.0.turn(NodeId(node), Process::sweep);
+        self.wait();
     }
 
     /// The dot log of a replica is cut as far as it goes.
