@@ -305,16 +305,6 @@ impl Replica {
         Ok(Some(found))
     }
 
-    /// Counts dots as seen without their objects: what only a planted bug does.
-    #[doc(hidden)]
-    pub fn skip(&mut self, dots: &[Dot]) {
-        self.check_own(dots);
-        for dot in dots {
-            self.see(*dot);
-        }
-        self.changed = true;
-    }
-
     /// Merges an object of anti-entropy. Of a dead bucket only the dots count, or they would be
     /// missing for ever; what is stored of it here is left to the sweep. None as for
     /// [`Replica::merge`].

@@ -8,7 +8,8 @@ use soros_core::clock::Clock;
 use soros_core::closed::Closed;
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
-use soros_core::id::NodeId;
+use soros_core::id::{BucketId, NodeId};
+use soros_core::key::Key;
 use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::place::Entry;
@@ -110,7 +111,7 @@ fn one_way(
     for (entry, object) in chunk.objects {
         let mut next = entry.key.as_bytes().to_vec();
         next.push(0);
-        let key = soros_core::key::Key::try_from(next.as_slice());
+        let key = Key::try_from(next.as_slice());
         let end = key.ok().map(|key| Entry {
             bucket: entry.bucket,
             key,
@@ -129,24 +130,29 @@ fn one_way(
 /// Ends a full transfer.
 pub(super) fn join(
     replica: &mut Replica,
-    sender: NodeId,
-    clock: &Clock,
+    batch: &mut Overlay<'_>,
+    (sender, clock): (NodeId, &Clock),
     bug: Option<Bug>,
-) -> Answer {
+) -> Applied {
     if replica.join(sender, clock) {
-        Answer::Done
+        Ok(Answer::Done)
     } else if matches!(bug, Some(Bug::JoinAfterDrop | Bug::OneWayTransfer)) {
-        skip(replica, clock.seen())
+        skip(replica, batch, clock.seen())
     } else {
-        Answer::NotHeld
+        Ok(Answer::NotHeld)
     }
 }
 
-/// Counts all of `seen` as seen.
-pub(super) fn skip(replica: &mut Replica, seen: &DotSet) -> Answer {
+/// Counts all of `seen` as seen, as if it had been of a key that nobody has.
+pub(super) fn skip(replica: &mut Replica, batch: &mut Overlay<'_>, seen: &DotSet) -> Applied {
+    let Ok(key) = Key::try_from(&b"nobody's"[..]) else {
+        return Ok(Answer::NotHeld);
+    };
+    let bucket = BucketId(1);
+    let entry = Entry { bucket, key };
     for (actor, start, end) in seen.minus(&DotSet::default()) {
         let dots: Vec<Dot> = (start..=end).map(|counter| actor.dot(counter)).collect();
-        replica.skip(&dots);
+        replica.merge(batch, &entry, Object::default(), &dots)?;
     }
-    Answer::Done
+    Ok(Answer::Done)
 }

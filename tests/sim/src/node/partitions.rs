@@ -248,9 +248,10 @@ pub struct Partitions {
     shown: BTreeMap<Place, Shown>,
     /// Dropped since the last batch was published.
     renewed: BTreeSet<Place>,
-    buckets: Buckets,
+    /// The buckets of the newest map.
+    serving: Buckets,
     /// The buckets as readers see them.
-    shown_buckets: Buckets,
+    buckets: Buckets,
 }
 
 pub(super) type Applied = Result<Answer, RecordError>;
@@ -264,15 +265,15 @@ impl Partitions {
             touched: BTreeSet::new(),
             shown: BTreeMap::new(),
             renewed: BTreeSet::new(),
+            serving: buckets.clone(),
             buckets: buckets.clone(),
-            shown_buckets: buckets.clone(),
         }
     }
 
     /// The buckets of the map that the node serves under.
     #[must_use]
     pub fn buckets(&self) -> &Buckets {
-        &self.shown_buckets
+        &self.buckets
     }
 
     /// A partition as a round of anti-entropy sees it.
@@ -280,7 +281,7 @@ impl Partitions {
     pub fn own<'a>(&self, shown: &'a Shown) -> Own<'a> {
         Own {
             state: &shown.state,
-            epoch: self.shown_buckets.epoch,
+            epoch: self.buckets.epoch,
             swept: shown.swept,
         }
     }
@@ -308,13 +309,8 @@ impl Partitions {
     ) -> Applied {
         match operation {
             Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
-            Operation::Adopt { buckets } => {
-                self.buckets = buckets;
-                Ok(Answer::Done)
-            }
-            Operation::Sweep { place } => self.sweep(batch, place, bug),
             Operation::Write { target, .. } | Operation::Merge { target, .. }
-                if !self.buckets.open.contains(&target.bucket()) =>
+                if !self.serving.open.contains(&target.bucket()) =>
             {
                 Ok(Answer::NotHeld)
             }
@@ -331,7 +327,7 @@ impl Partitions {
                 merge::take(replica, batch, (&target.entry, object, &dots), bug)
             }),
             Operation::MergeItems { place, items } => {
-                let buckets = self.buckets.clone();
+                let buckets = self.serving.clone();
                 self.change(place, |replica| {
                     merge::items(replica, batch, items, (&buckets, bug))
                 })
@@ -345,9 +341,9 @@ impl Partitions {
             } => self.change(place, |replica| {
                 merge::chunk(replica, batch, (peer, from.as_ref()), (chunk, &closed), bug)
             }),
-            Operation::Join { place, peer, clock } => {
-                self.change(place, |replica| Ok(merge::join(replica, peer, &clock, bug)))
-            }
+            Operation::Join { place, peer, clock } => self.change(place, |replica| {
+                merge::join(replica, batch, (peer, &clock), bug)
+            }),
             Operation::Closing { place, ask } => self.take_part(place, &ask, bug),
             Operation::Close {
                 place,
@@ -372,18 +368,39 @@ impl Partitions {
             } => self.change(place, |replica| {
                 remember(replica, batch, (peer, seen, trusted), &others)
             }),
+            operation => self.apply_to_one(operation, batch, now, bug),
+        }
+    }
+
+    /// Applies what begins with one node, and not with a client or another replica.
+    fn apply_to_one(
+        &mut self,
+        operation: Operation,
+        batch: &mut Overlay<'_>,
+        now: Moment,
+        bug: Option<Bug>,
+    ) -> Applied {
+        match operation {
+            Operation::Adopt { buckets } => {
+                self.serving = buckets;
+                Ok(Answer::Done)
+            }
+            Operation::Sweep { place } => self.sweep(batch, place, bug),
             Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
             Operation::Renew { place } => self.renew(batch, place, bug),
-            Operation::Skip { place, seen } => self.change(place, |it| Ok(merge::skip(it, &seen))),
+            Operation::Skip { place, seen } => {
+                self.change(place, |it| merge::skip(it, batch, &seen))
+            }
             Operation::DropObjects { place } => {
                 self.change(place, |it| Ok(drop_objects(it, batch)))
             }
             Operation::CutLog { place } => self.change(place, |it| cut_log(it, batch, now)),
+            _ => Ok(Answer::NotHeld),
         }
     }
 
     fn sweep(&mut self, batch: &mut Overlay<'_>, place: Place, bug: Option<Bug>) -> Applied {
-        let buckets = self.buckets.clone();
+        let buckets = self.serving.clone();
         self.change(place, |replica| {
             if bug == Some(Bug::SweepKeepsSum) {
                 remove_dead(replica, batch, &buckets);
@@ -505,8 +522,8 @@ impl Partitions {
     /// Lets readers see what is synced. The partitions that were dropped with it.
     pub(super) fn publish(&mut self) -> BTreeSet<Place> {
         let mut touched = std::mem::take(&mut self.touched);
-        if self.shown_buckets != self.buckets {
-            self.shown_buckets = self.buckets.clone();
+        if self.buckets != self.serving {
+            self.buckets = self.serving.clone();
             touched.extend(self.replicas.keys());
         }
         for place in touched {
@@ -516,7 +533,7 @@ impl Partitions {
                     state: replica.state().clone(),
                     compared: self.compared.contains(&place),
                     actor: replica.actor(),
-                    swept: replica.is_swept(&self.buckets),
+                    swept: replica.is_swept(&self.serving),
                 };
                 self.shown.insert(place, shown);
             }

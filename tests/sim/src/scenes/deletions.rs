@@ -6,7 +6,6 @@ use crate::table::Bucket;
 use crate::world::play::{Play, at};
 
 const DEAD: Bucket = Bucket::LastWriter;
-const ALL: [u64; 4] = [1, 2, 3, 4];
 
 /// A replica is away while a bucket is written to, and hears of the writes when the bucket is dead:
 /// from one that is swept, or not. It learns the dots without their objects, and hands them on;
@@ -21,7 +20,7 @@ pub(super) fn a_replica_missed_the_writes_of_a_bucket_that_died(bug: Option<Bug>
     play.write(at(writer).key(living));
     play.mend();
     play.purge(DEAD);
-    ALL.into_iter().for_each(|node| play.adopt(node));
+    play.all_adopt();
     play.learn(away, writer);
     play.learn(writer, away);
     play.learn(other, away);
@@ -31,7 +30,7 @@ pub(super) fn a_replica_missed_the_writes_of_a_bucket_that_died(bug: Option<Bug>
     play.expect(play.stored(writer, dead).is_none(), "it is swept");
     play.all_learn();
     play.expect(play.stored(writer, dead).is_none(), "it is not copied back");
-    ALL.into_iter().for_each(|node| play.sweep(node));
+    play.all_sweep();
     play.all_learn();
     play.end()
 }
@@ -56,9 +55,9 @@ pub(super) fn a_bucket_dies_during_a_transfer(bug: Option<Bug>) -> Report {
     play.finish_learning(receiver);
     let waits = play.stored(receiver, 3).is_none();
     play.expect(waits, "what is told under a newer map is not used");
-    ALL.into_iter().for_each(|node| play.adopt(node));
+    play.all_adopt();
     play.all_learn();
-    ALL.into_iter().for_each(|node| play.sweep(node));
+    play.all_sweep();
     play.all_learn();
     play.end()
 }
@@ -70,7 +69,7 @@ pub(super) fn a_process_dies_while_it_sweeps(bug: Option<Bug>) -> Report {
     play.write(at(1).key(1));
     play.all_learn();
     play.purge(DEAD);
-    ALL.into_iter().for_each(|node| play.adopt(node));
+    play.all_adopt();
     play.stall(2);
     play.sweep(2);
     let lost = play.cut_power(2);
@@ -79,7 +78,7 @@ pub(super) fn a_process_dies_while_it_sweeps(bug: Option<Bug>) -> Report {
     play.start(2);
     play.expect(play.stored(2, 0).is_some(), "nothing of it is left");
     play.all_learn();
-    ALL.into_iter().for_each(|node| play.sweep(node));
+    play.all_sweep();
     play.all_learn();
     play.end()
 }

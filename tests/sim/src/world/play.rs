@@ -370,6 +370,20 @@ impl Play {
         self.wait();
     }
 
+    /// Every node hears of the newest map.
+    pub fn all_adopt(&mut self) {
+        for node in 1..=REPLICAS as u64 + 1 {
+            self.adopt(node);
+        }
+    }
+
+    /// Every node removes what nobody reads any more.
+    pub fn all_sweep(&mut self) {
+        for node in 1..=REPLICAS as u64 {
+            self.sweep(node);
+        }
+    }
+
     /// A node removes what nobody reads any more.
     pub fn sweep(&mut self, node: u64) {
         self.0.turn(NodeId(node), Process::sweep);
