@@ -254,9 +254,8 @@ impl App {
             waiting,
         } = roles;
         let maps = authority.keeper().subscribe();
-        let (converging, timing) = (Arc::clone(&peer), Arc::clone(&peer));
+        let [converging, timing, sweeping] = [&peer, &peer, &peer].map(Arc::clone);
         let resolving = Arc::clone(&ground.doubts).resolve(Arc::clone(&peer));
-        let sweeping = Arc::clone(&peer);
         let others = Arc::downgrade(&neighbours);
         let own = vec![
             workers.spawn_on(0, async move { converging.converge().await }),

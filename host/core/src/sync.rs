@@ -41,8 +41,8 @@ impl StateDigest {
     }
 }
 
-/// A replica's sum over the live versions of the buckets of one map, and of no others. Only the sums
-/// of one map can be compared: what has died under a newer one may be removed there already.
+/// A replica's sum over the live versions of the buckets of one map, and of no others. Only the
+/// sums of one map can be compared: what has died under a newer one may be removed there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// The map's epoch.

@@ -1,13 +1,13 @@
 //! This is how records go that nobody reads any more: a bounded number with each commit, in the
 //! background, until none is left.
 //!
-//! They are of three kinds. Those of partitions whose placement is gone, and those of a partition's
-//! generations before the one in use, have no clock in use that speaks of them, and just go. Objects
-//! of dead buckets are part of the generation in use: each goes with its part of the sum, the figures
-//! and the index, in one batch, as if a write had left nothing of it; the clock keeps its dots, and
-//! the log its entries until all replicas have seen them. What is left to remove is derived from the
-//! records and the map: nothing else is stored, so that a process that starts goes on where the one
-//! before ended.
+//! They are of three kinds. Those of partitions whose placement is gone, and those of a
+//! partition's generations before the one in use, have no clock in use that speaks of them, and
+//! just go. Objects of dead buckets are part of the generation in use: each goes with its part of
+//! the sum, the figures and the index, in one batch, as if a write had left nothing of it; the
+//! clock keeps its dots, and the log its entries until all replicas have seen them. What is left
+//! to remove is derived from the records and the map: nothing else is stored, so that a process
+//! that starts goes on where the one before ended.
 
 use super::Replica;
 use crate::id::{BucketId, Generation};

@@ -210,10 +210,17 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Step> {
     let at = || 0..2_usize;
+    let is_live = proptest::bool::weighted(0.7);
+    let write = (at(), 1..=BUCKETS, 0..KEYS, is_live, any::<bool>());
+    let write = write.prop_map(|(at, bucket, key, is_live, has_seen)| Step::Write {
+        at,
+        bucket,
+        key,
+        is_live,
+        has_seen,
+    });
     prop_oneof![
-        8 => (at(), 1..=BUCKETS, 0..KEYS, proptest::bool::weighted(0.7), any::<bool>()).prop_map(
-            |(at, bucket, key, is_live, has_seen)| Step::Write { at, bucket, key, is_live, has_seen }
-        ),
+        8 => write,
         6 => (at(), prop_oneof![Just(1), Just(usize::MAX)])
             .prop_map(|(to, bytes_max)| Step::Repair { to, bytes_max }),
         1 => at().prop_map(Step::Transfer),

@@ -308,7 +308,6 @@ impl Partitions {
         bug: Option<Bug>,
     ) -> Applied {
         match operation {
-            Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
             Operation::Write { target, .. } | Operation::Merge { target, .. }
                 if !self.serving.open.contains(&target.bucket()) =>
             {
@@ -381,6 +380,7 @@ impl Partitions {
         bug: Option<Bug>,
     ) -> Applied {
         match operation {
+            Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
             Operation::Adopt { buckets } => {
                 self.serving = buckets;
                 Ok(Answer::Done)
