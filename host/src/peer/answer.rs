@@ -191,7 +191,11 @@ impl Peer {
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
             .map_err(|error| self.unreadable(place, &error))?;
-        Ok(told(sync::Answer::Chunk(chunk), (&moment, shown), life_is_known))
+        Ok(told(
+            sync::Answer::Chunk(chunk),
+            (&moment, shown),
+            life_is_known,
+        ))
     }
 
     /// Remembers what another replica has seen, so that the dot log can be cut, and that a replica

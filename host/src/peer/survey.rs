@@ -90,6 +90,7 @@ impl Peer {
         epoch: Epoch,
         deadline: Instant,
     ) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
         let moment = self.moments.load_full();
         let buckets = moment.buckets();
         if buckets.epoch < epoch || !buckets.closing.contains(&bucket) {
@@ -97,7 +98,7 @@ impl Peer {
         }
         let believed = moment.places().map(|(place, shown)| {
             // What a suspect does not hold it may have lost.
-            (*place, self.is_shown_believed(*place, shown))
+            (*place, self.is_shown_believed(*place, shown, life_is_known))
         });
         let places: Vec<(Place, bool)> = believed.collect();
         let turn = timeout_at(deadline.into(), Arc::clone(&self.surveys).acquire_owned());
