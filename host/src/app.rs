@@ -254,19 +254,12 @@ impl App {
             waiting,
         } = roles;
         let maps = authority.keeper().subscribe();
-        let [converging, timing, sweeping] = [&peer, &peer, &peer].map(Arc::clone);
-        let resolving = Arc::clone(&ground.doubts).resolve(Arc::clone(&peer));
         let others = Arc::downgrade(&neighbours);
-        let own = vec![
-            workers.spawn_on(0, async move { converging.converge().await }),
-            workers.spawn_on(0, async move { timing.keep_time().await }),
-            workers.spawn_on(0, resolving),
-            workers.spawn_on(0, async move { sweeping.sweep().await }),
-            workers.spawn_on(
-                0,
-                liveness::run(ground.identity.id(), others, maps, waiting),
-            ),
-        ];
+        let mut own = chores(&workers, &peer, &ground.doubts);
+        own.push(workers.spawn_on(
+            0,
+            liveness::run(ground.identity.id(), others, maps, waiting),
+        ));
         let state = Arc::new(State::new(Parts {
             peer: Arc::clone(&peer),
             authority: Arc::clone(&authority),
@@ -539,6 +532,18 @@ impl Roles {
             waiting,
         })
     }
+}
+
+/// What a node does for its partitions unasked.
+fn chores(workers: &Workers, peer: &Arc<Peer>, doubts: &Arc<Doubts>) -> Vec<JoinHandle<()>> {
+    let [converging, timing, sweeping] = [peer, peer, peer].map(Arc::clone);
+    let resolving = Arc::clone(doubts).resolve(Arc::clone(peer));
+    vec![
+        workers.spawn_on(0, async move { converging.converge().await }),
+        workers.spawn_on(0, async move { timing.keep_time().await }),
+        workers.spawn_on(0, async move { sweeping.sweep().await }),
+        workers.spawn_on(0, resolving),
+    ]
 }
 
 fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {

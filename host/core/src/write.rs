@@ -358,17 +358,7 @@ impl Write {
             };
             return vec![Effect::Resolve(rest, version)];
         }
-        if deletes && self.would_delete_nothing() {
-            let context = object.seen();
-            return self.answer(Err(OperationError::ContextRequired { context }));
-        }
         self.store(context, version, Resolution::Keep)
-    }
-
-    /// Whether a delete that keeps what its client has not seen would be done and leave everything:
-    /// its tombstone covers nothing, and goes as soon as its dot is under the base.
-    fn would_delete_nothing(&self) -> bool {
-        self.request.basis == Basis::Unsaid && self.own.is_empty()
     }
 
     fn nothing_to_delete(&mut self, object: &Object) -> Vec<Effect> {
@@ -396,11 +386,7 @@ impl Write {
             let context = covering(context, object);
             return self.store(context, version, Resolution::Keep);
         }
-        let (all, seen) = (object.seen(), object.dots());
-        let deletes = version.value.is_none();
-        if resolved == Resolved::KeepAll && deletes && self.would_delete_nothing() {
-            return self.answer(Err(OperationError::ContextRequired { context: all }));
-        }
+        let seen = object.dots();
         let resolution = match resolved {
             Resolved::KeepAll => Resolution::Keep,
             Resolved::KeepNew => Resolution::Supersede(seen),

@@ -72,8 +72,8 @@ pub(super) async fn replace_voter(inner: &Inner, running: &Running) {
     }
 }
 
-/// Whether a change of the voters was begun and not ended: its leader died in between. Every decision
-/// needs a majority of the old and of the new ones until it is.
+/// Whether a change of the voters was begun and not ended: its leader died. Every decision then
+/// needs a majority of the old voters and one of the new ones.
 fn is_half_changed(running: &Running) -> bool {
     let metrics = running.raft.metrics();
     let metrics = metrics.borrow_watched();

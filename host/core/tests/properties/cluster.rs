@@ -294,7 +294,12 @@ impl Cluster {
     fn merge(&mut self, to: usize, frame: &Frame) {
         let node = &mut self.nodes[to];
         let before = node.with_compared(frame.key, &self.history);
-        let was_live = before.is_live(&self.history);
+        // Its own write may have come by a repair before.
+        let was_there = |id: &WriteId| {
+            let fact = self.history.fact(*id);
+            fact.is_live && !frame.dots.contains(&fact.dot)
+        };
+        let was_live = before.versions.iter().any(was_there);
         let cell = before.sync(&frame.cell);
         let (object, dots, entry) = (frame.object.clone(), &frame.dots, entry(frame.key));
         let replica = &mut node.replica;
