@@ -2,6 +2,10 @@
 //! applied by the core's rules to the state so far, and what readers see is swapped whole after
 //! each commit.
 
+mod renewal;
+
+pub use renewal::Renewal;
+
 use super::damage::Damage;
 use super::node_clock::NodeClock;
 use super::operation::{Answer, Buckets, Operation};
@@ -9,13 +13,14 @@ use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
+use soros_core::closed::Closed;
 use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::operation::Target;
-use soros_core::place::{Layout, Place};
+use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{RecordError, Records};
-use soros_core::replica::{self, Item, Quorum, Reached, Replica, Standing, State, Taken};
+use soros_core::replica::{self, Chunk, Item, Quorum, Reached, Replica, Standing, State, Taken};
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,7 +141,7 @@ impl Partitions {
                     Ok(replica) => opened.push((place, replica, Arc::new(AtomicBool::new(born)))),
                     // The other partitions are opened all the same.
                     Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
-                        self.damage.note(place, &error);
+                        self.damage.note(place, None, &error);
                     }
                     Err(error) => return Err(error),
                 }
@@ -197,8 +202,15 @@ impl Partitions {
         change(replica).inspect_err(|_| *replica = before)
     }
 
+    /// Takes note when a record of a partition cannot be read for good.
+    fn note_damage(&self, place: Place, error: &RecordError) {
+        let replica = self.replicas.get(&place);
+        let seen = replica.map(|replica| replica.layout().generation());
+        self.damage.note(place, seen, error);
+    }
+
     /// Merges objects of anti-entropy. Of a deleted bucket only the dots count, or they would be
-    /// missing for ever.
+    /// missing for ever; one whose own record is damaged is left out.
     fn merge_items(
         &mut self,
         batch: &mut Overlay<'_>,
@@ -206,20 +218,78 @@ impl Partitions {
         items: Vec<Item>,
     ) -> Result<Answer, RecordError> {
         let buckets = self.buckets.clone();
-        self.change_many(place, |replica| {
+        let mut damage = None;
+        let merged = self.change_many(place, |replica| {
             for item in items {
                 if buckets.is_dead(item.entry.bucket) {
                     replica.skip(&item.dots);
-                } else {
-                    let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
-                    if merged.is_none() {
-                        return Ok(Answer::Unclear);
-                    }
+                    continue;
+                }
+                match replica.merge(batch, &item.entry, item.object, &item.dots) {
+                    Err(error @ RecordError::Damaged(_)) => damage = Some(error),
+                    Ok(None) => return Ok(Answer::Unclear),
+                    merged => drop(merged?),
                 }
             }
             replica.save(batch);
             Ok(Answer::Done)
+        })?;
+        let Some(error) = damage else {
+            return Ok(merged);
+        };
+        self.note_damage(place, &error);
+        Ok(match merged {
+            Answer::Done => Answer::Partly,
+            other => other,
         })
+    }
+
+    fn merge_chunk(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        (place, peer): (Place, NodeId),
+        from: Option<&Entry>,
+        (chunk, closed): (Chunk, &Closed),
+    ) -> Result<Answer, RecordError> {
+        let merged = self.change_many(place, |replica| {
+            let reached = replica.merge_chunk(batch, peer, from, chunk, closed)?;
+            Ok(match reached {
+                Reached::Unclear => Answer::Unclear,
+                reached @ Reached::To { .. } => Answer::Reached(reached),
+            })
+        })?;
+        if matches!(&merged, Answer::Reached(Reached::To { whole: false, .. })) {
+            self.note_damage(place, &RecordError::Damaged("an object"));
+        }
+        Ok(merged)
+    }
+
+    /// Takes note of what another replica has seen, and of what that lets this one forget. What is
+    /// damaged here is no reason to refuse the other an answer.
+    fn remember(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        (peer, seen, trusted): (NodeId, DotSet, bool),
+        others: &[NodeId],
+    ) -> Result<Answer, RecordError> {
+        let Some(replica) = self.replicas.get_mut(&place) else {
+            return Ok(Answer::NotHeld);
+        };
+        self.touched.insert(place);
+        if !replica.remember(peer, seen, trusted) {
+            return Ok(Answer::Behind);
+        }
+        let before = replica.clone();
+        match tidy(replica, batch, others) {
+            Err(error @ RecordError::Damaged(_)) => {
+                let seen = Some(replica.layout().generation());
+                self.damage.note(place, seen, &error);
+            }
+            tidied => tidied.inspect_err(|_| *replica = before)?,
+        }
+        replica.save(batch);
+        Ok(Answer::Done)
     }
 
     fn show(&self, place: &Place, replica: &Replica) -> Arc<Shown> {
@@ -260,7 +330,7 @@ impl Commits for Partitions {
                 | Operation::Remember { .. }
                 | Operation::Doubt { .. }
                 | Operation::DoubtAll
-                | Operation::Renew { .. } => 0,
+                | Operation::Renewal { .. } => 0,
             }
     }
 
@@ -272,7 +342,7 @@ impl Commits for Partitions {
         let place = operation.place();
         let applied = self.apply_to(operation, batch);
         if let (Err(error), Some(place)) = (&applied, place) {
-            self.damage.note(place, error);
+            self.note_damage(place, error);
         }
         applied
     }
@@ -283,7 +353,8 @@ impl Commits for Partitions {
                 // What is damaged waits; the other operations of the commit must not wait for it.
                 match replica.settle(batch) {
                     Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
-                        self.damage.note(*place, &error);
+                        let seen = Some(replica.layout().generation());
+                        self.damage.note(*place, seen, &error);
                     }
                     settled => drop(settled?),
                 }
@@ -317,7 +388,7 @@ impl Commits for Partitions {
                     replicas.insert(*place, replica);
                 }
                 Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
-                    self.damage.note(*place, &error);
+                    self.damage.note(*place, None, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -366,13 +437,7 @@ impl Partitions {
                 from,
                 chunk,
                 closed,
-            } => self.change_many(place, |replica| {
-                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk, &closed);
-                reached.map(|reached| match reached {
-                    Reached::To(next) => Answer::Reached(next),
-                    Reached::Unclear => Answer::Unclear,
-                })
-            }),
+            } => self.merge_chunk(batch, (place, peer), from.as_ref(), (chunk, &closed)),
             operation @ (Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
@@ -389,11 +454,9 @@ impl Partitions {
                 seen,
                 trusted,
                 others,
-            } => self.change_many(place, |replica| {
-                remember(replica, batch, (peer, seen, trusted), &others)
-            }),
+            } => self.remember(batch, place, (peer, seen, trusted), &others),
             Operation::DoubtAll => Ok(self.doubt_all(batch)),
-            Operation::Renew { place } => self.renew(batch, place),
+            Operation::Renewal { place, step } => self.apply_step(batch, place, step),
         }
     }
 
@@ -420,14 +483,6 @@ impl Partitions {
         }
         Answer::Done
     }
-
-    fn renew(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
-        let replica = Replica::renew(batch, place, self.me)?;
-        self.replicas.insert(place, replica);
-        self.compared.insert(place, Arc::default());
-        self.touched.insert(place);
-        Ok(Answer::Done)
-    }
 }
 
 fn doubt(replica: &mut Replica) -> Answer {
@@ -435,25 +490,20 @@ fn doubt(replica: &mut Replica) -> Answer {
     Answer::Done
 }
 
-/// Takes note of what another replica has seen, and of what that lets this one forget.
-fn remember(
+/// Drops what nobody needs any more.
+fn tidy(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
-    (peer, seen, trusted): (NodeId, DotSet, bool),
     others: &[NodeId],
-) -> Result<Answer, RecordError> {
-    if !replica.remember(peer, seen, trusted) {
-        return Ok(Answer::Behind);
-    }
-    replica.truncate(batch, others)?;
-    // A partition that nobody writes to would wait for the next write.
-    replica.settle(batch)?;
+) -> Result<(), RecordError> {
     if replica.state().standing.is_trusted() {
         // What is left of an earlier generation may be damaged: nobody needs it.
         let _ = replica.sweep(batch, SWEPT_AT_ONCE);
     }
-    replica.save(batch);
-    Ok(Answer::Done)
+    replica.truncate(batch, others)?;
+    // A partition that nobody writes to would wait for the next write.
+    replica.settle(batch)?;
+    Ok(())
 }
 
 /// Takes note that all that `peer` held has been merged. What a round merged before the partition

@@ -2,7 +2,7 @@
 //! were stored, and taken back to a savepoint when an operation cannot finish.
 
 use crate::store::{Space, Write};
-use soros_core::record::{Batch, RecordError, Records, Visitor, visit_merged};
+use soros_core::record::{Batch, RecordError, Records, Surveyor, survey_merged};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -84,13 +84,13 @@ impl Records for Overlay<'_> {
         }
     }
 
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError> {
         if to <= from {
             return Ok(());
         }
         let range = (Bound::Included(from), Bound::Excluded(to));
         let pending = self.pending.range::<[u8], _>(range);
-        visit_merged(self.base, (from, to), pending, each)
+        survey_merged(self.base, (from, to), pending, each)
     }
 }
 

@@ -94,11 +94,17 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
+fn merged_to(next: Option<Entry>) -> Event {
+    let whole = true;
+    Event::ChunkMerged(Reached::To { next, whole })
+}
+
 fn chunk(kind: TransferKind, dots: &[Dot], end: Option<Entry>) -> Chunk {
     Chunk {
         kind,
         seen: seen(dots),
         objects: Vec::new(),
+        damaged: Vec::new(),
         end,
     }
 }
@@ -114,11 +120,11 @@ fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
     let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), own);
     let closed = Closed::default();
     assert_eq!(effects, [Effect::MergeChunk(None, range, closed)]);
-    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    let effects = sync.step(merged_to(Some(entry("m"))), own);
     assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
     let range = chunk(clocked, last, None);
     sync.step(Event::Answered(Answer::Chunk(range), true), own);
-    let effects = sync.step(Event::ChunkMerged(None), own);
+    let effects = sync.step(merged_to(None), own);
     (sync, effects)
 }
 
@@ -164,7 +170,7 @@ fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
     // What either has seen meanwhile is repaired by its dots: nothing is joined.
     let range = chunk(union, &[dot(1), dot(2)], None);
     sync.step(Event::Answered(Answer::Chunk(range), true), &own);
-    let effects = sync.step(Event::ChunkMerged(None), &own);
+    let effects = sync.step(merged_to(None), &own);
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -215,7 +221,7 @@ fn half_way(own: &State, first: &[Dot]) -> Sync {
     sync.step(difference(Difference::LogTooShort, &start), own);
     let range = chunk(TransferKind::Clocked, first, Some(entry("m")));
     sync.step(Event::Answered(Answer::Chunk(range), true), own);
-    sync.step(Event::ChunkMerged(Some(entry("m"))), own);
+    sync.step(merged_to(Some(entry("m"))), own);
     sync
 }
 
@@ -231,7 +237,7 @@ fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
     sync.step(Event::Answered(Answer::Chunk(range), true), &own);
     let rest = Effect::AskRest(seen(&[dot(1)]));
     assert_eq!(
-        sync.step(Event::ChunkMerged(None), &own),
+        sync.step(merged_to(None), &own),
         std::slice::from_ref(&rest)
     );
     sync.step(Event::Failed, &own);
@@ -311,12 +317,13 @@ fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here()
         kind: clocked,
         seen: other.clock.seen().clone(),
         objects: Vec::new(),
+        damaged: Vec::new(),
         end: None,
     };
     let list = other.clock.closed().clone();
     let effects = sync.step(Event::Answered(Answer::Chunk(range.clone()), true), &own);
     assert_eq!(effects, [Effect::MergeChunk(None, range, list)]);
-    let effects = sync.step(Event::ChunkMerged(None), &own);
+    let effects = sync.step(merged_to(None), &own);
     assert_eq!(effects, [Effect::Join(other.clock)]);
 }
 
@@ -333,5 +340,33 @@ fn learns_nothing_of_one_who_has_yet_to_close_what_is_closed_here() {
     };
     more.clock.add(another.dot(1));
     let effects = asking(&own).step(news(&more), &own);
+    assert_eq!(effects, [Effect::End(End::Broken)]);
+}
+
+#[test]
+fn a_transfer_that_leaves_out_what_is_damaged_there_tells_what_is_held_and_joins_nothing() {
+    let (own, other) = (state(&[], 0), state(&[dot(1)], 9));
+    let mut sync = asking(&own);
+    sync.step(difference(Difference::LogTooShort, &other), &own);
+    let range = Chunk {
+        damaged: vec![entry("k")],
+        ..chunk(TransferKind::Clocked, &[dot(1)], None)
+    };
+    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    let effects = sync.step(merged_to(None), &own);
+    assert_eq!(effects, [Effect::AskRest(other.clock.seen().clone())]);
+    let effects = sync.step(difference(Difference::None, &other), &own);
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: false })]);
+}
+
+#[test]
+fn a_transfer_that_leaves_out_what_is_damaged_here_claims_nothing() {
+    let (own, other) = (state(&[], 0), state(&[dot(1)], 9));
+    let mut sync = asking(&own);
+    sync.step(difference(Difference::LogTooShort, &other), &own);
+    let range = chunk(TransferKind::Clocked, &[dot(1)], None);
+    sync.step(Event::Answered(Answer::Chunk(range), true), &own);
+    let (next, whole) = (None, false);
+    let effects = sync.step(Event::ChunkMerged(Reached::To { next, whole }), &own);
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }

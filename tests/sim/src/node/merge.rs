@@ -36,14 +36,17 @@ pub(super) fn items(
     items: Vec<Item>,
     bug: Option<Bug>,
 ) -> Applied {
+    let mut answer = Answer::Done;
     for item in items {
-        let object = read(replica, batch, &item.entry, item.object, bug)?;
-        let merged = replica.merge(batch, &item.entry, object, &item.dots)?;
-        if merged.is_none() {
-            return Ok(Answer::Unclear);
+        let merged = read(replica, batch, &item.entry, item.object, bug)
+            .and_then(|object| replica.merge(batch, &item.entry, object, &item.dots));
+        match merged {
+            Err(RecordError::Damaged(_)) => answer = Answer::Partly,
+            Ok(None) => return Ok(Answer::Unclear),
+            merged => drop(merged?),
         }
     }
-    Ok(Answer::Done)
+    Ok(answer)
 }
 
 /// Merges a range of a full transfer.
@@ -59,8 +62,8 @@ pub(super) fn chunk(
     }
     let reached = replica.merge_chunk(batch, sender, from, chunk, closed)?;
     Ok(match reached {
-        Reached::To(next) => Answer::Reached(next),
         Reached::Unclear => Answer::Unclear,
+        reached @ Reached::To { .. } => Answer::Reached(reached),
     })
 }
 
@@ -116,11 +119,13 @@ fn one_way(
             kind: TransferKind::Clocked,
             seen: chunk.seen.clone(),
             objects: vec![(entry.clone(), object)],
+            damaged: Vec::new(),
             end,
         };
         replica.merge_chunk(batch, sender, Some(&entry), one, closed)?;
     }
-    Ok(Answer::Reached(chunk.end))
+    let (next, whole) = (chunk.end, true);
+    Ok(Answer::Reached(Reached::To { next, whole }))
 }
 
 /// Ends a full transfer.
