@@ -1,6 +1,7 @@
 //! This is where a node keeps its records: sorted spaces of bytes behind one small trait, with
 //! atomic durable commits over all of them.
 
+use room::Disk;
 use soros_core::record::{Record, RecordError, Records};
 
 pub mod checked;
@@ -13,6 +14,7 @@ mod identity;
 pub mod mark;
 pub mod memory;
 pub mod overlay;
+pub mod room;
 pub mod sequence;
 mod whole;
 
@@ -59,6 +61,13 @@ impl Space {
 /// The first byte of keys that the store keeps for itself, in every space: it neither shows nor
 /// takes records under such keys.
 pub const RESERVED_PREFIX: u8 = 0x00;
+/// Another one, after all keys.
+pub const RESERVED_LAST: u8 = 0xff;
+
+fn is_reserved(key: &[u8]) -> bool {
+    key.first()
+        .is_none_or(|first| [RESERVED_PREFIX, RESERVED_LAST].contains(first))
+}
 
 /// One write of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +129,11 @@ pub enum StoreError {
     Damaged(String),
 }
 
-/// Who is told that a store was opened again.
-pub type ReopenListener = Box<dyn Fn() + Send + Sync>;
+/// Who is told that views are stale.
+pub type StaleListener = Box<dyn Fn() + Send + Sync>;
 
-/// A node's durable records. Keys are not empty and do not begin with [`RESERVED_PREFIX`].
+/// A node's durable records. Keys are not empty and do not begin with
+/// [`RESERVED_PREFIX`] or [`RESERVED_LAST`].
 pub trait Store: Send + Sync + 'static {
     /// A consistent view of `space`, of what is synced only.
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync>;
@@ -151,6 +161,9 @@ pub trait Store: Send + Sync + 'static {
     /// The bytes the store takes on disk, about.
     fn bytes(&self) -> u64;
 
+    /// How the disk is, as of a moment ago. Quick enough to be asked for each write.
+    fn disk(&self) -> Disk;
+
     /// Writes out all that is buffered, so that the next opening is quick.
     ///
     /// # Errors
@@ -169,8 +182,10 @@ pub trait Store: Send + Sync + 'static {
     /// How often the store was opened again.
     fn openings(&self) -> u64;
 
-    /// Calls `listener` each time the store has been opened again. It must not call the store.
-    fn on_reopened(&self, listener: ReopenListener);
+    /// Calls `listener` each time the store has been opened again, and when views older than the
+    /// newest keep it from making room: whoever keeps one takes a new one. It must not call the
+    /// store.
+    fn on_stale(&self, listener: StaleListener);
 }
 
 /// At most `limit` records of `space` from `from` (included) to `to` (excluded).

@@ -3,6 +3,7 @@
 mod clocks;
 mod command_line;
 mod failover;
+mod full_disk;
 mod key_value;
 mod losses;
 mod lost;

@@ -89,6 +89,7 @@ impl Peer {
             Ok(Answer::Found(found)) => Ok(Reply::Stored(found)),
             Ok(Answer::Ended) => Err(Refusal::Ended),
             Ok(Answer::Unclear) => Err(Refusal::Unclear),
+            Ok(Answer::Full) => Err(Refusal::DiskFull),
             Ok(_) => Err(Refusal::NotServed),
             Err(error) => Err(refusal(&error)),
         }

@@ -356,6 +356,7 @@ fn stored(answer: Result<Answer, CommitError>) -> write::Event {
         Ok(Answer::Written(outcome)) => write::Event::Stored(outcome),
         Ok(Answer::TooLate) => write::Event::Expired,
         Ok(Answer::ClockOff(skew)) => skewed(skew),
+        Ok(Answer::Full) => write::Event::StoreFailed(OperationError::DiskFull),
         Ok(_) => write::Event::StoreFailed(OperationError::NotServed),
         Err(error) => write::Event::StoreFailed(operation_error(&error)),
     }

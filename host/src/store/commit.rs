@@ -120,6 +120,14 @@ impl CommitError {
     }
 }
 
+/// How the owner's state was found to be.
+enum Mended {
+    /// That of the store.
+    WasWhole,
+    /// Another, and it was taken anew.
+    Reloaded,
+}
+
 /// The committer without its thread: one call, one commit.
 pub struct Core<C: Commits> {
     owner: C,
@@ -157,11 +165,14 @@ impl<C: Commits> Core<C> {
         &self.owner
     }
 
-    /// Decides `operations` in order, makes their writes durable at once, and answers each.
+    /// Decides `operations` in order, makes their writes durable at once, and answers each. Without
+    /// any it only shows the newest view, so that older ones can be let go.
     pub fn step(&mut self, operations: Vec<C::Operation>) -> Vec<Result<C::Answer, CommitError>> {
         let count = operations.len();
-        if let Err(error) = self.mend() {
-            return refusals(count, &unavailable(error));
+        match self.mend() {
+            Err(error) => return refusals(count, &unavailable(error)),
+            Ok(Mended::WasWhole) if operations.is_empty() => self.show(),
+            Ok(Mended::WasWhole | Mended::Reloaded) => {}
         }
         let view = self.view.clone();
         let mut batch = Overlay::new(&*view);
@@ -204,9 +215,13 @@ impl<C: Commits> Core<C> {
                 StoreError::NotOpen(_) => CommitError::Unavailable(error),
                 StoreError::Failed(_) | StoreError::Damaged(_) => CommitError::Unknown(error),
             })?;
+        self.show();
+        Ok(())
+    }
+
+    fn show(&mut self) {
         self.view = self.store.snapshot(self.space).into();
         self.owner.publish(self.view.clone());
-        Ok(())
     }
 
     /// The owner is ahead of the store now; the store itself may have to be opened again.
@@ -219,13 +234,13 @@ impl<C: Commits> Core<C> {
 
     /// Makes the owner's state that of the store again, if a commit failed or if someone else has
     /// opened the store again, which ends all views.
-    fn mend(&mut self) -> Result<(), StoreError> {
+    fn mend(&mut self) -> Result<Mended, StoreError> {
         if self.broken.is_none() && self.opening == self.store.openings() {
-            return Ok(());
+            return Ok(Mended::WasWhole);
         }
         let mended = self.reopened();
         self.broken = mended.as_ref().err().cloned();
-        mended
+        mended.map(|()| Mended::Reloaded)
     }
 
     fn reopened(&mut self) -> Result<(), StoreError> {
@@ -268,8 +283,8 @@ struct Queued<O, A> {
 
 enum Message<O, A> {
     Operation(Queued<O, A>),
-    /// The store was opened again.
-    Reopened,
+    /// Views of the store are stale.
+    Stale,
     Stop,
 }
 
@@ -316,7 +331,7 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
         let wake = queue.clone();
         // If the queue is full, its operations wake the committer anyway.
         core.store
-            .on_reopened(Box::new(move || drop(wake.try_send(Message::Reopened))));
+            .on_stale(Box::new(move || drop(wake.try_send(Message::Stale))));
         let committer = Committer {
             queue,
             load: load.clone(),
@@ -549,7 +564,7 @@ impl<O, A> Group<O, A> {
                 self.weight = self.weight.saturating_add(queued.weight);
                 true
             }
-            Message::Reopened => true,
+            Message::Stale => true,
             Message::Stop => false,
         }
     }

@@ -4,61 +4,46 @@
 //! for ever once its workers have died; and it asserts on some files that are not as it left them.
 //! So every call into it is guarded: a panic becomes an error, a commit waits outside of fjall for
 //! the workers to catch up, and [`Store::reopen`] swaps the whole database while views stay safe.
+//! A thread of its own keeps it up: it merges tables, and opens it again after a full disk.
 
 use crate::store::mark::Mark;
+use crate::store::room::{Disk, Usage};
 use crate::store::sequence::{Ledger, Recovery, Sequences};
-use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
-use running::Running;
+use crate::store::{Durability, Space, StaleListener, Store, StoreError, Write, is_reserved};
+use meter::Meter;
+use running::{Backlog, Running, WORKERS_POLL};
 use soros_core::record::{RecordError, Records};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+use upkeep::Upkeep;
 use view::View;
 
+mod compaction;
 mod fault;
 mod files;
 #[cfg(test)]
 mod full_disk;
+mod meter;
+mod options;
 mod running;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod view;
+
+pub use options::{DISK_BYTES_MIN, EngineOptions};
 
 /// The longest key that fjall takes.
 const KEY_BYTES_MAX: usize = 65_535;
 
-/// What an operator may choose about the engine.
-#[derive(Clone, Copy, Debug)]
-pub struct EngineOptions {
-    /// The bytes of blocks kept in memory.
-    pub cache_bytes: u64,
-    /// The most bytes of partitions' writes in memory before they go to a table.
-    pub memtable_bytes: u64,
-    /// The bytes of disk that no commit may use up, so that memtables can still be written out.
-    pub reserve_bytes: u64,
-    /// The threads that write tables out and compact them.
-    pub workers: usize,
-}
-
-impl Default for EngineOptions {
-    fn default() -> EngineOptions {
-        EngineOptions {
-            cache_bytes: 64 << 20,
-            memtable_bytes: 32 << 20,
-            reserve_bytes: 32 << 20,
-            workers: 2,
-        }
-    }
-}
-
 /// A store on fjall.
 pub struct Engine {
     shared: Arc<Shared>,
-    /// Held over a commit: fjall holds its journal lock as long anyway.
-    ledger: Mutex<Ledger>,
-    mark: Option<Mark>,
     recovery: Recovery,
-    listeners: Mutex<Vec<ReopenListener>>,
+    upkeep: Mutex<Option<Upkeep>>,
 }
 
 struct Shared {
@@ -68,6 +53,15 @@ struct Shared {
     /// For good: [`Store::reopen`] is refused.
     closed: AtomicBool,
     state: RwLock<State>,
+    /// Held over a commit: fjall holds its journal lock as long anyway.
+    ledger: Mutex<Ledger>,
+    /// Held over a merge, and by whoever closes the database that is merged.
+    merging: Mutex<()>,
+    /// What is to be merged next has no room.
+    starved: AtomicBool,
+    mark: OnceLock<Mark>,
+    listeners: Mutex<Vec<StaleListener>>,
+    meter: Meter,
 }
 
 /// The open database, and how often it was opened.
@@ -84,7 +78,7 @@ impl Engine {
     pub fn open(path: &Path, options: EngineOptions) -> Result<Engine, StoreError> {
         let (running, found) = Running::open(path, options)?;
         let (ledger, recovery) = Ledger::recover(&found);
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             path: path.to_owned(),
             options,
             failed: AtomicBool::new(false),
@@ -93,24 +87,33 @@ impl Engine {
                 opening: 0,
                 running: Some(running),
             }),
-        };
-        let (shared, ledger) = (Arc::new(shared), Mutex::new(ledger));
+            ledger: Mutex::new(ledger),
+            merging: Mutex::default(),
+            starved: AtomicBool::new(false),
+            mark: OnceLock::new(),
+            listeners: Mutex::default(),
+            meter: Meter::default(),
+        });
+        shared.look();
+        let upkeep = Upkeep::start(Arc::clone(&shared));
+        let upkeep = upkeep.map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Engine {
             shared,
-            ledger,
-            mark: None,
             recovery,
-            listeners: Mutex::default(),
+            upkeep: Mutex::new(Some(upkeep)),
         })
     }
 
     /// Lets `mark` follow the synced commits, and no number up to what it says, `marked`, be given
     /// out again.
     #[must_use]
-    pub fn with_mark(mut self, mark: Mark, marked: &Sequences) -> Engine {
-        self.ledger().pass(marked);
-        mark.set(&self.ledger().sequences());
-        self.mark = Some(mark);
+    pub fn with_mark(self, mark: Mark, marked: &Sequences) -> Engine {
+        let mut ledger = self.shared.ledger();
+        ledger.pass(marked);
+        mark.set(&ledger.sequences());
+        drop(ledger);
+        // Said twice, the first stays.
+        let _ = self.shared.mark.set(mark);
         self
     }
 
@@ -126,15 +129,11 @@ impl Engine {
     /// # Errors
     /// [`StoreError`] when it cannot be written out.
     pub fn accept_loss(&self) -> Result<(), StoreError> {
-        let mut ledger = self.ledger();
-        self.flush_under(&ledger)?;
+        let mut ledger = self.shared.ledger();
+        self.shared.flush_under(&ledger)?;
         ledger.begin_anew();
-        self.commit_under(
-            &mut ledger,
-            Space::ALL.into_iter(),
-            Vec::new(),
-            Durability::Synced,
-        )
+        self.shared
+            .commit_under(&mut ledger, &Space::ALL, Vec::new(), Durability::Synced)
     }
 
     /// Writes out all that is buffered and closes the files; nothing works afterwards.
@@ -142,93 +141,26 @@ impl Engine {
     /// # Errors
     /// [`StoreError`] when the disk fails; the files are closed all the same.
     pub fn close(&self) -> Result<(), StoreError> {
-        let ledger = self.ledger();
-        let flushed = self.flush_under(&ledger);
+        let upkeep = self.upkeep.lock();
+        drop(upkeep.unwrap_or_else(PoisonError::into_inner).take());
+        let ledger = self.shared.ledger();
+        let flushed = self.shared.flush_under(&ledger);
         self.shared.failed.store(true, Ordering::Release);
         self.shared.closed.store(true, Ordering::Release);
         self.shared.close();
-        let marked = self.mark.as_ref().map_or(Ok(()), Mark::sync);
+        let marked = self.shared.mark.get().map_or(Ok(()), Mark::sync);
         flushed.and(marked.map_err(|error| StoreError::Failed(error.to_string())))
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn commit_under(
-        &self,
-        ledger: &mut Ledger,
-        spaces: impl Iterator<Item = Space>,
-        mut writes: Vec<Write>,
-        durability: Durability,
-    ) -> Result<(), StoreError> {
-        let state = self.shared.state();
-        let running = self.shared.working(&state)?;
-        self.shared.check_room(&writes)?;
-        let mut commit = ledger.number(spaces, |space| running.written_out(space));
-        writes.append(&mut commit.records);
-        let committed = running
-            .wait_for_workers()
-            .and_then(|()| running.commit(writes, durability));
-        self.shared.noted(committed)?;
-        ledger.committed(&commit, running.newest());
-        if let (Durability::Synced, Some(mark)) = (durability, &self.mark) {
-            mark.set(&ledger.sequences());
-        }
-        Ok(())
-    }
-
-    fn reopen_under(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        if self.shared.closed.load(Ordering::Acquire) {
-            return Err(StoreError::NotOpen("it was closed".to_owned()));
-        }
-        // The failed engine still answers what was read from it, which one that cannot open again
-        // for want of room would not.
-        self.shared.check_room(&[])?;
-        let before = ledger.sequences();
-        let (mut after, recovery) = self.shared.reopen()?;
-        let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
-        if !recovery.broken.is_empty() || Space::ALL.iter().any(lost) {
-            // Nobody may read what is left as if it were all.
-            self.shared.close();
-            let message = "opened again, it lacks commits that it had".to_owned();
-            return Err(StoreError::Damaged(message));
-        }
-        after.pass(&before);
-        *ledger = after;
-        self.shared.failed.store(false, Ordering::Release);
-        // After a sync that failed the system holds pages for written that are not: what was read
-        // back from the journal is written to other files, with syncs of their own.
-        self.flush_under(ledger)
     }
 
     fn view(&self, space: Space) -> View {
         let state = self.shared.state();
-        let snapshot = state
-            .running
-            .as_ref()
-            .and_then(|running| running.synced().ok());
+        let snapshot = state.running.as_ref().map(Running::view);
         View {
             shared: self.shared.clone(),
             opening: state.opening,
             space,
             snapshot,
         }
-    }
-
-    fn listeners(&self) -> MutexGuard<'_, Vec<ReopenListener>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn flush_under(&self, ledger: &Ledger) -> Result<(), StoreError> {
-        let state = self.shared.state();
-        let flushed = self.shared.working(&state)?.flush();
-        if let (Ok(()), Some(mark)) = (&flushed, &self.mark) {
-            mark.set(&ledger.sequences());
-        }
-        self.shared.noted(flushed)
     }
 }
 
@@ -252,39 +184,39 @@ impl Store for Engine {
             assert_key(&write.key);
         }
         let spaces: Vec<Space> = writes.iter().map(|write| write.space).collect();
-        self.commit_under(&mut self.ledger(), spaces.into_iter(), writes, durability)
+        self.shared.wait_for_workers()?;
+        if self.shared.options.reserve_bytes / 4 < self.shared.meter.spent() {
+            self.shared.look();
+        }
+        self.shared
+            .commit_under(&mut self.shared.ledger(), &spaces, writes, durability)
     }
 
     fn bytes(&self) -> u64 {
         let state = self.shared.state();
-        let measure = |running: &Running| running.bytes().ok();
-        state.running.as_ref().and_then(measure).unwrap_or(0)
+        let tables = state.running.as_ref().map_or(0, Running::table_bytes);
+        tables.saturating_add(files::journal_bytes(&self.shared.path))
+    }
+
+    fn disk(&self) -> Disk {
+        self.shared.meter.disk()
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        let ledger = self.ledger();
-        self.flush_under(&ledger)
+        let ledger = self.shared.ledger();
+        self.shared.flush_under(&ledger)
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut ledger = self.ledger();
-        if !self.shared.failed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        self.reopen_under(&mut ledger)?;
-        drop(ledger);
-        for listener in self.listeners().iter() {
-            listener();
-        }
-        Ok(())
+        self.shared.mend()
     }
 
     fn openings(&self) -> u64 {
         self.shared.state().opening
     }
 
-    fn on_reopened(&self, listener: ReopenListener) {
-        self.listeners().push(listener);
+    fn on_stale(&self, listener: StaleListener) {
+        self.shared.listeners().push(listener);
     }
 }
 
@@ -311,17 +243,147 @@ impl Shared {
         result
     }
 
-    /// Refuses a commit that would take the disk's last bytes while the engine is still well:
-    /// a journal that runs out of disk in the middle of a batch leaves its outcome unknown.
-    fn check_room(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let bytes: usize = writes.iter().map(written_bytes).sum();
-        let free = free_bytes(&self.path)?;
-        let needed = self.options.reserve_bytes.saturating_add(bytes as u64);
-        if needed <= free {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<StaleListener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets whoever keeps a view take a new one.
+    fn tell_stale(&self) {
+        for listener in self.listeners().iter() {
+            listener();
+        }
+    }
+
+    /// Waits until a commit would not wait inside of fjall. Holds nothing meanwhile: the upkeep,
+    /// which it may be waiting for, commits, too.
+    fn wait_for_workers(&self) -> Result<(), StoreError> {
+        loop {
+            let starved = self.starved.load(Ordering::Relaxed);
+            let backlog = {
+                let state = self.state();
+                self.noted(self.working(&state)?.backlog())?
+            };
+            match backlog {
+                Backlog::None => return Ok(()),
+                // A merge that has no room will have none for long.
+                Backlog::Unmerged if starved => return Ok(()),
+                Backlog::TooMany if starved => return Err(StoreError::Full),
+                Backlog::Unwritten | Backlog::Unmerged | Backlog::TooMany => {
+                    std::thread::sleep(WORKERS_POLL);
+                }
+            }
+        }
+    }
+
+    fn commit_under(
+        &self,
+        ledger: &mut Ledger,
+        spaces: &[Space],
+        mut writes: Vec<Write>,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let state = self.state();
+        let running = self.working(&state)?;
+        self.check_room(running, spaces, &writes)?;
+        let written_out = |space| running.written_out(space);
+        let mut commit = ledger.number(spaces.iter().copied(), written_out);
+        writes.append(&mut commit.records);
+        self.noted(running.commit(writes, durability))?;
+        ledger.committed(&commit, running.newest());
+        if let (Durability::Synced, Some(mark)) = (durability, self.mark.get()) {
+            mark.set(&ledger.sequences());
+        }
+        Ok(())
+    }
+
+    fn flush_under(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let state = self.state();
+        let flushed = self.working(&state)?.flush();
+        if let (Ok(()), Some(mark)) = (&flushed, self.mark.get()) {
+            mark.set(&ledger.sequences());
+        }
+        self.noted(flushed)
+    }
+
+    /// Refuses a commit that would take the disk's last bytes while the engine is still well: a
+    /// journal that runs out of disk in the middle of a batch leaves its outcome unknown. What is
+    /// in the journal is written once more, to a table, before the journal gives its bytes back.
+    fn check_room(
+        &self,
+        running: &Running,
+        spaces: &[Space],
+        writes: &[Write],
+    ) -> Result<(), StoreError> {
+        let bytes = writes.iter().map(written_bytes).sum::<usize>() as u64;
+        let unwritten = running.unwritten_bytes().saturating_add(bytes);
+        // The cluster's map and its votes are few bytes, and still go where values no more do.
+        let reserve = if spaces.contains(&Space::Partitions) {
+            self.options.reserve_bytes
+        } else {
+            self.options.reserve_bytes / 2
+        };
+        let needed = reserve.saturating_add(bytes).saturating_add(unwritten);
+        if needed <= self.meter.free() {
+            self.meter.spend(bytes);
             Ok(())
         } else {
             Err(StoreError::Full)
         }
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let usage = Usage::of_file_system(&self.path);
+        let usage = usage.map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(usage.free)
+    }
+
+    /// Opens the database again if it failed, and there is room for that.
+    fn mend(&self) -> Result<(), StoreError> {
+        let mut ledger = self.ledger();
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.reopen_under(&mut ledger)?;
+        drop(ledger);
+        self.tell_stale();
+        Ok(())
+    }
+
+    fn reopen_under(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::NotOpen("it was closed".to_owned()));
+        }
+        // The failed engine still answers what was read from it, which one that cannot open again
+        // for want of room would not.
+        let unwritten = self.state().running.as_ref().map(Running::unwritten_bytes);
+        let needed = self
+            .options
+            .reserve_bytes
+            .saturating_add(unwritten.unwrap_or(0));
+        if self.free_bytes()? < needed {
+            return Err(StoreError::Full);
+        }
+        let before = ledger.sequences();
+        let (mut after, recovery) = self.reopen()?;
+        let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
+        if !recovery.broken.is_empty() || Space::ALL.iter().any(lost) {
+            // Nobody may read what is left as if it were all.
+            self.close();
+            let message = "opened again, it lacks commits that it had".to_owned();
+            return Err(StoreError::Damaged(message));
+        }
+        after.pass(&before);
+        *ledger = after;
+        self.failed.store(false, Ordering::Release);
+        // After a sync that failed the system holds pages for written that are not: what was read
+        // back from the journal is written to other files, with syncs of their own.
+        self.flush_under(ledger)
     }
 
     fn reopen(&self) -> Result<(Ledger, Recovery), StoreError> {
@@ -331,8 +393,10 @@ impl Shared {
         Ok(Ledger::recover(&found))
     }
 
-    /// Closes the database once nothing reads any more; views answer nothing from then on.
+    /// Closes the database once nothing reads or merges any more; views answer nothing from then
+    /// on.
     fn close(&self) {
+        let _merging = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state_mut();
         state.opening += 1;
         running::close(state.running.take());
@@ -345,14 +409,10 @@ impl Drop for Shared {
     }
 }
 
-fn is_reserved(key: &[u8]) -> bool {
-    key.first().is_none_or(|first| *first == RESERVED_PREFIX)
-}
-
 fn assert_key(key: &[u8]) {
     assert!(
         !is_reserved(key),
-        "keys that are empty or begin with 0x00 belong to the store"
+        "keys that are empty or begin with 0x00 or 0xff belong to the store"
     );
     assert!(key.len() <= KEY_BYTES_MAX, "no key of ours is that long");
 }
@@ -361,9 +421,4 @@ fn assert_key(key: &[u8]) {
 fn written_bytes(write: &Write) -> usize {
     const ITEM_BYTES: usize = 32;
     ITEM_BYTES + write.key.len() + write.value.as_ref().map_or(0, Vec::len)
-}
-
-fn free_bytes(path: &Path) -> Result<u64, StoreError> {
-    let disk = rustix::fs::statvfs(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -5,7 +5,8 @@
 //! Records are framed as on disk, so a flipped bit is found by the same check.
 
 use crate::store::checked::{frame, unframe};
-use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
+use crate::store::room::{self, Room};
+use crate::store::{Durability, Space, StaleListener, Store, StoreError, Write, is_reserved};
 use soros_core::record::{RecordError, Records, Visitor};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -28,7 +29,7 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct Memory {
     disk: Arc<Mutex<Disk>>,
-    listeners: Arc<Mutex<Vec<ReopenListener>>>,
+    listeners: Arc<Mutex<Vec<StaleListener>>>,
 }
 
 struct Disk {
@@ -40,6 +41,7 @@ struct Disk {
     opening: u64,
     failed: bool,
     full: bool,
+    room: Room,
     refuses_to_open: bool,
     fault: Option<Fault>,
     spaces: [BTreeMap<Vec<u8>, History>; Space::ALL.len()],
@@ -67,6 +69,7 @@ impl Memory {
             opening: 0,
             failed: false,
             full: false,
+            room: Room::Ample,
             refuses_to_open: false,
             fault: None,
             spaces: [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()],
@@ -82,22 +85,27 @@ impl Memory {
 
     /// Lets the next commit meet `fault`.
     pub fn fail_next(&self, fault: Fault) {
-        self.disk().fault = Some(fault);
+        self.lock().fault = Some(fault);
     }
 
     /// Fills the disk, or frees it.
     pub fn set_full(&self, full: bool) {
-        self.disk().full = full;
+        self.lock().full = full;
+    }
+
+    /// Passes a mark of the disk, or falls below it.
+    pub fn set_room(&self, room: Room) {
+        self.lock().room = room;
     }
 
     /// Lets the store fail to open again, or no longer.
     pub fn refuse_to_open(&self, refuses: bool) {
-        self.disk().refuses_to_open = refuses;
+        self.lock().refuses_to_open = refuses;
     }
 
     /// The power goes: what was not synced is lost, and the store works again as after a start.
     pub fn crash(&self) {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         let synced = disk.synced;
         disk.go_back_to(synced);
         disk.open_again();
@@ -106,7 +114,7 @@ impl Memory {
     /// The power goes while `writes` are being committed: the seed decides whether all of them are
     /// there afterwards or none.
     pub fn tear(&self, writes: Vec<Write>) {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         let synced = disk.synced;
         disk.go_back_to(synced);
         if disk.coin() {
@@ -118,7 +126,7 @@ impl Memory {
 
     /// Damage in the journal: the last `commits` commits are gone without a word, at most 256.
     pub fn cut(&self, commits: u64) {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         let kept = disk
             .journal
             .len()
@@ -135,7 +143,7 @@ impl Memory {
     /// was anything to damage.
     #[must_use]
     pub fn flip(&self, space: Space, key: &[u8]) -> bool {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         let chance = disk.draw();
         let Some(history) = disk.spaces[space.index()].get_mut(key) else {
             return false;
@@ -151,23 +159,23 @@ impl Memory {
     /// How many commits were kept.
     #[must_use]
     pub fn commits(&self) -> u64 {
-        self.disk().commits
+        self.lock().commits
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Vec<ReopenListener>> {
+    fn listeners(&self) -> MutexGuard<'_, Vec<StaleListener>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disk(&self) -> MutexGuard<'_, Disk> {
+    fn lock(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for Memory {
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync> {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         let commit = disk.synced;
         *disk.views.entry(commit).or_default() += 1;
         Box::new(View {
@@ -185,7 +193,7 @@ impl Store for Memory {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, RecordError> {
-        let disk = self.disk();
+        let disk = self.lock();
         let range = (Bound::Included(from), Bound::Excluded(to));
         let records = disk.spaces[space.index()].range::<[u8], _>(range);
         let is_there = |history: &History| {
@@ -201,11 +209,11 @@ impl Store for Memory {
             writes.iter().all(|write| !is_reserved(&write.key)),
             "the key is the store's own"
         );
-        self.disk().commit(writes, durability)
+        self.lock().commit(writes, durability)
     }
 
     fn bytes(&self) -> u64 {
-        let disk = self.disk();
+        let disk = self.lock();
         let sizes = disk.spaces.iter().flatten().map(|(key, history)| {
             let values = history
                 .iter()
@@ -215,15 +223,22 @@ impl Store for Memory {
         sizes.sum()
     }
 
+    fn disk(&self) -> room::Disk {
+        room::Disk {
+            room: self.lock().room,
+            ..room::Disk::default()
+        }
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         disk.check_working()?;
         disk.synced = disk.newest;
         Ok(())
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut disk = self.disk();
+        let mut disk = self.lock();
         if !disk.failed {
             return Ok(());
         }
@@ -242,10 +257,10 @@ impl Store for Memory {
     }
 
     fn openings(&self) -> u64 {
-        self.disk().opening
+        self.lock().opening
     }
 
-    fn on_reopened(&self, listener: ReopenListener) {
+    fn on_stale(&self, listener: StaleListener) {
         self.listeners().push(listener);
     }
 }
@@ -366,10 +381,6 @@ impl Disk {
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
-}
-
-fn is_reserved(key: &[u8]) -> bool {
-    key.first().is_none_or(|first| *first == RESERVED_PREFIX)
 }
 
 /// One space as a commit left it.

@@ -184,8 +184,11 @@ fn no_missing_file_takes_a_record_without_a_word() {
 fn manifests_and_ends_of_tables_are_looked_at_before_the_engine_opens_them() {
     let folder = directory();
     let keyspace = Path::new("engine").join("keyspaces").join("1");
-    let manifest = keyspace.join("v4");
-    let table = keyspace.join("tables").join("0");
+    let current = content(&folder.path().join(&keyspace).join("current"));
+    let number = u64::from_le_bytes(current[..8].try_into().expect("a number"));
+    let manifest = keyspace.join(format!("v{number}"));
+    let tables = files(folder.path(), &keyspace.join("tables"));
+    let table = tables.last().expect("a table");
     let manifest_bytes = content(&folder.path().join(&manifest));
     for at in (0..manifest_bytes.len()).step_by(3) {
         let copy = copied(folder.path());
@@ -195,12 +198,12 @@ fn manifests_and_ends_of_tables_are_looked_at_before_the_engine_opens_them() {
         let outcome = outcome(copy.path(), &format!("the manifest at {at}"));
         assert_eq!(outcome, Outcome::Refused, "{at}");
     }
-    let table_bytes = content(&folder.path().join(&table));
+    let table_bytes = content(&folder.path().join(table));
     for at in (table_bytes.len() - 160..table_bytes.len()).step_by(3) {
         let copy = copied(folder.path());
         let mut bytes = table_bytes.clone();
         bytes[at] ^= 0x80;
-        fs::write(copy.path().join(&table), bytes).expect("a file");
+        fs::write(copy.path().join(table), bytes).expect("a file");
         let outcome = outcome(copy.path(), &format!("the table's end at {at}"));
         assert!(outcome != Outcome::InDoubt, "{at}");
     }

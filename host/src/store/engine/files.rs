@@ -17,7 +17,7 @@
 use crate::store::{StoreError, whole};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The longest manifest that is looked at: a million tables.
@@ -146,6 +146,16 @@ pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed(path, &error)),
     }
+}
+
+/// The bytes that the journals in the folder take. The engine makes them as long as they may get,
+/// and fills them later.
+pub(super) fn journal_bytes(path: &Path) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    let journals = entries(path).unwrap_or_default().into_iter();
+    let journals = journals.filter(|path| path.extension().is_some_and(|end| end == "jnl"));
+    let blocks = journals.filter_map(|path| path.metadata().ok().map(|file| file.blocks()));
+    blocks.sum::<u64>().saturating_mul(BLOCK_BYTES)
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {

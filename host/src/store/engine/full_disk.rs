@@ -2,20 +2,26 @@
 //! for the test. Where mounting is not permitted the tests say so and check nothing.
 
 use crate::store::conformance::small;
-use crate::store::engine::{Engine, EngineOptions};
+use crate::store::engine::{DISK_BYTES_MIN, Engine, EngineOptions};
+use crate::store::room::Room;
 use crate::store::{Durability, Space, Store, StoreError, Write};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::ffi::CStr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-const DISK: &std::ffi::CStr = c"size=64m";
+const DISK: &CStr = c"size=64m";
+const SMALLEST_DISK: &CStr = c"size=256m";
+/// How long the engine may take to see that the disk has changed, and to do something about it.
+const PATIENCE: Duration = Duration::from_mins(1);
 const VALUE_BYTES: usize = 16 << 10;
 
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
+    fn mount(size: &CStr) -> Option<SmallDisk> {
         let folder = tempfile::tempdir().expect("a folder");
-        let mounted = mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), DISK);
+        let mounted = mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), size);
         if mounted.is_ok() {
             Some(SmallDisk(folder))
         } else {
@@ -78,7 +84,7 @@ fn assert_kept(store: &Engine, kept: usize) {
 
 #[test]
 fn a_reserve_keeps_the_engine_well_and_room_brings_the_writes_back() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(DISK) else {
         return;
     };
     let room = disk.path().join("room");
@@ -92,21 +98,58 @@ fn a_reserve_keeps_the_engine_well_and_room_brings_the_writes_back() {
     assert!(0 < kept && matches!(error, StoreError::Full), "{error}");
     assert_kept(&store, kept);
     disk.fill();
-    assert!(matches!(put(&store, kept), Err(StoreError::Full)));
+    // What was committed before the engine saw that is kept, or failed with the disk.
+    wait_until("it sees the full disk", || put(&store, kept).is_err());
     assert_kept(&store, kept);
     disk.free();
     std::fs::remove_file(room).expect("a file");
-    // A compaction may have met the full disk; whoever commits next finds out and opens again.
-    if put(&store, kept).is_err() {
-        store.reopen().expect("opens");
-        put(&store, kept).expect("works");
-    }
+    wait_until("it takes writes again", || put(&store, kept).is_ok());
     assert_kept(&store, kept + 1);
+}
+
+/// Waits until the engine has done something by itself.
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it took too long until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_deletes_free_comes_back_on_the_smallest_disk() {
+    let Some(disk) = SmallDisk::mount(SMALLEST_DISK) else {
+        return;
+    };
+    let options = EngineOptions::for_disk(DISK_BYTES_MIN);
+    let store = Engine::open(&disk.path().join("engine"), options).expect("opens");
+    let room = || store.disk().room;
+    for _ in 0..3 {
+        let mut kept = 0;
+        while room() == Room::Ample {
+            put(&store, kept).expect("there is room");
+            kept += 1;
+        }
+        assert!(200 < kept, "{kept} of 16 KiB are all that fits");
+        // Every value but some, so that each table has ones that stay.
+        for turn in (0..kept).filter(|turn| turn % 8 != 0) {
+            let remove = Write::remove(Space::Partitions, key(turn));
+            let removed = store.commit(vec![remove], Durability::Synced);
+            removed.expect("removals are taken");
+        }
+        wait_until("there is room", || room() == Room::Ample);
+        let view = store.snapshot(Space::Partitions);
+        for turn in 0..kept {
+            let expected = (turn % 8 == 0).then(|| vec![7; VALUE_BYTES]);
+            assert_eq!(view.get(&key(turn)), Ok(expected), "commit {turn}");
+        }
+    }
 }
 
 #[test]
 fn an_engine_that_ran_out_of_disk_opens_again_with_all_that_was_synced() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(DISK) else {
         return;
     };
     let options = EngineOptions {
@@ -124,18 +167,17 @@ fn an_engine_that_ran_out_of_disk_opens_again_with_all_that_was_synced() {
         "{error}"
     );
     assert!(matches!(store.reopen(), Err(StoreError::Full)));
+    assert!(matches!(put(&store, 30), Err(StoreError::NotOpen(_))));
     assert_kept(&store, 30);
     disk.free();
-    assert!(matches!(put(&store, 30), Err(StoreError::NotOpen(_))));
-    store.reopen().expect("opens");
-    put(&store, 30).expect("works");
+    wait_until("it opens itself", || put(&store, 30).is_ok());
     store.flush().expect("works");
     assert_kept(&store, 31);
 }
 
 #[test]
 fn an_engine_without_a_reserve_neither_hangs_nor_loses_when_it_takes_the_last_byte() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(DISK) else {
         return;
     };
     let store = Engine::open(&disk.path().join("engine"), small()).expect("opens");

@@ -1,35 +1,103 @@
 //! This is one opening of the fjall database: batches, snapshots, flushes and what a start finds.
 
 use crate::store::checked::{frame, unframe};
-use crate::store::engine::EngineOptions;
 use crate::store::engine::fault::{guarded, guarded_opening};
-use crate::store::engine::files;
+use crate::store::engine::{EngineOptions, compaction, files};
 use crate::store::sequence::{self, Found, Link, Numbered};
-use crate::store::{Durability, Space, StoreError, Write};
+use crate::store::{Durability, RESERVED_LAST, RESERVED_PREFIX, Space, StoreError, Write};
+use fjall::config::BlockSizePolicy;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use soros_core::codec::Codec;
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// The most bytes of sealed journals; with the active one the journal takes 64 to 128 MiB.
 const JOURNAL_SEALED_BYTES_MAX: u64 = 64 << 20;
 /// How many memtables may wait for a worker before a commit waits: below fjall's own 4.
 const SEALED_MEMTABLES_MAX: usize = 2;
-/// How many runs may wait for a compaction before a commit waits: below fjall's own 30.
+/// The fewest files that fjall keeps open.
+const FILES_MAX_LEAST: usize = 16;
+/// How many runs may wait to be merged before a commit waits: below fjall's own 30.
 const RUNS_MAX: usize = 20;
-/// How often a commit that waits for the workers looks again.
-const WORKERS_POLL: Duration = Duration::from_millis(2);
+/// How often whoever waits for the workers looks again.
+pub(super) const WORKERS_POLL: Duration = Duration::from_millis(2);
+/// The bytes of a block of a table, about.
+const BLOCK_BYTES: u32 = 4 << 10;
 /// The most commits, flushes and compactions that a database has lived through.
 const ENGINE_NUMBER_MAX: u64 = 1 << 62;
+
+/// What commits wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backlog {
+    /// Nothing.
+    None,
+    /// Memory that a worker is to write out.
+    Unwritten,
+    /// Tables that are to be merged, before what they take is more than merging them can use.
+    Unmerged,
+    /// So many of them that the engine itself would wait.
+    TooMany,
+}
+
+/// The first and the last record of the partitions, which are the store's own. They came first of
+/// all, and so lie at the ends of the last level: whatever is merged with it lies between.
+const LOW_END: [u8; 2] = [RESERVED_PREFIX, 0x00];
+const HIGH_END: [u8; 1] = [RESERVED_LAST];
+
+/// The writes of both ends. A table that has them overlaps every other.
+pub(super) fn ends() -> Vec<Write> {
+    let end = |key: &[u8]| Write::put(Space::Partitions, key.to_vec(), Vec::new());
+    vec![end(&LOW_END), end(&HIGH_END)]
+}
 
 /// The open database.
 pub(super) struct Running {
     database: Database,
     spaces: [Keyspace; Space::ALL.len()],
+    /// How many bytes may wait to be merged before a commit waits.
+    unmerged_max: u64,
     /// What was synced last; snapshots are taken from here.
-    synced: Mutex<fjall::Snapshot>,
+    synced: Mutex<Synced>,
+}
+
+/// The views that somebody may hold.
+struct Synced {
+    newest: Arc<fjall::Snapshot>,
+    /// All of them, oldest first, and some that nobody holds any more.
+    held: VecDeque<Weak<fjall::Snapshot>>,
+}
+
+/// How many views are remembered before those that nobody holds are looked for.
+const HELD_MAX: usize = 1_024;
+
+impl Synced {
+    fn new(snapshot: fjall::Snapshot) -> Synced {
+        let newest = Arc::new(snapshot);
+        let held = VecDeque::from([Arc::downgrade(&newest)]);
+        Synced { newest, held }
+    }
+
+    fn show(&mut self, snapshot: fjall::Snapshot) {
+        self.newest = Arc::new(snapshot);
+        if HELD_MAX <= self.held.len() {
+            self.held.retain(|held| 0 < held.strong_count());
+        }
+        self.held.push_back(Arc::downgrade(&self.newest));
+    }
+
+    /// The engine's number from which on somebody may still look at records.
+    fn oldest(&mut self) -> u64 {
+        loop {
+            match self.held.front().map(Weak::upgrade) {
+                Some(Some(snapshot)) => return snapshot.seqno(),
+                Some(None) => drop(self.held.pop_front()),
+                None => return self.newest.seqno(),
+            }
+        }
+    }
 }
 
 impl Running {
@@ -44,13 +112,15 @@ impl Running {
                 .cache_size(options.cache_bytes)
                 .max_journaling_size(JOURNAL_SEALED_BYTES_MAX)
                 .worker_threads(options.workers.max(1))
+                .max_cached_files(Some(options.files_max.max(FILES_MAX_LEAST)))
                 .open()
         })?;
         let running = match guarded_opening(|| Running::prepare(&database, options)) {
             Ok((spaces, synced)) => Running {
                 database,
                 spaces,
-                synced: Mutex::new(synced),
+                unmerged_max: options.unmerged_bytes,
+                synced: Mutex::new(Synced::new(synced)),
             },
             Err(error) => {
                 close(database);
@@ -75,9 +145,19 @@ impl Running {
     ) -> fjall::Result<([Keyspace; Space::ALL.len()], fjall::Snapshot)> {
         let [first, second, third] = Space::ALL
             .map(|space| database.keyspace(space.name(), || keyspace_options(options, space)));
+        let spaces = [first?, second?, third?];
+        let partitions = &spaces[Space::Partitions.index()];
+        if !partitions.contains_key(LOW_END)? {
+            let mut batch = database.batch();
+            for end in ends() {
+                batch.insert(partitions, end.key, end.value.unwrap_or_default());
+            }
+            batch.commit()?;
+            partitions.rotate_memtable()?;
+        }
         // What recovery read from the journal may never have been synced.
         database.persist(PersistMode::SyncAll)?;
-        Ok(([first?, second?, third?], database.snapshot()))
+        Ok((spaces, database.snapshot()))
     }
 
     /// fjall's numbers have no checksum in its journal; one near the end of all numbers is damage.
@@ -95,18 +175,27 @@ impl Running {
         &self.spaces[space.index()]
     }
 
-    pub(super) fn synced(&self) -> Result<fjall::Snapshot, StoreError> {
-        guarded(|| {
-            Ok(self
-                .synced
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone())
-        })
+    /// A view of what was synced last.
+    pub(super) fn view(&self) -> Arc<fjall::Snapshot> {
+        Arc::clone(&self.synced().newest)
+    }
+
+    fn synced(&self) -> MutexGuard<'_, Synced> {
+        self.synced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show_synced(&self) {
-        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = self.database.snapshot();
+        let snapshot = self.database.snapshot();
+        self.synced().show(snapshot);
+    }
+
+    /// Syncs all commits and shows them.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        guarded(|| {
+            self.database.persist(PersistMode::SyncAll)?;
+            self.show_synced();
+            Ok(())
+        })
     }
 
     pub(super) fn commit(
@@ -138,8 +227,50 @@ impl Running {
         })
     }
 
-    pub(super) fn bytes(&self) -> Result<u64, StoreError> {
-        guarded(|| self.database.disk_space())
+    /// The bytes of all tables.
+    pub(super) fn table_bytes(&self) -> u64 {
+        let tables = || Ok(self.spaces.iter().map(Keyspace::disk_space).sum());
+        guarded(tables).unwrap_or(0)
+    }
+
+    /// The bytes of what is in memory and in the journal, and not yet in a table.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
+    /// The engine's number from which on somebody may still look at records.
+    pub(super) fn oldest_view(&self) -> u64 {
+        self.synced().oldest()
+    }
+
+    /// Removes tables that were merged and that no view sees any more. Whether some are left.
+    pub(super) fn let_go(&self) -> Result<bool, StoreError> {
+        let oldest = self.oldest_view();
+        guarded(|| {
+            let mut left = 0;
+            for keyspace in &self.spaces {
+                let mut history = keyspace.tree.get_version_history_lock();
+                history.maintenance(keyspace.path(), oldest)?;
+                left += history.free_list_len();
+            }
+            Ok(0 < left)
+        })
+    }
+
+    fn unmerged_bytes(&self) -> u64 {
+        let partitions = self.keyspace(Space::Partitions);
+        partitions.tree.current_version().l0().size()
+    }
+
+    /// How many runs of `space` wait to be merged.
+    pub(super) fn runs(&self, space: Space) -> usize {
+        let tree = &self.keyspace(space).tree;
+        guarded(|| Ok(tree.l0_run_count())).unwrap_or(0)
+    }
+
+    /// Tells whether the engine still works: a worker that died stops it without a word.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        guarded(|| self.database.persist(PersistMode::Buffer))
     }
 
     /// The engine's number of the newest commit.
@@ -200,33 +331,36 @@ impl Running {
         }))
     }
 
-    /// Waits until fjall would take a commit without waiting for its workers itself, which it does
-    /// for ever if they have died.
-    pub(super) fn wait_for_workers(&self) -> Result<(), StoreError> {
-        for keyspace in &self.spaces {
-            self.wait_while(|| {
-                keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX
-                    || keyspace.tree.l0_run_count() > RUNS_MAX
-            })?;
-        }
-        Ok(())
+    /// What a commit would wait for inside of fjall, which does so for ever if its workers have
+    /// died.
+    pub(super) fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.check()?;
+        guarded(|| {
+            let unwritten = |space: &Keyspace| space.sealed_memtable_count() > SEALED_MEMTABLES_MAX;
+            let runs = |space: &Keyspace| space.tree.l0_run_count();
+            let runs = self.spaces.iter().map(runs).max().unwrap_or(0);
+            Ok(if self.spaces.iter().any(unwritten) {
+                Backlog::Unwritten
+            } else if RUNS_MAX < runs {
+                Backlog::TooMany
+            } else if self.unmerged_max < self.unmerged_bytes() {
+                Backlog::Unmerged
+            } else {
+                Backlog::None
+            })
+        })
     }
 
     fn wait_while(&self, busy: impl Fn() -> bool) -> Result<(), StoreError> {
         while guarded(|| Ok(busy()))? {
-            // Poison is only told by a call that fails; this one has nothing to write.
-            guarded(|| self.database.persist(PersistMode::Buffer))?;
+            self.check()?;
             std::thread::sleep(WORKERS_POLL);
         }
         Ok(())
     }
 
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        guarded(|| {
-            self.database.persist(PersistMode::SyncAll)?;
-            self.show_synced();
-            Ok(())
-        })?;
+        self.sync()?;
         Space::ALL
             .into_iter()
             .try_for_each(|space| self.flush_space(space))
@@ -247,5 +381,12 @@ pub(super) fn close<T>(open: T) {
 fn keyspace_options(options: EngineOptions, space: Space) -> KeyspaceCreateOptions {
     // The other spaces are small, and what waits in their memtables pins the journal.
     let share = if space == Space::Partitions { 1 } else { 4 };
-    KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes / share)
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(options.memtable_bytes / share)
+        .compaction_strategy(Arc::new(compaction::idle()))
+        .data_block_size_policy(BlockSizePolicy::new([
+            BLOCK_BYTES,
+            options.cut_block_bytes,
+            BLOCK_BYTES,
+        ]))
 }

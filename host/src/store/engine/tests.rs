@@ -216,7 +216,7 @@ fn with_commits(written_out: Option<Space>) -> (tempfile::TempDir, Sequences) {
             .flush_space(space)
             .expect("works");
     }
-    let newest = store.ledger().sequences();
+    let newest = store.shared.ledger().sequences();
     drop(store);
     (killed(folder.path()), newest)
 }
@@ -333,7 +333,7 @@ fn damage_in_a_sealed_journal_is_told_though_the_next_one_is_read() {
         put(&store, Space::Authority, "vote".to_owned(), vec![turn]);
         ends.push(used(&fs::read(&journal).expect("a file")));
     }
-    let marked = store.ledger().sequences();
+    let marked = store.shared.ledger().sequences();
     drop(store);
     // What a kill leaves between the sealing of a journal and the flush that lets it go.
     let bytes = fs::read(&journal).expect("a file");

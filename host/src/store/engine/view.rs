@@ -1,9 +1,9 @@
 //! This is a view of one space as a synced commit left it, safe to hold while the engine closes.
 
 use crate::store::checked::unframe;
+use crate::store::engine::Shared;
 use crate::store::engine::fault::unreadable;
-use crate::store::engine::{Shared, is_reserved};
-use crate::store::{RESERVED_PREFIX, Space};
+use crate::store::{RESERVED_LAST, RESERVED_PREFIX, Space, is_reserved};
 use fjall::{Keyspace, Readable};
 use soros_core::record::{RecordError, Records, Visitor};
 use std::panic::AssertUnwindSafe;
@@ -14,7 +14,7 @@ pub(super) struct View {
     pub(super) shared: Arc<Shared>,
     pub(super) opening: u64,
     pub(super) space: Space,
-    pub(super) snapshot: Option<fjall::Snapshot>,
+    pub(super) snapshot: Option<Arc<fjall::Snapshot>>,
 }
 
 impl View {
@@ -72,7 +72,7 @@ impl Records for View {
     }
 
     fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
-        let from = from.max(&[RESERVED_PREFIX + 1]);
+        let (from, to) = (from.max(&[RESERVED_PREFIX + 1]), to.min(&[RESERVED_LAST]));
         if to <= from {
             return Ok(());
         }
