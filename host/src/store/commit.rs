@@ -514,6 +514,9 @@ fn run<C: Commits>(
         load.queued
             .fetch_sub(group.operations.len(), Ordering::AcqRel);
         let (count, begun) = (group.operations.len(), Instant::now());
+        if count == 0 && !group.is_stale {
+            continue;
+        }
         let answers = core.step(group.operations);
         if 0 < count {
             figures.operations.observe_count(count);
@@ -542,6 +545,8 @@ struct Group<O, A> {
     operations: Vec<O>,
     waiting: Vec<oneshot::Sender<Answered<A>>>,
     weight: usize,
+    /// The store's views are stale.
+    is_stale: bool,
 }
 
 impl<O, A> Default for Group<O, A> {
@@ -550,6 +555,7 @@ impl<O, A> Default for Group<O, A> {
             operations: Vec::new(),
             waiting: Vec::new(),
             weight: 0,
+            is_stale: false,
         }
     }
 }
@@ -564,7 +570,10 @@ impl<O, A> Group<O, A> {
                 self.weight = self.weight.saturating_add(queued.weight);
                 true
             }
-            Message::Stale => true,
+            Message::Stale => {
+                self.is_stale = true;
+                true
+            }
             Message::Stop => false,
         }
     }

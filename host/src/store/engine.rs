@@ -322,11 +322,12 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let bytes = writes.iter().map(written_bytes).sum::<usize>() as u64;
         let unwritten = running.unwritten_bytes().saturating_add(bytes);
-        // The cluster's map and its votes are few bytes, and still go where values no more do.
+        // Values are refused long before; what comes this far is small or makes room, and a merge
+        // leaves more than this. The cluster's map and its votes go on for longest.
         let reserve = if spaces.contains(&Space::Partitions) {
-            self.options.reserve_bytes
+            self.options.reserve_bytes / 4
         } else {
-            self.options.reserve_bytes / 2
+            self.options.reserve_bytes / 8
         };
         let needed = reserve.saturating_add(bytes).saturating_add(unwritten);
         if needed <= self.meter.free() {

@@ -3,8 +3,8 @@
 //!
 //! fjall's own workers would begin a merge that cannot end, stop at the full disk, and take the
 //! database with them. So a keyspace is made with a strategy that finds nothing to merge
-//! ([`idle`]), and the engine's upkeep looks at what the leveled strategy would merge next, and begins
-//! it if it fits ([`tidy`]).
+//! ([`idle`]), and the engine's upkeep looks at what the leveled strategy would merge next, and
+//! begins it if it fits ([`tidy`]).
 //!
 //! On a full disk it goes on until all is in the last level ([`squeeze`]): a deleted value is only
 //! gone when its removal has come down to where it lies. Removals are few bytes and lie far apart,

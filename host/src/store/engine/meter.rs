@@ -1,5 +1,5 @@
-//! This is the last look at the disk. The engine's upkeep takes one every now and then, and a commit
-//! does when much was written since; between two, what commits write is counted.
+//! This is the last look at the disk. The engine's upkeep takes one every now and then, and a
+//! commit does when much was written since; between two, what commits write is counted.
 
 use crate::store::engine::Shared;
 use crate::store::room::{Disk, Room, Usage};

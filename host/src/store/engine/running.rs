@@ -129,6 +129,7 @@ impl Running {
         };
         match running
             .check_numbers()
+            .and_then(|()| running.set_ends(options))
             .and_then(|()| guarded_opening(|| running.found()))
         {
             Ok(found) => Ok((running, found)),
@@ -146,18 +147,22 @@ impl Running {
         let [first, second, third] = Space::ALL
             .map(|space| database.keyspace(space.name(), || keyspace_options(options, space)));
         let spaces = [first?, second?, third?];
-        let partitions = &spaces[Space::Partitions.index()];
-        if !partitions.contains_key(LOW_END)? {
-            let mut batch = database.batch();
-            for end in ends() {
-                batch.insert(partitions, end.key, end.value.unwrap_or_default());
-            }
-            batch.commit()?;
-            partitions.rotate_memtable()?;
-        }
         // What recovery read from the journal may never have been synced.
         database.persist(PersistMode::SyncAll)?;
         Ok((spaces, database.snapshot()))
+    }
+
+    /// Puts the ends where they belong, if they are not there.
+    fn set_ends(&self, options: EngineOptions) -> Result<(), StoreError> {
+        let keyspace = self.keyspace(Space::Partitions);
+        if guarded_opening(|| keyspace.contains_key(LOW_END))? {
+            return Ok(());
+        }
+        self.commit(ends(), Durability::Synced)?;
+        self.flush_space(Space::Partitions)?;
+        let sizes = (options.table_bytes, options.unmerged_bytes);
+        compaction::tidy(keyspace, sizes, u64::MAX, self.oldest_view())?;
+        Ok(())
     }
 
     /// fjall's numbers have no checksum in its journal; one near the end of all numbers is damage.

@@ -23,7 +23,7 @@ const SQUEEZE_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// is stored.
 const MADE_BYTES_MIN: u64 = 1 << 20;
 /// How often the pause is doubled at most.
-const FRUITLESS_MAX: u32 = 5;
+const FRUITLESS_MAX: u32 = 3;
 /// How often tables that were merged are removed while merging goes on.
 const LET_GO_EVERY: Duration = Duration::from_millis(200);
 /// How long whoever keeps a view has to take a new one, before what old ones see is let go.
