@@ -198,8 +198,8 @@ impl Operation {
         match self {
             Operation::Write { store, .. } if store.version.value.is_some() => Room::Ample,
             Operation::Merge { object, dots, .. } if object.is_live() => {
-                let minted = dots.iter().filter_map(|dot| object.versions.get(dot));
-                match minted.last() {
+                let minted = dots.iter().rev().find_map(|dot| object.versions.get(dot));
+                match minted {
                     Some(version) if version.value.is_some() => Room::Ample,
                     Some(_) => Room::Low,
                     None => Room::High,

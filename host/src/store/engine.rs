@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
+use std::time::{Duration, Instant};
 use upkeep::Upkeep;
 use view::View;
 
@@ -36,6 +37,8 @@ mod view;
 
 pub use options::{DISK_BYTES_MIN, EngineOptions};
 
+/// How long a commit waits for tables to be merged.
+const WORKERS_WAIT_MAX: Duration = Duration::from_secs(1);
 /// The longest key that fjall takes.
 const KEY_BYTES_MAX: usize = 65_535;
 
@@ -263,8 +266,11 @@ impl Shared {
     /// Waits until a commit would not wait inside of fjall. Holds nothing meanwhile: the upkeep,
     /// which it may be waiting for, commits, too.
     fn wait_for_workers(&self) -> Result<(), StoreError> {
+        let begun = Instant::now();
         loop {
-            let starved = self.starved.load(Ordering::Relaxed);
+            // The upkeep may find nothing that it can merge.
+            let late = WORKERS_WAIT_MAX < begun.elapsed();
+            let starved = late || self.starved.load(Ordering::Relaxed);
             let backlog = {
                 let state = self.state();
                 self.noted(self.working(&state)?.backlog())?

@@ -50,6 +50,7 @@ fn leveled(table_bytes: u64) -> Leveled {
 
 /// Merges what `strategy` chooses, if that fits in `room` bytes. Versions of records that nobody
 /// sees who looks at `oldest` or later are left out.
+#[expect(clippy::default_trait_access, reason = "the type cannot be named")]
 fn merge(
     keyspace: &Keyspace,
     strategy: impl CompactionStrategy + 'static,
