@@ -132,12 +132,11 @@ async fn fill_once(cluster: &Cluster, turn: usize) -> Vec<String> {
 
 /// Reads and deletes are answered by nodes that refuse values, and they say why.
 async fn check_full(cluster: &Cluster, keys: &[String]) {
-    for node in 0..cluster.count() {
+    for (node, key) in (0..cluster.count()).zip(keys) {
         let refused = put(cluster, node, "more").await;
         assert_eq!(refused.status, 507, "{}", refused.text());
         assert_eq!(refused.code(), "disk-full");
         assert!((cluster.figure(node, "soros_disk_full").await - 1.0).abs() < f64::EPSILON);
-        let key = &keys[node];
         let read = cluster.http(node).get(&path(key)).await.expect("an answer");
         assert!(read.text() == value(key), "{}", read.status);
         let delete = cluster.http(node).delete(&path(key), &[]).await;
@@ -189,7 +188,7 @@ async fn a_full_disk_refuses_values_and_nothing_else_until_there_is_room() {
     let keys = fill(&cluster).await;
     assert!(VALUES_MIN < keys.len(), "only {} values fit", keys.len());
     check_full(&cluster, &keys).await;
-    let is_kept = |number: usize| 3 <= number && number % KEPT_OF == 0;
+    let is_kept = |number: usize| 3 <= number && number.is_multiple_of(KEPT_OF);
     for (number, key) in keys.iter().enumerate().skip(3) {
         if !is_kept(number) {
             let delete = cluster.http(number % 3).delete(&path(key), &[]).await;
