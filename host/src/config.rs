@@ -9,6 +9,7 @@ mod setting;
 
 pub use address::{HostPort, ListenerUrl};
 pub use fault::{ConfigErrors, ConfigProblem, Fault, Place};
+pub(crate) use reading::missing_folder;
 pub use ready::{ReadyNode, write_ready_file};
 pub use setting::{Flags, SETTINGS, Setting};
 
@@ -84,11 +85,7 @@ impl Config {
         flags: &Flags,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigErrors> {
-        let mut problems = Vec::new();
-        // An empty variable is one that a script left unset.
-        let environment = |name: &str| environment(name).filter(|text| !text.is_empty());
-        let values = Values::gather(flags, &environment, &mut problems);
-        reading::read(&values, problems, reading::Folder::Any)
+        Config::load_for(flags, &environment, reading::Folder::Any)
     }
 
     /// As [`Config::load`], for a node that is started on its folder now: a folder without an
@@ -100,10 +97,19 @@ impl Config {
         flags: &Flags,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigErrors> {
+        Config::load_for(flags, &environment, reading::Folder::Present)
+    }
+
+    fn load_for(
+        flags: &Flags,
+        environment: &dyn Fn(&str) -> Option<String>,
+        folder: reading::Folder,
+    ) -> Result<Config, ConfigErrors> {
         let mut problems = Vec::new();
+        // An empty variable is one that a script left unset.
         let environment = |name: &str| environment(name).filter(|text| !text.is_empty());
         let values = Values::gather(flags, &environment, &mut problems);
-        reading::read(&values, problems, reading::Folder::Present)
+        reading::read(&values, problems, folder)
     }
 
     /// The URL at which others reach the client listener, which was bound to `bound`.

@@ -2,6 +2,7 @@
 //! sync is in the system's memory only; so a copy of the file, made when all processes were killed,
 //! is what the disk has after the power went.
 
+use crate::skip::skip;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,9 @@ impl Disk {
         match disk.format().and_then(|()| disk.mount()) {
             Ok(()) => Some(disk),
             Err(error) => {
-                eprintln!("SKIPPED: a disk whose power can be cut cannot be made here: {error}");
+                skip(&format!(
+                    "a disk whose power can be cut cannot be made here: {error}"
+                ));
                 None
             }
         }

@@ -12,4 +12,5 @@ pub mod network;
 pub mod oracle;
 pub mod ports;
 pub mod register;
+pub mod skip;
 pub mod wrong_clock;

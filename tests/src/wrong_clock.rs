@@ -1,7 +1,7 @@
 //! This is a wall clock that a test sets for one process, by the library of the `faketime` program.
 //! The other clocks of the process stay as they are.
 
-use std::io::Write;
+use crate::skip::skip;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,11 +18,7 @@ impl WrongClock {
     #[must_use]
     pub fn in_folder(folder: &Path) -> Option<WrongClock> {
         let Some(library) = library() else {
-            // Past what captures the output of tests: a test that is skipped is to be seen.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED 1 test: nodes with wrong clocks need the program `faketime`"
-            );
+            skip("nodes with wrong clocks need the program `faketime`");
             return None;
         };
         let file = folder.join("wrong-clock");

@@ -2,17 +2,12 @@
 //! nothing where something was acknowledged.
 
 use soros_tests::cluster::Cluster;
+use soros_tests::folder;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const KEY: &str = "/v1/kv/default/key";
 const SERVES_WITHIN: Duration = Duration::from_mins(1);
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status();
-    assert!(copied.expect("cp runs").success(), "the folder is copied");
-}
 
 /// Waits until a node says that it serves, at whatever strength.
 async fn serves(cluster: &Cluster, node: usize) {
@@ -32,9 +27,9 @@ async fn check(cluster: &mut Cluster, put_back: Option<&Path>) {
     assert!(put.status.is_success(), "{}", put.text());
     cluster.terminate(0).await;
     cluster.kill(2);
-    std::fs::remove_dir_all(cluster.folder(0)).expect("a folder");
-    if let Some(put_back) = put_back {
-        copy(put_back, &cluster.folder(0));
+    match put_back {
+        Some(earlier) => folder::replace(&cluster.folder(0), earlier),
+        None => folder::empty(&cluster.folder(0)),
     }
     cluster.spawn(0);
     cluster.spawn(1);
@@ -61,10 +56,9 @@ async fn check(cluster: &mut Cluster, put_back: Option<&Path>) {
 #[tokio::test]
 async fn a_node_whose_folder_was_put_back_does_not_say_that_there_is_nothing() {
     let mut cluster = Cluster::start(3).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let backup = folder.path().join("backup");
+    let backup = cluster.scratch("backup");
     cluster.terminate(0).await;
-    copy(&cluster.folder(0), &backup);
+    folder::copy(&cluster.folder(0), &backup);
     cluster.restart(0).await;
     check(&mut cluster, Some(&backup)).await;
     doubts_once(&mut cluster).await;

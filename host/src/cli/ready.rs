@@ -1,6 +1,7 @@
 //! This is what the commands that run nodes do about ready files before there is anything to say.
 
 use super::Failure;
+use crate::config::missing_folder;
 use std::io;
 use std::path::Path;
 
@@ -16,12 +17,8 @@ pub(super) fn remove_stale(path: &Path) -> Result<(), Failure> {
 
 /// Makes sure that the file can be written, and removes the one of an earlier run.
 pub(super) fn prepare(path: &Path) -> Result<(), Failure> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        let missing = io::ErrorKind::NotFound.into();
-        return Err(Failure::File(folder.to_owned(), missing));
+    match missing_folder(path) {
+        Some(folder) => Err(Failure::File(folder, io::ErrorKind::NotFound.into())),
+        None => remove_stale(path),
     }
-    remove_stale(path)
 }

@@ -254,7 +254,7 @@ fn cores() -> NonZeroUsize {
 }
 
 /// The folder that a file would lie in, if it is not there.
-fn missing_folder(file: &std::path::Path) -> Option<PathBuf> {
+pub(crate) fn missing_folder(file: &std::path::Path) -> Option<PathBuf> {
     let folder = file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())?;

@@ -75,6 +75,14 @@ struct Room {
 }
 
 impl Room {
+    fn of(records: usize) -> Room {
+        Room {
+            records,
+            bytes: SWEPT_BYTES_PER_COMMIT,
+            removed: 0,
+        }
+    }
+
     fn is_used_up(&self) -> bool {
         self.records == 0 || self.bytes <= self.removed
     }
@@ -118,11 +126,7 @@ impl Replica {
         buckets: &Buckets,
         records: usize,
     ) -> Result<Swept, RecordError> {
-        let mut room = Room {
-            records,
-            bytes: SWEPT_BYTES_PER_COMMIT,
-            removed: 0,
-        };
+        let mut room = Room::of(records);
         self.sweep_generations(batch, &mut room)?;
         self.look_for_buckets(batch, &mut room)?;
         while !room.is_used_up()
@@ -146,11 +150,7 @@ impl Replica {
         place: Place,
         records: usize,
     ) -> Result<Swept, RecordError> {
-        let mut room = Room {
-            records,
-            bytes: SWEPT_BYTES_PER_COMMIT,
-            removed: 0,
-        };
+        let mut room = Room::of(records);
         let (from, to) = Layout::state(place);
         let more = remove(batch, (&from, &to), &mut room)?;
         if !more {
