@@ -5,6 +5,7 @@
 //! forgotten actor's dots would look new.
 
 use crate::closed::{Closed, Closing};
+use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 
@@ -119,5 +120,18 @@ impl Clock {
         let mut rest = context.strip(&self.seen);
         rest.retain(|actor| !actor.is_name() && !self.closed.has(actor));
         rest
+    }
+}
+
+/// What was seen, and the list that it names.
+impl Codec for Clock {
+    fn encode(&self, writer: &mut Writer) {
+        self.seen.encode(writer);
+        self.closed.encode(writer);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Clock, DecodeError> {
+        let clock = Clock::of(DotSet::decode(reader)?, Closed::decode(reader)?);
+        clock.ok_or(DecodeError::Invalid("a clock"))
     }
 }

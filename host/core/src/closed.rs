@@ -297,3 +297,15 @@ impl Codec for News {
         })
     }
 }
+
+/// All steps, as told to one who has closed nothing.
+impl Codec for Closed {
+    fn encode(&self, writer: &mut Writer) {
+        self.since(None).encode(writer);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Closed, DecodeError> {
+        let told = Closed::default().told(News::decode(reader)?);
+        told.ok_or(DecodeError::Invalid("a list of closed actors"))
+    }
+}

@@ -1,6 +1,7 @@
 //! This is what nodes say to each other: requests and replies, each behind the version of this
 //! page, so that a node of another version is refused and never misread.
 
+use crate::clock::Clock;
 use crate::close::{self, Ask, Word};
 use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
@@ -73,6 +74,11 @@ pub enum Request {
         /// Where to start; none is the first.
         from: Option<Entry>,
     },
+    /// Whether the asker may drop the partition and rely on what this one holds of it.
+    Rely {
+        /// The partition.
+        place: Place,
+    },
     /// Whether it holds a live key of a bucket, asked of nodes that serve under this epoch.
     Survey {
         /// The bucket's incarnation.
@@ -117,6 +123,9 @@ pub enum Reply {
         /// The epoch of the map it serves under.
         epoch: Epoch,
     },
+    /// What it has seen of a partition that the asker may drop, and whether its silence can be
+    /// believed.
+    Promised(Clock, bool),
     /// An answer to the leader of a closing.
     Closing(close::Answer),
     /// Whether it holds a live key of the bucket.
@@ -186,6 +195,11 @@ fn check_version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         MESSAGE_VERSION => Ok(()),
         _ => Err(DecodeError::Invalid("a message's version")),
     }
+}
+
+fn tagged(writer: &mut Writer, tag: u8, body: &impl Codec) {
+    writer.u8(tag);
+    body.encode(writer);
 }
 
 fn opaque(writer: &mut Writer, tag: u8, bytes: &[u8]) {
@@ -262,6 +276,7 @@ impl Codec for Request {
                 place.encode(writer);
                 ask.encode(writer);
             }
+            Request::Rely { place } => tagged(writer, 13, place),
         }
     }
 
@@ -309,6 +324,9 @@ impl Codec for Request {
             12 => Request::Closing {
                 place: Place::decode(reader)?,
                 ask: Ask::decode(reader)?,
+            },
+            13 => Request::Rely {
+                place: Place::decode(reader)?,
             },
             _ => return Err(DecodeError::Invalid("a request's tag")),
         })
@@ -367,6 +385,11 @@ impl Codec for Reply {
                 writer.u8(11);
                 answer.encode(writer);
             }
+            Reply::Promised(clock, trusted) => {
+                writer.u8(12);
+                clock.encode(writer);
+                writer.u8(u8::from(*trusted));
+            }
         }
     }
 
@@ -388,6 +411,7 @@ impl Codec for Reply {
             9 => Reply::Surveyed(reader.u8()? != 0),
             10 => Reply::Clock(reader.u64()?),
             11 => Reply::Closing(close::Answer::decode(reader)?),
+            12 => Reply::Promised(Clock::decode(reader)?, reader.u8()? != 0),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }

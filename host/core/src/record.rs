@@ -37,6 +37,10 @@ pub struct Listed {
     pub bytes: usize,
 }
 
+/// Takes a key and what is stored under it, or why that cannot be read, and says whether it wants
+/// the next.
+pub type Surveyor<'a> = dyn FnMut(&[u8], Result<&[u8], RecordError>) -> ControlFlow<()> + 'a;
+
 /// Reads of one consistent state of sorted records.
 pub trait Records {
     /// The record under `key`.
@@ -46,11 +50,28 @@ pub trait Records {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, RecordError>;
 
     /// Shows `each` the records from `from` (included) to `to` (excluded), in byte order, until it
+    /// has enough, and goes on behind one that is damaged. It must not read records itself.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the engine fails, or cannot tell where the next record begins.
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError>;
+
+    /// Shows `each` the records from `from` (included) to `to` (excluded), in byte order, until it
     /// has enough. It must not read records itself.
     ///
     /// # Errors
     /// [`RecordError`] when the engine fails or a record that was come to is damaged.
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError>;
+    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+        let mut failed = Ok(());
+        self.survey(from, to, &mut |key, value| match value {
+            Ok(value) => each(key, value),
+            Err(error) => {
+                failed = Err(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        failed
+    }
 
     /// At most `limit` records from `from` (included) to `to` (excluded), in byte order. For small
     /// records only: those that hold values are [visited](Records::visit), within a bound of bytes.
@@ -93,16 +114,16 @@ pub trait Batch: Records {
 /// `pending`, the writes to that range in order; a write of none removes.
 ///
 /// # Errors
-/// [`RecordError`] when the engine fails or a record that was come to is damaged.
-pub fn visit_merged<'p>(
+/// [`RecordError`] when the engine fails, or cannot tell where the next record begins.
+pub fn survey_merged<'p>(
     base: &dyn Records,
     (from, to): (&[u8], &[u8]),
     pending: impl Iterator<Item = (&'p Vec<u8>, &'p Option<Vec<u8>>)>,
-    each: &mut Visitor<'_>,
+    each: &mut Surveyor<'_>,
 ) -> Result<(), RecordError> {
     let mut pending = pending.peekable();
     let mut flow = ControlFlow::Continue(());
-    base.visit(from, to, &mut |key, value| {
+    base.survey(from, to, &mut |key, value| {
         while flow.is_continue()
             && let Some((key, value)) = pending.next_if(|(written, _)| &written[..] < key)
         {
@@ -124,8 +145,8 @@ pub fn visit_merged<'p>(
     Ok(())
 }
 
-fn show(key: &[u8], value: Option<&[u8]>, each: &mut Visitor<'_>) -> ControlFlow<()> {
-    value.map_or(ControlFlow::Continue(()), |value| each(key, value))
+fn show(key: &[u8], value: Option<&[u8]>, each: &mut Surveyor<'_>) -> ControlFlow<()> {
+    value.map_or(ControlFlow::Continue(()), |value| each(key, Ok(value)))
 }
 
 /// At most `limit` of the records of `base` from `from` (included) to `to` (excluded) as they are

@@ -16,7 +16,8 @@ mod view;
 
 pub use closing::{Held, Taken};
 pub use log::{LOG_ENTRIES_CUT_PER_COMMIT, LogBounds};
-pub use repair::{Difference, Item};
+pub use renewal::{Attempt, Promises};
+pub use repair::{Difference, Item, Readable};
 pub use state::{Quorum, Standing, State};
 pub use sweep::{SWEPT_BYTES_PER_COMMIT, SWEPT_PER_COMMIT, Swept};
 pub use transfer::{Chunk, Reached, TransferKind};
@@ -32,6 +33,7 @@ use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
 use crate::time::Time;
 use log::Milestone;
+use renewal::Attempts;
 use state::Stored;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sweep::Sweep;
@@ -48,6 +50,12 @@ pub struct Replica {
     state: State,
     /// What the other replicas said they have seen; the log keeps what one of them lacks.
     remembered: BTreeMap<NodeId, DotSet>,
+    /// What of this one's readable objects the other replicas have merged, though they cannot say
+    /// that they have seen it: damaged ones were left out.
+    held: BTreeMap<NodeId, DotSet>,
+    /// The attempts to drop it so far that others were asked for, or that a promise to one of them
+    /// ended.
+    attempts: Attempts,
     /// Actors whose base may have passed some object's blocker.
     advanced: BTreeSet<Actor>,
     /// Up to where the log of each actor is known to be dropped.
@@ -170,6 +178,8 @@ impl Replica {
             layout,
             actor,
             remembered: BTreeMap::new(),
+            held: BTreeMap::new(),
+            attempts: Attempts::default(),
             advanced: state.clock.seen().actors().copied().collect(),
             truncated: BTreeMap::new(),
             logged: BTreeSet::new(),
@@ -364,19 +374,27 @@ impl Replica {
     /// had seen more before and is `trusted` still: it has lost something and does not know it.
     pub fn remember(&mut self, node: NodeId, seen: DotSet, trusted: bool) -> bool {
         let before = self.remembered.get(&node);
-        if trusted && before.is_some_and(|before| self.is_less(&seen, before)) {
-            return false;
+        if before.is_some_and(|before| self.is_less(&seen, before)) {
+            if trusted {
+                return false;
+            }
+            self.held.remove(&node);
         }
         self.remembered.insert(node, seen);
         true
     }
 
-    /// Takes over what `before`, the same replica in the same life of its process, knew of itself
-    /// and did not store: whether it may still mint.
-    pub fn take_over(&mut self, before: &Replica) {
-        self.barred |= before.barred && before.actor == self.actor;
+    /// Remembers that another replica has merged all that `seen` has, but for what is damaged here.
+    pub fn remember_held(&mut self, node: NodeId, seen: DotSet) {
+        self.held.insert(node, seen);
     }
 
+    /// Takes over what `before`, the same replica in the same life of its process, knew of itself
+    /// and did not store: whether it may still mint, and which attempts to drop it are over.
+    pub fn take_over(&mut self, before: &Replica) {
+        self.attempts = before.attempts.ended();
+        self.barred |= before.barred && before.actor == self.actor;
+    }
     /// Changes how the replica stands.
     pub fn stand(&mut self, standing: Standing) {
         self.changed |= self.state.standing != standing;

@@ -18,7 +18,7 @@ use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::NodeId;
 use crate::place::Entry;
-use crate::replica::{Chunk, Difference, Item, State, TransferKind};
+use crate::replica::{Chunk, Difference, Item, Reached, State, TransferKind};
 use crate::sum::Sum;
 
 /// How many answers full of objects a round takes before it ends and leaves the rest to the next.
@@ -117,8 +117,8 @@ pub enum Event {
     Merged,
     /// [`Effect::Close`] is durable, or what was seen here is not what the other had.
     Closed(bool),
-    /// [`Effect::MergeChunk`] is durable and came to this entry; none when all is merged.
-    ChunkMerged(Option<Entry>),
+    /// [`Effect::MergeChunk`] is durable, and came to this.
+    ChunkMerged(Reached),
     /// [`Effect::Join`] is durable.
     Joined,
     /// The other did not answer, or the own store failed.
@@ -213,18 +213,37 @@ struct Compared {
     /// other may have forgotten a key during the transfer, because all its dots had come under its
     /// base, and an absent key says nothing of dots that are above the base here.
     last: DotSet,
+    left_out: LeftOut,
+}
+
+/// Whose damaged records were left out of a full transfer. Where there are any, nothing is joined.
+#[derive(Clone, Copy, Debug, Default)]
+struct LeftOut {
+    /// The other's: it is told what was compared all the same, so that it knows what is held here.
+    there: bool,
+    /// Own ones.
+    here: bool,
+}
+
+impl LeftOut {
+    fn is_empty(self) -> bool {
+        !self.there && !self.here
+    }
 }
 
 impl Compared {
     /// What was compared when a range comes whose sender had seen `seen`. None when the other lost
     /// since its first range what it had seen then: its objects do not speak for that any more.
-    fn with(before: Option<Compared>, seen: &DotSet) -> Option<Compared> {
+    fn with(before: Option<Compared>, chunk: &Chunk) -> Option<Compared> {
+        let seen = &chunk.seen;
         let seen_first = || Compared {
             seen: seen.clone(),
             last: DotSet::default(),
+            left_out: LeftOut::default(),
         };
         let mut compared = before.unwrap_or_else(seen_first);
         compared.last.join(seen);
+        compared.left_out.there |= !chunk.damaged.is_empty();
         seen.includes(&compared.seen).then_some(compared)
     }
 }
@@ -324,7 +343,7 @@ impl Sync {
                     compared,
                 },
             ) => {
-                let Some(compared) = Compared::with(compared, &chunk.seen) else {
+                let Some(compared) = Compared::with(compared, &chunk) else {
                     return self.end(End::Broken);
                 };
                 let closed = transfer.closed.clone();
@@ -412,6 +431,12 @@ impl Sync {
         mut compared: Compared,
     ) -> Vec<Effect> {
         match difference {
+            // The other knows now what is held here. All that it could read is merged, and nothing
+            // of that can be joined.
+            _ if compared.left_out.there => {
+                self.trusted = false;
+                self.end_merged()
+            }
             Difference::None if compared.seen.includes(&compared.last) => {
                 self.join(transfer, compared)
             }
@@ -441,9 +466,13 @@ impl Sync {
         }
     }
 
-    /// Joins what was compared, once that is all the other knew when it sent its last range.
+    /// Joins what was compared, once that is all the other knew when it sent its last range. Where
+    /// it left out what is damaged it is told, by the question, what is held here now.
     fn finish(&mut self, transfer: Transfer, compared: Compared) -> Vec<Effect> {
-        if compared.seen.includes(&compared.last) {
+        if compared.left_out.here {
+            return self.end(End::Broken);
+        }
+        if !compared.left_out.there && compared.seen.includes(&compared.last) {
             return self.join(transfer, compared);
         }
         let seen = compared.seen.clone();
@@ -476,17 +505,25 @@ impl Sync {
         vec![effect]
     }
 
-    fn on_chunk_merged(&mut self, next: Option<Entry>) -> Vec<Effect> {
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::MergingChunk { transfer, compared } if next.is_some() => {
-                self.ask_chunk(transfer, next, Some(compared))
-            }
+    fn on_chunk_merged(&mut self, reached: Reached) -> Vec<Effect> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        let (
+            Phase::MergingChunk {
+                transfer,
+                mut compared,
+            },
+            Reached::To { next, whole },
+        ) = (phase, reached)
+        else {
+            return self.end(End::Broken);
+        };
+        compared.left_out.here |= !whole;
+        match transfer.kind {
+            _ if next.is_some() => self.ask_chunk(transfer, next, Some(compared)),
             // The clocks were equal; what either has seen since has its own repair.
-            Phase::MergingChunk { transfer, .. } if transfer.kind == TransferKind::Union => {
-                self.end_merged()
-            }
-            Phase::MergingChunk { transfer, compared } => self.finish(transfer, compared),
-            _ => self.end(End::Broken),
+            TransferKind::Union if compared.left_out.is_empty() => self.end_merged(),
+            TransferKind::Union => self.end(End::Broken),
+            TransferKind::Clocked => self.finish(transfer, compared),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::Peer;
 use super::operation::{Answer, Operation};
-use super::partitions::{Moment, Shown};
+use super::partitions::{Moment, Renewal, Shown};
 use crate::store::commit::CommitError;
 use soros_core::close::{Ask, Word};
 use soros_core::dot::Dot;
@@ -58,6 +58,7 @@ impl Peer {
                     .await
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
+            Request::Rely { place } => self.on_rely(from, place).await,
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch, deadline).await,
             Request::Clock => Ok(Reply::Clock(self.clock.machine().wall)),
             Request::Closing { place, ask } => self.on_closing(place, ask).await,
@@ -129,7 +130,7 @@ impl Peer {
         let view = moment.view(&target.place).ok_or(Refusal::NotServed)?;
         let object = view
             .object(&target.entry)
-            .map_err(|error| self.unreadable(target.place, &error))?;
+            .map_err(|error| self.unreadable(target.place, shown, &error))?;
         Ok(match want {
             Want::Object => Reply::Object(object),
             Want::Digest => Reply::Digest(object.digest()),
@@ -150,7 +151,7 @@ impl Peer {
             self.remember(from, place, shown.state.clock.seen().clone())
                 .await?;
         }
-        Ok(told(answer, (&moment, shown), life_is_known))
+        Ok(self.told(place, answer, (&moment, shown), life_is_known))
     }
 
     async fn on_difference(
@@ -162,8 +163,36 @@ impl Peer {
         let reply = self.difference(place, &dots)?;
         if seen {
             self.remember(from, place, dots).await?;
+        } else {
+            self.remember_held(from.0, place, dots).await?;
         }
         Ok(reply)
+    }
+
+    /// Remembers what another has merged that it cannot count as seen: something was damaged here.
+    async fn remember_held(&self, peer: NodeId, place: Place, seen: DotSet) -> Result<(), Refusal> {
+        let Some(of) = self.damage.at(&place).and_then(|note| note.seen) else {
+            return Ok(());
+        };
+        let step = Renewal::Held { peer, seen, of };
+        let held = Operation::Renewal { place, step };
+        let held = self.committer.commit(held).await;
+        held.map(drop).map_err(|error| refusal(&error))
+    }
+
+    /// Lets another replica drop its state and rely on this one's.
+    async fn on_rely(&self, peer: NodeId, place: Place) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
+        let step = Renewal::Promise { peer };
+        let promise = Operation::Renewal { place, step };
+        match self.committer.commit(promise).await {
+            Ok(Answer::Promised(clock, trusted)) => {
+                Ok(Reply::Promised(clock, trusted && life_is_known))
+            }
+            Ok(Answer::NotNow) => Err(Refusal::Suspect),
+            Ok(_) => Err(Refusal::NotServed),
+            Err(error) => Err(refusal(&error)),
+        }
     }
 
     fn difference(&self, place: Place, dots: &DotSet) -> Result<Reply, Refusal> {
@@ -173,9 +202,12 @@ impl Peer {
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let difference = view
             .difference(dots, REPAIR_BYTES)
-            .map_err(|error| self.unreadable(place, &error))?;
-        let answer = sync::answer(difference, moment.own(shown));
-        Ok(told(answer, (&moment, shown), life_is_known))
+            .map_err(|error| self.unreadable(place, shown, &error))?;
+        if let Some(error) = difference.damage {
+            self.unreadable(place, shown, &error);
+        }
+        let answer = sync::answer(difference.found, moment.own(shown));
+        Ok(self.told(place, answer, (&moment, shown), life_is_known))
     }
 
     fn on_chunk(
@@ -190,12 +222,12 @@ impl Peer {
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let chunk = view
             .chunk(kind, from, REPAIR_BYTES)
-            .map_err(|error| self.unreadable(place, &error))?;
-        Ok(told(
-            sync::Answer::Chunk(chunk),
-            (&moment, shown),
-            life_is_known,
-        ))
+            .map_err(|error| self.unreadable(place, shown, &error))?;
+        if !chunk.damaged.is_empty() {
+            self.unreadable(place, shown, &RecordError::Damaged("an object"));
+        }
+        let answer = sync::Answer::Chunk(chunk);
+        Ok(self.told(place, answer, (&moment, shown), life_is_known))
     }
 
     /// Remembers what another replica has seen, so that the dot log can be cut, and that a replica
@@ -225,21 +257,30 @@ impl Peer {
     }
 
     /// What another is told of a partition that cannot be read.
-    pub(super) fn unreadable(&self, place: Place, error: &RecordError) -> Refusal {
+    pub(super) fn unreadable(&self, place: Place, shown: &Shown, error: &RecordError) -> Refusal {
         tracing::error!(partition = %place.partition, %error, "a record could not be read");
-        self.damage.note(place, error);
+        let seen = Some(shown.layout.generation());
+        self.damage.note(place, seen, error);
         Refusal::Storage
     }
-}
 
-/// An answer of anti-entropy, of a replica as it stands at a moment.
-fn told(answer: sync::Answer, (moment, shown): (&Moment, &Shown), life_is_known: bool) -> Reply {
-    let mut word = Word::of(shown.actor, &shown.state);
-    word.trusted &= life_is_known;
-    Reply::Sync {
-        answer,
-        word,
-        epoch: moment.buckets().epoch,
+    /// An answer of anti-entropy, of a replica as it stands at a moment. No silence is believed of
+    /// one with a damaged record.
+    fn told(
+        &self,
+        place: Place,
+        answer: sync::Answer,
+        (moment, shown): (&Moment, &Shown),
+        life_is_known: bool,
+    ) -> Reply {
+        let is_damaged = self.damage.is_in(&place, shown.layout.generation());
+        let mut word = Word::of(shown.actor, &shown.state);
+        word.trusted &= life_is_known && !is_damaged;
+        Reply::Sync {
+            answer,
+            word,
+            epoch: moment.buckets().epoch,
+        }
     }
 }
 

@@ -83,7 +83,8 @@ impl Peer {
             Ok(open) => close::candidates(open, shown.state.clock.closed(), replicas, heard),
             Err(error) => {
                 tracing::error!(partition = %place.partition, %error, "a record could not be read");
-                self.damage.note(place, &error);
+                let seen = Some(shown.layout.generation());
+                self.damage.note(place, seen, &error);
                 Vec::new()
             }
         }

@@ -2,16 +2,20 @@
 //! it, and what this one lacks is fetched and merged.
 
 use super::Peer;
-use super::damage::Kind;
+use super::damage::{Kind, Note};
 use super::operation::{Answer, Operation};
-use super::partitions::Shown;
+use super::partitions::{Renewal, Shown};
 use super::wire::Urgency;
+use crate::store::commit::CommitError;
+use futures_util::future;
 use futures_util::stream::{self, StreamExt};
+use soros_core::clock::Clock;
 use soros_core::close::Word;
 use soros_core::id::{Generation, NodeId};
+use soros_core::limits::REPAIR_BYTES;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
-use soros_core::replica::LogBounds;
+use soros_core::replica::{LogBounds, Promises};
 use soros_core::sync::{Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -83,8 +87,9 @@ impl Peer {
     /// Compares a partition with its other replicas; whether it is behind one that is reachable, or
     /// is not to be believed yet.
     async fn converge_place(&self, place: Place) -> bool {
-        if self.damage.at(&place) == Some(Kind::Damaged) {
-            self.begin_anew(place).await;
+        let note = self.damage.at(&place);
+        if let Some(note) = note.filter(|note| note.kind == Kind::Damaged) {
+            self.begin_anew(place, note).await;
         }
         self.bound_log(place);
         let mut behind = false;
@@ -124,24 +129,74 @@ impl Peer {
             .submit(Operation::BoundLog { place, bounds, now });
     }
 
-    /// Drops a partition with a damaged record, so that it is had from the others: once enough of
-    /// them are there for it to be believed again, or at once when it cannot be opened, for then it
-    /// serves nobody. The only copy is kept.
-    async fn begin_anew(&self, place: Place) {
+    /// Drops a partition with a damaged record, so that it is had from the others, once enough of
+    /// them hold the rest of it; one that cannot be opened, once enough of them can fill it. The
+    /// only copy is kept.
+    async fn begin_anew(&self, place: Place, note: Note) {
         let Some(quorum) = self.quorum_of(place) else {
             return;
         };
-        let others = self.others_of(place).into_iter();
-        let reachable = others.filter(|node| self.wire.is_reachable(*node)).count();
-        let is_open = self.moments.load().shown(&place).is_some();
-        let needed = quorum.replicas + 1 - quorum.writes;
-        if quorum.replicas == 1 || is_open && reachable < needed.min(quorum.replicas - 1) {
-            return;
-        }
-        match self.committer.commit(Operation::Renew { place }).await {
-            Ok(_) => self.damage.clear(&place),
+        let attempt = match note.seen {
+            None => None,
+            Some(seen) => match self.attempt_renewal(place, seen).await {
+                Ok(Answer::Attempted(attempt)) => Some(attempt),
+                // It has begun anew since.
+                Ok(_) => return self.damage.clear(&place, note),
+                Err(_) => return,
+            },
+        };
+        let promised = self.ask_to_rely(place).await;
+        let trusted = promised.iter().filter(|(.., trusted)| *trusted).count();
+        let clocks = promised
+            .iter()
+            .map(|(node, clock, _)| (*node, clock.clone()));
+        let step = match attempt {
+            None if !quorum.can_fill(trusted, promised.len()) || quorum.replicas == 1 => return,
+            None => Renewal::BeginAnew,
+            Some(attempt) => Renewal::Drop {
+                promises: Promises {
+                    attempt,
+                    clocks: clocks.collect(),
+                    quorum,
+                    bytes_max: REPAIR_BYTES,
+                },
+            },
+        };
+        let step = Operation::Renewal { place, step };
+        match self.committer.commit(step).await {
+            Ok(Answer::Done) => self.damage.clear(&place, note),
+            Ok(_) => tracing::debug!("others do not hold enough of a damaged partition yet"),
             Err(error) => tracing::warn!(%error, "a damaged partition does not begin anew yet"),
         }
+    }
+
+    async fn attempt_renewal(&self, place: Place, seen: Generation) -> Result<Answer, CommitError> {
+        let step = Renewal::Attempt { seen };
+        let attempt = Operation::Renewal { place, step };
+        self.committer.commit(attempt).await
+    }
+
+    /// What the others that let this node drop a partition have seen of it, and whether they are
+    /// trusted.
+    async fn ask_to_rely(&self, place: Place) -> Vec<(NodeId, Clock, bool)> {
+        let others = self.others_of(place).into_iter();
+        let asked = others.filter(|node| self.wire.is_reachable(*node));
+        let asked = asked.map(async |node| {
+            let deadline = Instant::now() + ANSWER_TIMEOUT;
+            let request = Request::Rely { place };
+            let reply = self
+                .wire
+                .call(node, &request, deadline, Urgency::Background);
+            match reply.await {
+                Ok(Reply::Promised(clock, trusted)) => Some((node, clock, trusted)),
+                Ok(_) | Err(_) => None,
+            }
+        });
+        future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Compares a partition with another replica. Who mints there is heard on the way.
@@ -289,7 +344,7 @@ impl Peer {
 
     async fn committed(&self, operation: Operation, event: impl FnOnce(Answer) -> Event) -> Event {
         match self.committer.commit(operation).await {
-            Ok(Answer::NotHeld) => Event::Failed,
+            Ok(Answer::NotHeld | Answer::Partly) => Event::Failed,
             Ok(answer) => event(answer),
             Err(error) => {
                 tracing::debug!(%error, "repair waits for the store");

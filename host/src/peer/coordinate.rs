@@ -295,7 +295,9 @@ impl Peer {
             Some(Ok(object)) => read::Event::Object(self.me, object),
             Some(Err(error)) => {
                 tracing::error!(%error, partition = %target.place.partition, "a read failed");
-                self.damage.note(target.place, &error);
+                let shown = moment.shown(&target.place);
+                let seen = shown.map(|shown| shown.layout.generation());
+                self.damage.note(target.place, seen, &error);
                 read::Event::Failed(self.me)
             }
             None => read::Event::Failed(self.me),

@@ -1,6 +1,8 @@
-//! This is which partitions have a record that is not what was written. They are dropped and begin
-//! anew, and have all from the others: a damaged record must never be taken for an absent one.
+//! This is which partitions have a record that is not what was written. What else they hold is
+//! served and handed out; they are dropped and begin anew once enough others hold that: a damaged
+//! record must never be taken for an absent one.
 
+use soros_core::id::Generation;
 use soros_core::place::Place;
 use soros_core::record::RecordError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The damaged partitions of a node. Whoever reads notes them; the repair looks after them.
 #[derive(Debug, Default)]
-pub struct Damage(Mutex<BTreeMap<Place, Kind>>);
+pub struct Damage(Mutex<BTreeMap<Place, Note>>);
+
+/// What is known of a damaged partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What is wrong with it.
+    pub kind: Kind,
+    /// The generation of its state in which that was seen; none when it cannot be opened.
+    pub seen: Option<Generation>,
+}
 
 /// What is wrong with a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,43 +31,73 @@ pub enum Kind {
     Strange,
 }
 
+impl Note {
+    /// Whether what is noted `after` says less than this: it is of an earlier state, or of the same
+    /// one, which must not be dropped.
+    fn outlasts(&self, after: &Note) -> bool {
+        match (self.seen, after.seen) {
+            (None, Some(_)) => true,
+            (Some(before), Some(after)) if after < before => true,
+            (before, after) => before == after && self.kind == Kind::Strange,
+        }
+    }
+}
+
 impl Damage {
     /// Takes note when `error` means that a record of the partition at `place` cannot be read for
-    /// good.
-    pub fn note(&self, place: Place, error: &RecordError) {
+    /// good. `seen` is the generation that was read; none when it cannot be opened.
+    pub fn note(&self, place: Place, seen: Option<Generation>, error: &RecordError) {
         let kind = match error {
             RecordError::Damaged(_) => Kind::Damaged,
             RecordError::Strange(_) => Kind::Strange,
             RecordError::Failed(_) => return,
         };
-        if self.places_mut().insert(place, kind) != Some(kind) {
-            tracing::error!(
-                partition = %place.partition,
-                %error,
-                "a record cannot be read: a damaged partition begins anew once enough others are \
-                 there, and one of an unknown layout waits for the right program"
-            );
+        let note = Note { kind, seen };
+        let mut notes = self.notes();
+        let before = notes.get(&place);
+        if before == Some(&note) || before.is_some_and(|before| before.outlasts(&note)) {
+            return;
         }
+        notes.insert(place, note);
+        tracing::error!(
+            partition = %place.partition,
+            %error,
+            "a record cannot be read: a damaged partition begins anew once enough others hold the \
+             rest of it, and one of an unknown layout waits for the right program"
+        );
     }
 
-    /// What is wrong with the partition at `place`, if anything is.
+    /// What is known of the partition at `place`, if it is damaged.
     #[must_use]
-    pub fn at(&self, place: &Place) -> Option<Kind> {
-        self.places_mut().get(place).copied()
+    pub fn at(&self, place: &Place) -> Option<Note> {
+        self.notes().get(place).copied()
+    }
+
+    /// Whether a record of this generation of the partition at `place` cannot be read.
+    #[must_use]
+    pub fn is_in(&self, place: &Place, generation: Generation) -> bool {
+        let note = self.at(place);
+        note.is_some_and(|note| note.seen == Some(generation))
     }
 
     /// The damaged partitions.
     #[must_use]
     pub fn places(&self) -> BTreeSet<Place> {
-        self.places_mut().keys().copied().collect()
+        self.notes().keys().copied().collect()
     }
 
-    /// The partition at `place` has begun anew.
-    pub fn clear(&self, place: &Place) {
-        self.places_mut().remove(place);
+    /// The state that `note` is about is not there any more.
+    pub fn clear(&self, place: &Place, note: Note) {
+        let mut notes = self.notes();
+        if notes
+            .get(place)
+            .is_some_and(|noted| noted.seen == note.seen)
+        {
+            notes.remove(place);
+        }
     }
 
-    fn places_mut(&self) -> MutexGuard<'_, BTreeMap<Place, Kind>> {
+    fn notes(&self) -> MutexGuard<'_, BTreeMap<Place, Note>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

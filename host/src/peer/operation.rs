@@ -1,5 +1,6 @@
 //! This is what is asked of a node's partitions, and what they answer.
 
+use super::partitions::Renewal;
 use soros_core::clock::Clock;
 use soros_core::close::{self, Ask};
 use soros_core::closed::{Closed, Closing};
@@ -10,7 +11,9 @@ use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Place};
-use soros_core::replica::{Chunk, Found, Item, LogBounds, Outcome, Quorum, Standing, Swept};
+use soros_core::replica::{
+    Attempt, Chunk, Found, Item, LogBounds, Outcome, Quorum, Reached, Standing, Swept,
+};
 use soros_core::skew::Skew;
 use soros_core::write::Store;
 use std::time::{Duration, Instant};
@@ -143,10 +146,12 @@ pub enum Operation {
     },
     /// There is reason to doubt that any replica here does: the directory was put back.
     DoubtAll,
-    /// Drops what is stored of a partition and begins anew: a record of it is damaged.
-    Renew {
+    /// A step on the way to a partition that begins anew: a record of it is damaged.
+    Renewal {
         /// The partition.
         place: Place,
+        /// The step.
+        step: Renewal,
     },
 }
 
@@ -167,8 +172,16 @@ pub enum Answer {
     Written(Outcome),
     /// What was there when an object was merged.
     Found(Found),
-    /// Where a range of a full transfer came to; none when all is merged.
-    Reached(Option<Entry>),
+    /// Where a range of a full transfer came to.
+    Reached(Reached),
+    /// Some of it was merged; the record of another key is damaged.
+    Partly,
+    /// What was seen when another was promised to be relied on, and whether this one is trusted.
+    Promised(Clock, bool),
+    /// An attempt to drop a partition has begun.
+    Attempted(Attempt),
+    /// It cannot be done now.
+    NotNow,
     /// It is not taken: the life of the replica that minted it has ended.
     Ended,
     /// It is not clear what is obsolete of what was to be merged; the rest of it was not.
@@ -198,7 +211,7 @@ impl Operation {
             | Operation::Sweep { place }
             | Operation::Forget { place }
             | Operation::Doubt { place }
-            | Operation::Renew { place } => Some(*place),
+            | Operation::Renewal { place, .. } => Some(*place),
         }
     }
 }

@@ -2,6 +2,10 @@
 //! applied by the core's rules to the state so far, and what readers see is swapped whole after
 //! each commit.
 
+mod renewal;
+
+pub use renewal::Renewal;
+
 use super::damage::Damage;
 use super::node_clock::NodeClock;
 use super::operation::{Answer, Operation};
@@ -9,15 +13,16 @@ use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
+use soros_core::closed::Closed;
 use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::operation::Target;
-use soros_core::place::{Layout, Place};
+use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{RecordError, Records};
 use soros_core::replica::{
-    self, Item, Quorum, Reached, Replica, SWEPT_PER_COMMIT, Standing, State, Taken,
+    self, Chunk, Item, Quorum, Reached, Replica, SWEPT_PER_COMMIT, Standing, State, Taken,
 };
 use soros_core::sync::Own;
 use soros_core::write::Store;
@@ -177,7 +182,7 @@ impl Partitions {
                     Ok(replica) => opened.push((place, replica, Arc::new(AtomicBool::new(born)))),
                     // The other partitions are opened all the same.
                     Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
-                        self.damage.note(place, &error);
+                        self.damage.note(place, None, &error);
                     }
                     Err(error) => return Err(error),
                 }
@@ -238,6 +243,14 @@ impl Partitions {
         change(replica).inspect_err(|_| *replica = before)
     }
 
+    /// Takes note when a record of a partition cannot be read for good.
+    fn note_damage(&self, place: Place, error: &RecordError) {
+        let replica = self.replicas.get(&place);
+        let seen = replica.map(|replica| replica.layout().generation());
+        self.damage.note(place, seen, error);
+    }
+
+    /// Merges objects of anti-entropy. One whose own record is damaged is left out.
     fn merge_items(
         &mut self,
         batch: &mut Overlay<'_>,
@@ -245,15 +258,74 @@ impl Partitions {
         items: Vec<Item>,
     ) -> Result<Answer, RecordError> {
         let buckets = Arc::clone(&self.buckets);
-        self.change_many(place, |replica| {
+        let mut damage = None;
+        let merged = self.change_many(place, |replica| {
             for item in items {
-                if replica.merge_item(batch, item, &buckets)?.is_none() {
-                    return Ok(Answer::Unclear);
+                match replica.merge_item(batch, item, &buckets) {
+                    Err(error @ RecordError::Damaged(_)) => damage = Some(error),
+                    Ok(None) => return Ok(Answer::Unclear),
+                    merged => drop(merged?),
                 }
             }
             replica.save(batch);
             Ok(Answer::Done)
+        })?;
+        let Some(error) = damage else {
+            return Ok(merged);
+        };
+        self.note_damage(place, &error);
+        Ok(match merged {
+            Answer::Done => Answer::Partly,
+            other => other,
         })
+    }
+
+    fn merge_chunk(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        (place, peer): (Place, NodeId),
+        from: Option<&Entry>,
+        (chunk, closed): (Chunk, &Closed),
+    ) -> Result<Answer, RecordError> {
+        let merged = self.change_many(place, |replica| {
+            let reached = replica.merge_chunk(batch, peer, from, chunk, closed)?;
+            Ok(match reached {
+                Reached::Unclear => Answer::Unclear,
+                reached @ Reached::To { .. } => Answer::Reached(reached),
+            })
+        })?;
+        if matches!(&merged, Answer::Reached(Reached::To { whole: false, .. })) {
+            self.note_damage(place, &RecordError::Damaged("an object"));
+        }
+        Ok(merged)
+    }
+
+    /// Takes note of what another replica has seen, and of what that lets this one forget. What is
+    /// damaged here is no reason to refuse the other an answer.
+    fn remember(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        (peer, seen, trusted): (NodeId, DotSet, bool),
+        others: &[NodeId],
+    ) -> Result<Answer, RecordError> {
+        let Some(replica) = self.replicas.get_mut(&place) else {
+            return Ok(Answer::NotHeld);
+        };
+        self.touched.insert(place);
+        if !replica.remember(peer, seen, trusted) {
+            return Ok(Answer::Behind);
+        }
+        let before = replica.clone();
+        match tidy(replica, batch, others) {
+            Err(error @ RecordError::Damaged(_)) => {
+                let seen = Some(replica.layout().generation());
+                self.damage.note(place, seen, &error);
+            }
+            tidied => tidied.inspect_err(|_| *replica = before)?,
+        }
+        replica.save(batch);
+        Ok(Answer::Done)
     }
 
     fn sweep(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
@@ -268,7 +340,9 @@ impl Partitions {
         let swept = Replica::forget(batch, place, SWEPT_PER_COMMIT)?;
         self.replicas.remove(&place);
         self.compared.remove(&place);
-        self.damage.clear(&place);
+        if let Some(note) = self.damage.at(&place) {
+            self.damage.clear(&place, note);
+        }
         self.touched.insert(place);
         Ok(Answer::Swept(swept))
     }
@@ -324,7 +398,7 @@ impl Commits for Partitions {
                 | Operation::Remember { .. }
                 | Operation::Doubt { .. }
                 | Operation::DoubtAll
-                | Operation::Renew { .. } => 0,
+                | Operation::Renewal { .. } => 0,
             }
     }
 
@@ -336,7 +410,7 @@ impl Commits for Partitions {
         let place = operation.place();
         let applied = self.apply_to(operation, batch);
         if let (Err(error), Some(place)) = (&applied, place) {
-            self.damage.note(place, error);
+            self.note_damage(place, error);
         }
         applied
     }
@@ -347,7 +421,8 @@ impl Commits for Partitions {
                 // What is damaged waits; the other operations of the commit must not wait for it.
                 match replica.settle(batch) {
                     Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
-                        self.damage.note(*place, &error);
+                        let seen = Some(replica.layout().generation());
+                        self.damage.note(*place, seen, &error);
                     }
                     settled => drop(settled?),
                 }
@@ -388,7 +463,7 @@ impl Commits for Partitions {
                     replicas.insert(*place, replica);
                 }
                 Err(error @ (RecordError::Damaged(_) | RecordError::Strange(_))) => {
-                    self.damage.note(*place, &error);
+                    self.damage.note(*place, None, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -436,13 +511,7 @@ impl Partitions {
                 from,
                 chunk,
                 closed,
-            } => self.change_many(place, |replica| {
-                let reached = replica.merge_chunk(batch, peer, from.as_ref(), chunk, &closed);
-                reached.map(|reached| match reached {
-                    Reached::To(next) => Answer::Reached(next),
-                    Reached::Unclear => Answer::Unclear,
-                })
-            }),
+            } => self.merge_chunk(batch, (place, peer), from.as_ref(), (chunk, &closed)),
             operation @ (Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
@@ -459,13 +528,11 @@ impl Partitions {
                 seen,
                 trusted,
                 others,
-            } => self.change_many(place, |replica| {
-                remember(replica, batch, (peer, seen, trusted), &others)
-            }),
+            } => self.remember(batch, place, (peer, seen, trusted), &others),
             Operation::Sweep { place } => self.sweep(batch, place),
             Operation::Forget { place } => self.forget(batch, place),
             Operation::DoubtAll => Ok(self.doubt_all(batch)),
-            Operation::Renew { place } => self.renew(batch, place),
+            Operation::Renewal { place, step } => self.apply_step(batch, place, step),
         }
     }
 
@@ -492,14 +559,6 @@ impl Partitions {
         }
         Answer::Done
     }
-
-    fn renew(&mut self, batch: &mut Overlay<'_>, place: Place) -> Result<Answer, RecordError> {
-        let replica = Replica::renew(batch, place, self.me)?;
-        self.replicas.insert(place, replica);
-        self.compared.insert(place, Arc::default());
-        self.touched.insert(place);
-        Ok(Answer::Done)
-    }
 }
 
 fn doubt(replica: &mut Replica) -> Answer {
@@ -507,21 +566,16 @@ fn doubt(replica: &mut Replica) -> Answer {
     Answer::Done
 }
 
-/// Takes note of what another replica has seen, and of what that lets this one forget.
-fn remember(
+/// Drops what nobody needs any more.
+fn tidy(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
-    (peer, seen, trusted): (NodeId, DotSet, bool),
     others: &[NodeId],
-) -> Result<Answer, RecordError> {
-    if !replica.remember(peer, seen, trusted) {
-        return Ok(Answer::Behind);
-    }
+) -> Result<(), RecordError> {
     replica.truncate(batch, others)?;
     // A partition that nobody writes to would wait for the next write.
     replica.settle(batch)?;
-    replica.save(batch);
-    Ok(Answer::Done)
+    Ok(())
 }
 
 /// Takes note that all that `peer` held has been merged. What a round merged before the partition

@@ -129,8 +129,9 @@ impl Peer {
                 if deadline <= Instant::now() {
                     return Err(Refusal::TooLate);
                 }
+                let shown = moment.shown(place).ok_or(Refusal::NotServed)?;
                 let view = moment.view(place).ok_or(Refusal::NotServed)?;
-                let unreadable = |error: RecordError| self.unreadable(*place, &error);
+                let unreadable = |error: RecordError| self.unreadable(*place, shown, &error);
                 let looked = view.live_key(bucket, from.as_ref(), KEYS_PER_STEP);
                 match looked.map_err(unreadable)? {
                     LiveKey::Found => return Ok(true),

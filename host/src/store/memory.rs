@@ -6,7 +6,7 @@
 
 use crate::store::checked::{frame, unframe};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
-use soros_core::record::{Listed, RecordError, Records, Visitor};
+use soros_core::record::{Listed, RecordError, Records, Surveyor};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -413,15 +413,19 @@ impl Records for View {
         history.map_or(Ok(None), |history| self.value(key, history))
     }
 
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError> {
         let disk = self.disk()?;
         if to <= from {
             return Ok(());
         }
         let range = (Bound::Included(from), Bound::Excluded(to));
         for (key, history) in disk.spaces[self.space.index()].range::<[u8], _>(range) {
-            let value = self.value(key, history)?;
-            if value.is_some_and(|value| each(key, &value).is_break()) {
+            let flow = match self.value(key, history) {
+                Ok(None) => continue,
+                Ok(Some(value)) => each(key, Ok(&value)),
+                Err(error) => each(key, Err(error)),
+            };
+            if flow.is_break() {
                 break;
             }
         }

@@ -2,7 +2,9 @@
 //! were stored, and taken back to a savepoint when an operation cannot finish.
 
 use crate::store::{Space, Write};
-use soros_core::record::{Batch, Listed, RecordError, Records, Visitor, list_merged, visit_merged};
+use soros_core::record::{
+    Batch, Listed, RecordError, Records, Surveyor, list_merged, survey_merged,
+};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -94,11 +96,11 @@ impl Records for Overlay<'_> {
         }
     }
 
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError> {
         if to <= from {
             return Ok(());
         }
-        visit_merged(self.base, (from, to), self.pending(from, to), each)
+        survey_merged(self.base, (from, to), self.pending(from, to), each)
     }
 
     fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {

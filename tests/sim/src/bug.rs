@@ -17,6 +17,8 @@ pub enum Bug {
     RestoredIsTrusted,
     /// A dropped partition's objects go first, and its clock later.
     ObjectsDroppedFirst,
+    /// A partition with a damaged record is dropped at once, whoever else holds the rest of it.
+    DroppedBeforeOthersHold,
     /// The clock lies in a tree of its own, which a crash may leave ahead of the objects.
     ClockInItsOwnTree,
     /// A full transfer joins the sender's clock of its last range.
@@ -77,12 +79,13 @@ pub enum Bug {
     DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 34] = [
+const NAMES: [(Bug, &str); 35] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
     (Bug::RestoredIsTrusted, "restored-is-trusted"),
     (Bug::ObjectsDroppedFirst, "objects-dropped-first"),
+    (Bug::DroppedBeforeOthersHold, "dropped-before-others-hold"),
     (Bug::ClockInItsOwnTree, "clock-in-its-own-tree"),
     (Bug::JoinEndClock, "join-end-clock"),
     (Bug::JoinStartClockAlone, "join-start-clock-alone"),

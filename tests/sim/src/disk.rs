@@ -4,12 +4,15 @@
 use crate::bug::Bug;
 use crate::random::Random;
 use crate::record;
-use soros_core::record::{Batch, Listed, RecordError, Records, Visitor, list_merged, visit_merged};
+use soros_core::record::{
+    Batch, Listed, RecordError, Records, Surveyor, list_merged, survey_merged,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Sorted = BTreeMap<Vec<u8>, Vec<u8>>;
-/// What a batch does to each key: a record, or nothing any more.
-type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// What a batch does to a key: a record, or nothing any more.
+type Change = Option<Vec<u8>>;
+type Changes = BTreeMap<Vec<u8>, Change>;
 
 /// A disk.
 #[derive(Clone, Debug, Default)]
@@ -92,15 +95,21 @@ impl Disk {
         *self = Disk::default();
     }
 
-    /// Damages one record among those whose key `may` be.
-    pub fn damage(&mut self, random: &mut Random, may: impl Fn(&[u8]) -> bool) -> bool {
+    /// Damages one record among those whose key `may` be, and gives its key.
+    pub fn damage(&mut self, random: &mut Random, may: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let keys: Vec<&Vec<u8>> = self.synced.keys().filter(|key| may(key)).collect();
         if keys.is_empty() {
-            return false;
+            return None;
         }
         let key = (*random.pick(&keys)).clone();
-        self.damaged.insert(key);
-        true
+        self.damaged.insert(key.clone());
+        Some(key)
+    }
+
+    /// Whether the record under `key` is damaged.
+    #[must_use]
+    pub fn is_damaged(&self, key: &[u8]) -> bool {
+        self.damaged.contains(key)
     }
 
     /// Writes over the synced records, as an operator or a bug would.
@@ -135,13 +144,12 @@ impl Records for Disk {
         Ok(self.visible.get(key).cloned())
     }
 
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError> {
         if to <= from {
             return Ok(());
         }
         for (key, value) in self.visible.range(from.to_vec()..to.to_vec()) {
-            self.check(key)?;
-            if each(key, value).is_break() {
+            if each(key, self.check(key).map(|()| &value[..])).is_break() {
                 break;
             }
         }
@@ -176,6 +184,8 @@ fn apply(records: &mut Sorted, changes: &Changes) {
 pub struct Overlay<'a> {
     disk: &'a Disk,
     changes: Changes,
+    /// What each write of the operation under way replaced in `changes`, newest last.
+    replaced: Vec<(Vec<u8>, Option<Change>)>,
     bug: Option<Bug>,
 }
 
@@ -187,7 +197,32 @@ impl<'a> Overlay<'a> {
         for batch in &disk.unsynced {
             changes.extend(batch.clone());
         }
-        Overlay { disk, changes, bug }
+        Overlay {
+            disk,
+            changes,
+            replaced: Vec::new(),
+            bug,
+        }
+    }
+
+    /// What was written so far stays.
+    pub fn keep(&mut self) {
+        self.replaced.clear();
+    }
+
+    /// Takes back what was written since it was last kept.
+    pub fn take_back(&mut self) {
+        while let Some((key, before)) = self.replaced.pop() {
+            match before {
+                Some(change) => self.changes.insert(key, change),
+                None => self.changes.remove(&key),
+            };
+        }
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let before = self.changes.insert(key.clone(), value);
+        self.replaced.push((key, before));
     }
 
     /// The keys from `from` to `to`, of damaged records too.
@@ -218,12 +253,12 @@ impl Records for Overlay<'_> {
         }
     }
 
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError> {
         if to <= from {
             return Ok(());
         }
         let changes = self.changes.range(from.to_vec()..to.to_vec());
-        visit_merged(self.disk, (from, to), changes, each)
+        survey_merged(self.disk, (from, to), changes, each)
     }
 
     fn list(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Listed>, RecordError> {
@@ -238,10 +273,10 @@ impl Records for Overlay<'_> {
 impl Batch for Overlay<'_> {
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
         let value = record::spoil(&key, value, self.bug);
-        self.changes.insert(key, value);
+        self.write(key, value);
     }
 
     fn remove(&mut self, key: Vec<u8>) {
-        self.changes.insert(key, None);
+        self.write(key, None);
     }
 }

@@ -6,6 +6,7 @@ pub mod closing;
 pub mod commit;
 pub mod converge;
 pub mod coordinate;
+pub mod damage;
 pub mod forward;
 mod merge;
 pub mod partitions;
@@ -21,12 +22,13 @@ use closing::ClosingTask;
 use commit::Committer;
 use converge::{Round, Rounds};
 use coordinate::{ReadTask, WriteTask};
+use damage::Inquiry;
 use forward::ForwardTask;
-use partitions::{Operation, Partitions};
+use partitions::{Operation, Partitions, Renewal};
 use soros_core::close::Ask;
 use soros_core::codec::Codec;
 use soros_core::dot::Dot;
-use soros_core::id::{Incarnation, NodeId};
+use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::message::{Reply, Request};
 use soros_core::node_clock::{Clocks, NodeClock};
@@ -145,7 +147,8 @@ pub enum Output {
     Tell(OperationId, Told),
     /// Says that equal clocks had unequal sums.
     SumAlarm(Place),
-    /// Says that it drops a damaged partition, which is gone once the disk has written that.
+    /// Says that it drops a partition with a damaged record, which is gone once the disk has
+    /// written that.
     Renewed(Place),
     /// Says that it is in the middle of a full transfer from another node.
     HalfWay(NodeId),
@@ -197,6 +200,7 @@ enum Task {
     Round(Box<Round>),
     Time(Box<Asking>),
     Closing(Box<ClosingTask>),
+    Inquiry(Box<Inquiry>),
 }
 
 /// Who waits for the answer of a coordinated operation.
@@ -233,8 +237,11 @@ pub struct Process {
     /// Nodes that did not answer, and until when they are passed over.
     shunned: BTreeMap<NodeId, Moment>,
     rounds: Rounds,
-    /// Partitions that are being dropped.
-    renewing: BTreeSet<Place>,
+    /// Partitions with a damaged record, and in which generation it was seen; none when they cannot
+    /// be opened.
+    damaged: BTreeMap<Place, Option<Generation>>,
+    /// Who is asked of the partitions that cannot be opened.
+    inquiries: BTreeMap<Place, TaskId>,
     /// Replies that wait until it is remembered what the asker has seen.
     remembering: BTreeMap<(NodeId, CallId), Reply>,
     /// Partitions of which actors are being closed.
@@ -261,7 +268,8 @@ impl Process {
             numbers: 0,
             shunned: BTreeMap::new(),
             rounds: Rounds::default(),
-            renewing: BTreeSet::new(),
+            damaged: BTreeMap::new(),
+            inquiries: BTreeMap::new(),
             remembering: BTreeMap::new(),
             closing: BTreeSet::new(),
         };
@@ -348,7 +356,7 @@ impl Process {
             Alarm::Pass => self.on_pass(turn),
             Alarm::AskTheTime => self.ask_the_time(turn),
             Alarm::ServesAnyway(task) => self.on_serves_anyway(turn, task),
-            Alarm::DropClock(place) => self.submit_silently(Operation::Renew { place }),
+            Alarm::DropClock(place) => self.submit_step(place, Renewal::BeginAnew),
         }
         self.pump(turn);
     }
@@ -362,6 +370,7 @@ impl Process {
             Some(Task::Round(_)) => self.on_round_reply(turn, asked.task, reply),
             Some(Task::Time(_)) => self.on_time_reply(turn, &asked, &reply),
             Some(Task::Closing(_)) => self.on_closing_reply(turn, asked, reply),
+            Some(Task::Inquiry(_)) => self.on_inquiry_reply(turn, (asked.task, asked.to), reply),
         }
     }
 
@@ -386,7 +395,7 @@ impl Process {
             Some(Task::Write(_)) => self.on_write_expired(turn, id),
             Some(Task::Read(_)) => self.on_read_expired(turn, id),
             Some(Task::Forward(_)) => self.on_forward_expired(turn, id),
-            Some(Task::Round(_) | Task::Time(_) | Task::Closing(_)) => {
+            Some(Task::Round(_) | Task::Time(_) | Task::Closing(_) | Task::Inquiry(_)) => {
                 unreachable!("none has a time of its own but the time, which was asked above")
             }
         }

@@ -2,6 +2,7 @@
 //! in some store and must never be found in this one. Each can be played with a bug planted.
 
 mod closings;
+mod damage;
 mod deletions;
 mod lives;
 mod retold;
@@ -31,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 23] = [
+pub const ALL: [Scene; 28] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -116,6 +117,31 @@ pub const ALL: [Scene; 23] = [
         name: "a bit flips on a minority",
         opposites: &[Bug::ObjectsDroppedFirst, Bug::SameActorAfterRefill],
         play: retold::a_bit_flips_on_a_minority,
+    },
+    Scene {
+        name: "a bit flips where alone the last writes are",
+        opposites: &[Bug::DroppedBeforeOthersHold],
+        play: damage::a_bit_flips_where_alone_the_last_writes_are,
+    },
+    Scene {
+        name: "a bit flips in what two others must fetch",
+        opposites: &[Bug::DroppedBeforeOthersHold],
+        play: damage::a_bit_flips_in_what_two_others_must_fetch,
+    },
+    Scene {
+        name: "a bit flips in what the log no longer names",
+        opposites: &[Bug::DroppedBeforeOthersHold],
+        play: damage::a_bit_flips_in_what_the_log_no_longer_names,
+    },
+    Scene {
+        name: "bits flip at two replicas at once",
+        opposites: &[Bug::DroppedBeforeOthersHold],
+        play: damage::bits_flip_at_two_replicas_at_once,
+    },
+    Scene {
+        name: "a clock record is damaged while all others are away",
+        opposites: &[],
+        play: damage::a_clock_record_is_damaged_while_all_others_are_away,
     },
     Scene {
         name: "the power is cut everywhere",

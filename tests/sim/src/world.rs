@@ -17,8 +17,8 @@ use crate::oracle;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::{Fault, Harm, Report};
-use crate::table::Table;
-use harm::Weakness;
+use crate::table::{KeyId, Table};
+use harm::{DamagedObject, Weakness};
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::node_clock::Clocks;
@@ -111,6 +111,10 @@ pub struct World {
     closed: usize,
     sum_alarms: usize,
     weak: BTreeMap<(NodeId, Place), Weakness>,
+    /// Objects whose records were damaged.
+    damaged: Vec<DamagedObject>,
+    /// Keys of which a write quorum's replicas lacked something at once: nothing is promised.
+    frail: BTreeSet<KeyId>,
     /// When a node's disk lost something.
     losses: Vec<(NodeId, Moment)>,
 }
@@ -183,6 +187,8 @@ impl World {
             closed: 0,
             sum_alarms: 0,
             weak: BTreeMap::new(),
+            damaged: Vec::new(),
+            frail: BTreeSet::new(),
             losses: Vec::new(),
             plan,
         }
@@ -292,7 +298,7 @@ impl World {
                 self.sum_alarms += 1;
                 self.on_sum_alarm(place);
             }
-            Output::Renewed(place) => self.on_renewed(node, place),
+            Output::Renewed(_) => self.on_renewed(),
             Output::HalfWay(peer) => {
                 self.ranges += 1;
                 self.on_half_way(node, peer);
@@ -481,7 +487,8 @@ impl World {
             operation.found.clone_from(&ending.found);
             operation.served_by = ending.served_by;
             if operation.kind == Kind::Read {
-                let faults = oracle::judge_read(&self.table, &self.history, id);
+                let mut faults = oracle::judge_read(&self.table, &self.history, id);
+                faults.retain(|fault| self.is_promised(fault));
                 self.faults.extend(faults);
             }
         }

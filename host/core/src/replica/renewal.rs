@@ -3,19 +3,187 @@
 //! The generation is part of every key, so that what the old one left is never read again, and is
 //! removed at leisure. No path removes objects while a clock that covers them exists: what such a
 //! clock has seen and no longer holds would count as deleted everywhere.
+//!
+//! A replica with a damaged record is dropped once enough others hold what else it holds. What the
+//! last of them lack, as long as it is little, it takes along: the new replica merges it from the
+//! old one as from any other. What is damaged is left out, and only that can be lost.
+//!
+//! Two that drop what they hold at once, each because the other has it, would lose it. So others
+//! are asked, and one that promises to hold what it has gives up an attempt of its own; of two that
+//! ask each other the one with the lower id goes first.
 
-use super::{Replica, Standing, state};
+use super::{Difference, Item, Quorum, Replica, Standing, state};
+use crate::clock::Clock;
+use crate::dot::Actor;
+use crate::dot_set::{Counters, DotSet};
 use crate::id::{Generation, Incarnation, NodeId};
-use crate::place::{Layout, Place};
+use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
+use std::collections::{BTreeMap, btree_map};
+
+/// An attempt to drop a replica, in its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    generation: Generation,
+    number: u64,
+}
+
+/// What came of an attempt's questions.
+#[derive(Clone, Debug)]
+pub struct Promises {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What the others that promised have seen.
+    pub clocks: Vec<(NodeId, Clock)>,
+    /// How many replicas there are, and how many a write needs.
+    pub quorum: Quorum,
+    /// How much of what some of them lack is taken along, in about so many bytes for each.
+    pub bytes_max: usize,
+}
+
+/// A replica's attempts to be dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempts {
+    last: u64,
+    under_way: bool,
+}
+
+impl Attempts {
+    /// These, none of them under way any more.
+    pub(super) fn ended(self) -> Attempts {
+        Attempts {
+            last: self.last + 1,
+            under_way: false,
+        }
+    }
+}
 
 impl Replica {
-    /// Drops what is stored of `place` and begins anew with nothing, as a suspect. The new replica
-    /// mints under a new actor, in the same process too.
+    /// Begins an attempt to drop this replica, in which a record was seen to be damaged: the others
+    /// are to be asked for a promise from here on.
+    pub fn attempt_renewal(&mut self) -> Attempt {
+        self.attempts.last += 1;
+        self.attempts.under_way = true;
+        Attempt {
+            generation: self.layout.generation(),
+            number: self.attempts.last,
+        }
+    }
+
+    /// Lets another replica, which wants to be dropped, rely on what this one has seen: an own
+    /// attempt ends. None while this one attempts the same and goes first.
+    pub fn promise(&mut self, other: NodeId) -> Option<Clock> {
+        if self.attempts.under_way && self.actor.node < other {
+            return None;
+        }
+        self.attempts = self.attempts.ended();
+        Some(self.state.clock.clone())
+    }
+
+    /// Ends an attempt: drops this replica for one that begins anew, as a suspect, with what some
+    /// of those that promised lack. None, and nothing is changed, when too few of them hold the
+    /// rest, or the attempt has ended before.
     ///
     /// # Errors
     /// [`RecordError`] when the engine fails, or a record is of an unknown layout.
     pub fn renew(
+        &mut self,
+        batch: &mut dyn Batch,
+        promises: &Promises,
+    ) -> Result<Option<Replica>, RecordError> {
+        let attempt = Attempt {
+            generation: self.layout.generation(),
+            number: self.attempts.last,
+        };
+        if !self.attempts.under_way || promises.attempt != attempt {
+            return Ok(None);
+        }
+        self.attempts.under_way = false;
+        let Some(items) = self.taken_along(batch, promises)? else {
+            return Ok(None);
+        };
+        let life = (self.actor.node, self.actor.incarnation);
+        let mut replica = Replica::begin_anew(batch, self.layout.place(), life)?;
+        for item in items {
+            let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
+            debug_assert!(merged.is_some(), "nothing was there that could be unclear");
+        }
+        // What is refused is refused by all lives until it is closed.
+        replica.state.refused.clone_from(&self.state.refused);
+        replica.changed = true;
+        replica.save(batch);
+        Ok(Some(replica))
+    }
+
+    /// What is readable here and some of those that promised lack; none when too few of them hold
+    /// nearly all.
+    fn taken_along(
+        &self,
+        records: &dyn Records,
+        promises: &Promises,
+    ) -> Result<Option<Vec<Item>>, RecordError> {
+        let (mut holders, mut lacking) = (0, BTreeMap::new());
+        for (node, clock) in &promises.clocks {
+            let Some(told) = self.told_of(*node, clock) else {
+                continue;
+            };
+            let difference = self.view(records).difference(&told, promises.bytes_max)?;
+            match difference.found {
+                Difference::None => holders += 1,
+                Difference::Items { items, more: false } => {
+                    holders += 1;
+                    for item in items {
+                        take_along(&mut lacking, item);
+                    }
+                }
+                Difference::Items { .. } | Difference::LogTooShort | Difference::Closed(_) => (),
+            }
+        }
+        let items = lacking.into_values().collect();
+        Ok((promises.quorum.holders() <= holders).then_some(items))
+    }
+
+    /// What another replica holds by its clock and by what it merged of this one's, in the words of
+    /// this one's list of closed actors; none when it lacks dots of actors that are closed here.
+    fn told_of(&self, node: NodeId, other: &Clock) -> Option<DotSet> {
+        let own = &self.state.clock;
+        let mut told = other.seen().clone();
+        let mut steps = 0;
+        if let Some(held) = self.held_by(node, other.seen()) {
+            told.join(held);
+            let name = held.names().next();
+            steps = name
+                .and_then(|name| own.closed().steps_of(name))
+                .unwrap_or(0);
+        }
+        let beyond = own.closed().beyond(other.closed());
+        let is_held = |(actor, agreed): (&Actor, &Counters)| {
+            own.closed().has_within(steps, actor) || told.of_actor(actor).includes(agreed)
+        };
+        if !beyond.iter().all(is_held) {
+            return None;
+        }
+        told.retain(|actor| !actor.is_name() && !own.closed().has(actor));
+        // When it closed an actor, all dots of it were there.
+        let mut closed = own.seen().clone();
+        closed.retain(|actor| actor.is_name() || other.closed().has(actor));
+        told.join(&closed);
+        Some(told)
+    }
+
+    /// What another replica merged of this one's, if it has lost nothing since.
+    fn held_by(&self, node: NodeId, seen: &DotSet) -> Option<&DotSet> {
+        let before = self.remembered.get(&node)?;
+        let held = self.held.get(&node);
+        held.filter(|_| !self.is_less(seen, before))
+    }
+
+    /// Drops what is stored of `place`, which cannot be opened, and begins anew with nothing, as a
+    /// suspect. The new replica mints under a new actor, in the same process too.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the engine fails, or a record is of an unknown layout.
+    pub fn begin_anew(
         batch: &mut dyn Batch,
         place: Place,
         life: (NodeId, Incarnation),
@@ -42,6 +210,15 @@ impl Replica {
         let life = records.get(&Layout::life(place))?;
         let generation = life.as_deref().map(state::decode_generation).transpose()?;
         Ok(generation.unwrap_or(Generation(1)))
+    }
+}
+
+fn take_along(lacking: &mut BTreeMap<Entry, Item>, item: Item) {
+    match lacking.entry(item.entry.clone()) {
+        btree_map::Entry::Vacant(vacant) => {
+            vacant.insert(item);
+        }
+        btree_map::Entry::Occupied(mut before) => before.get_mut().dots.extend(item.dots),
     }
 }
 

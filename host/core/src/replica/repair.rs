@@ -10,7 +10,8 @@ use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX};
 use crate::object::Object;
 use crate::place::{Entry, Layout};
 use crate::record::RecordError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 /// An object for a replica that lacks some of its writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +42,69 @@ pub enum Difference {
     Closed(News),
 }
 
+/// What could be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readable<T> {
+    /// What was found.
+    pub found: T,
+    /// Why something was left out: a record is damaged.
+    pub damage: Option<RecordError>,
+}
+
+/// The dots that another lacks, under the bytes of the entry they were written to, and whether
+/// there are more.
+type Lacking = (BTreeMap<Vec<u8>, Vec<Dot>>, bool);
+
 impl View<'_> {
-    /// What this replica has seen and `other` has not, in at most about `bytes_max` bytes.
+    /// What this replica has seen and `other` has not, in at most about `bytes_max` bytes. An
+    /// object whose record is damaged is left out, and its dots stay unanswered.
     ///
     /// # Errors
     /// [`RecordError`] when the log or an object cannot be read.
-    pub fn difference(&self, other: &DotSet, bytes_max: usize) -> Result<Difference, RecordError> {
+    pub fn difference(
+        &self,
+        other: &DotSet,
+        bytes_max: usize,
+    ) -> Result<Readable<Difference>, RecordError> {
         let closed = self.state.clock.closed();
         let name = other.names().next().copied();
         if name != closed.name() {
-            return Ok(Difference::Closed(closed.since(name)));
+            let (found, damage) = (Difference::Closed(closed.since(name)), None);
+            return Ok(Readable { found, damage });
         }
+        let (mut left_out, mut damage) = (BTreeSet::new(), None);
+        loop {
+            let lacking = match self.lacking(other, &left_out) {
+                Ok(Some(lacking)) => lacking,
+                Ok(None) => return Ok(too_short(damage)),
+                // What it says cannot be known any more, as if it were cut.
+                Err(error @ RecordError::Damaged(_)) => return Ok(too_short(Some(error))),
+                Err(error) => return Err(error),
+            };
+            let (items, more) = self.items(lacking, bytes_max, |entry, error| {
+                left_out.insert(entry);
+                damage = Some(error);
+            })?;
+            if items.is_empty() && more {
+                // All that there was room for is damaged.
+                continue;
+            }
+            let found = if items.is_empty() {
+                Difference::None
+            } else {
+                Difference::Items { items, more }
+            };
+            return Ok(Readable { found, damage });
+        }
+    }
+
+    /// The dots that `other` lacks, as many as an answer has room for, but for those of the entries
+    /// that are `left_out`; none when the log no longer has them all.
+    fn lacking(
+        &self,
+        other: &DotSet,
+        left_out: &BTreeSet<Vec<u8>>,
+    ) -> Result<Option<Lacking>, RecordError> {
         let mut by_entry: BTreeMap<Vec<u8>, Vec<Dot>> = BTreeMap::new();
         let mut more = false;
         let mut room = ITEMS_PER_ANSWER_MAX;
@@ -62,36 +115,53 @@ impl View<'_> {
             }
             let from = self.layout.log(&actor.dot(start));
             let to = self.layout.log(&actor.dot(end.saturating_add(1)));
-            let found = self.records.scan(&from, &to, room)?;
-            let wanted = usize::try_from(end - start)
-                .unwrap_or(usize::MAX)
-                .saturating_add(1);
-            if found.len() < wanted.min(room) {
-                return Ok(Difference::LogTooShort);
+            let (mut found, mut seen, mut full) = (Vec::new(), 0, false);
+            self.records.visit(&from, &to, &mut |key, entry| {
+                full = room == 0;
+                if full {
+                    return ControlFlow::Break(());
+                }
+                seen += 1;
+                if !left_out.contains(entry) {
+                    room -= 1;
+                    found.push((key.to_vec(), entry.to_vec()));
+                }
+                ControlFlow::Continue(())
+            })?;
+            if !full && seen < (end - start).saturating_add(1) {
+                return Ok(None);
             }
-            more |= found.len() < wanted;
-            room -= found.len();
-            for (key, value) in found {
-                by_entry.entry(value).or_default().push(dot_of_log(&key)?);
+            more |= full;
+            for (key, entry) in found {
+                by_entry.entry(entry).or_default().push(dot_of_log(&key)?);
             }
         }
-        self.items(by_entry, more, bytes_max)
+        Ok(Some((by_entry, more)))
     }
 
+    /// The objects of entries, as many as fit, and whether there are more. What is damaged is
+    /// given to `leave_out`.
     fn items(
         &self,
-        by_entry: BTreeMap<Vec<u8>, Vec<Dot>>,
-        mut more: bool,
+        (by_entry, mut more): Lacking,
         bytes_max: usize,
-    ) -> Result<Difference, RecordError> {
+        mut leave_out: impl FnMut(Vec<u8>, RecordError),
+    ) -> Result<(Vec<Item>, bool), RecordError> {
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for (entry, dots) in by_entry {
+        for (key, dots) in by_entry {
             if bytes_max <= bytes {
                 more = true;
                 break;
             }
-            let entry = Layout::entry(&entry)?;
-            let object = self.object(&entry)?;
+            let entry = Layout::entry(&key)?;
+            let object = match self.object(&entry) {
+                Ok(object) => object,
+                Err(error @ RecordError::Damaged(_)) => {
+                    leave_out(key, error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             bytes += object.size() + entry.key.as_bytes().len() + 36 * dots.len();
             items.push(Item {
                 entry,
@@ -99,12 +169,13 @@ impl View<'_> {
                 dots,
             });
         }
-        Ok(if items.is_empty() {
-            Difference::None
-        } else {
-            Difference::Items { items, more }
-        })
+        Ok((items, more))
     }
+}
+
+fn too_short(damage: Option<RecordError>) -> Readable<Difference> {
+    let found = Difference::LogTooShort;
+    Readable { found, damage }
 }
 
 fn dot_of_log(key: &[u8]) -> Result<Dot, RecordError> {

@@ -62,8 +62,8 @@ impl Standing {
         matches!(self, Standing::Trusted)
     }
 
-    /// How a replica stands once it has merged all that `node` held. It is trusted after N - W + 1
-    /// trusted others, for every write quorum has one of them, or after all N - 1 others.
+    /// How a replica stands once it has merged all that `node` held: it is trusted after enough
+    /// others.
     #[must_use]
     pub fn after_merging(&self, node: NodeId, node_is_trusted: bool, quorum: Quorum) -> Standing {
         let Standing::Suspect { trusted, merged } = self else {
@@ -74,8 +74,7 @@ impl Standing {
         if node_is_trusted {
             trusted.insert(node);
         }
-        let enough = quorum.replicas + 1 - quorum.writes;
-        if enough <= trusted.len() || quorum.replicas - 1 <= merged.len() {
+        if quorum.can_fill(trusted.len(), merged.len()) {
             Standing::Trusted
         } else {
             Standing::Suspect { trusted, merged }
@@ -90,6 +89,22 @@ pub struct Quorum {
     pub replicas: usize,
     /// W, from 1 to N.
     pub writes: usize,
+}
+
+impl Quorum {
+    /// Whether a replica that lacks anything can have it from others: N - W + 1 `trusted` ones, for
+    /// every write quorum has one of them, or all N - 1 of whatever standing.
+    #[must_use]
+    pub fn can_fill(self, trusted: usize, all: usize) -> bool {
+        self.replicas + 1 - self.writes <= trusted || self.replicas - 1 <= all
+    }
+
+    /// How many others must hold what a replica holds before it may be dropped: so many that a
+    /// write survives the loss of fewer than a write quorum's disks without it, too.
+    #[must_use]
+    pub fn holders(self) -> usize {
+        self.writes.min(self.replicas - 1).max(1)
+    }
 }
 
 impl State {

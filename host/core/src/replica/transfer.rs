@@ -9,6 +9,9 @@
 //!
 //! Until the join the receiver remembers how far it came: of every key before that it has met what
 //! the sender had seen at its first range, also of a key that neither of them stores.
+//!
+//! A damaged record stops no transfer. The sender names its key and says nothing of it, the
+//! receiver leaves a key alone whose own record is damaged, and in either case nothing is joined.
 
 use super::{Replica, view::View};
 use crate::clock::Clock;
@@ -21,6 +24,7 @@ use crate::limits::{ITEMS_PER_ANSWER_MAX, REPAIR_BYTES};
 use crate::object::Object;
 use crate::place::Entry;
 use crate::record::{Batch, RecordError};
+use std::collections::BTreeSet;
 
 /// What an absent version means in a full transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub struct Chunk {
     pub seen: DotSet,
     /// The objects of the range in order: filled, or as stored for a union.
     pub objects: Vec<(Entry, Object)>,
+    /// The keys of the range in order whose records are damaged: nothing is said of them.
+    pub damaged: Vec<Entry>,
     /// Where the range ends: this entry is the first behind it. None is the end of all keys.
     pub end: Option<Entry>,
 }
@@ -54,13 +60,20 @@ pub(super) struct Transfer {
     closed: Closed,
     /// All keys before this one are compared; none when all keys are.
     reached: Option<Entry>,
+    /// What of that is not compared: a record of it is damaged on either side.
+    left_out: BTreeSet<Entry>,
 }
 
 /// Where a merge of a range came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// The next range starts here; none when all is merged.
-    To(Option<Entry>),
+    /// To the end of the range, or as far as one commit carries.
+    To {
+        /// The next range starts here; none when all is merged.
+        next: Option<Entry>,
+        /// Whether no key of the range was left alone because its record here is damaged.
+        whole: bool,
+    },
     /// The sender has closed other actors than it said, so that it is not clear what is obsolete.
     /// The transfer ends here; what is merged may stay.
     Unclear,
@@ -79,17 +92,18 @@ impl View<'_> {
     ) -> Result<Chunk, RecordError> {
         let (first, behind) = self.layout.objects();
         let from = from.map_or(first, |entry| self.layout.object(entry));
-        let (mut found, end) = self.stored_range(&from, &behind, bytes_max)?;
+        let mut range = self.stored_range(&from, &behind, bytes_max)?;
         if kind == TransferKind::Clocked {
-            for (_, object) in &mut found {
+            for (_, object) in &mut range.objects {
                 *object = std::mem::take(object).fill(&self.state.clock);
             }
         }
         Ok(Chunk {
             kind,
             seen: self.state.clock.seen().clone(),
-            objects: found,
-            end,
+            objects: range.objects,
+            damaged: range.damaged,
+            end: range.rest,
         })
     }
 }
@@ -116,7 +130,8 @@ impl Replica {
         }
         let (kind, own) = (chunk.kind, self.state.clock.seen());
         if kind == TransferKind::Union && !chunk.seen.includes(own) {
-            return Ok(Reached::To(chunk.end));
+            let (next, whole) = (chunk.end, true);
+            return Ok(Reached::To { next, whole });
         }
         let (first, behind) = self.layout.objects();
         let first = from.map_or(first, |entry| self.layout.object(entry));
@@ -125,53 +140,59 @@ impl Replica {
             .as_ref()
             .map_or(behind, |entry| self.layout.object(entry));
         // More own keys than one commit should carry: the range is cut where they end.
-        let (own, cut) = self
+        let own = self
             .view(batch)
             .stored_range(&first, &behind, REPAIR_BYTES)?;
+        let whole = own.damaged.is_empty();
+        let mut left_out: BTreeSet<Entry> = chunk.damaged.into_iter().collect();
+        left_out.extend(own.damaged);
+        let cut = own.rest;
         let within = |entry: &Entry| cut.as_ref().is_none_or(|cut| entry < cut);
-        let mut lacking = own;
+        let mut lacking = own.objects;
         lacking.retain(|(entry, _)| {
-            chunk
+            let sent = chunk
                 .objects
-                .binary_search_by(|(other, _)| other.cmp(entry))
-                .is_err()
+                .binary_search_by(|(other, _)| other.cmp(entry));
+            sent.is_err() && !left_out.contains(entry)
         });
-        let absent = absent(chunk.kind, &chunk.seen);
-        let reached = cut.clone().or(chunk.end);
+        let absent = absent(kind, &chunk.seen);
+        let next = cut.clone().or(chunk.end);
         let lacking = lacking
             .into_iter()
             .map(|(entry, _)| (entry, absent.clone()));
-        let theirs = chunk.objects.into_iter().filter(|(entry, _)| within(entry));
+        let is_merged = |entry: &Entry| within(entry) && !left_out.contains(entry);
+        let theirs = chunk.objects.into_iter();
+        let theirs = theirs.filter(|(entry, _)| is_merged(entry));
         for (entry, object) in lacking.chain(theirs) {
             if !self.merge_compared(batch, &entry, object, (kind, closed))? {
                 return Ok(Reached::Unclear);
             }
         }
         if kind == TransferKind::Clocked {
-            self.advance(sender, from, (chunk.seen, closed), reached.clone());
+            left_out.retain(within);
+            let range = Transfer {
+                start: chunk.seen,
+                closed: closed.clone(),
+                reached: next.clone(),
+                left_out,
+            };
+            self.advance(sender, from, range);
         }
-        Ok(Reached::To(reached))
+        Ok(Reached::To { next, whole })
     }
 
-    fn advance(
-        &mut self,
-        sender: NodeId,
-        from: Option<&Entry>,
-        (seen, closed): (DotSet, &Closed),
-        reached: Option<Entry>,
-    ) {
-        let start = match (from, self.transfers.remove(&sender)) {
-            (None, _) => seen,
-            (Some(from), Some(before)) if before.reached.as_ref() == Some(from) => before.start,
+    fn advance(&mut self, sender: NodeId, from: Option<&Entry>, range: Transfer) {
+        let mut transfer = match (from, self.transfers.remove(&sender)) {
+            (None, _) => Transfer {
+                left_out: BTreeSet::new(),
+                ..range.clone()
+            },
+            (Some(from), Some(before)) if before.reached.as_ref() == Some(from) => before,
             // What came before this range was merged by a replica that was opened again since.
             (Some(_), _) => return,
         };
-        let closed = closed.clone();
-        let transfer = Transfer {
-            start,
-            closed,
-            reached,
-        };
+        transfer.reached = range.reached;
+        transfer.left_out.extend(range.left_out);
         self.transfers.insert(sender, transfer);
     }
 
@@ -181,7 +202,7 @@ impl Replica {
     pub(super) fn compared<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a DotSet> {
         let is_before = move |transfer: &&Transfer| {
             let end = transfer.reached.as_ref();
-            end.is_none_or(|end| entry < end)
+            end.is_none_or(|end| entry < end) && !transfer.left_out.contains(entry)
         };
         let transfers = self.transfers.values().filter(is_before);
         transfers.map(|transfer| &transfer.start)
@@ -197,11 +218,12 @@ impl Replica {
 
     /// Ends a full transfer: all of `clock` counts as seen here, too. It is the sender's at its
     /// first range, with the dots repaired since, and covers the sender's at its last range.
-    /// Nothing is joined, and false given, when this replica did not compare all ranges: what was
-    /// merged before it was dropped or opened again may be gone.
+    /// Nothing is joined, and false given, when this replica did not compare all: what was merged
+    /// before it was dropped or opened again may be gone, and a damaged record was left out.
     pub fn join(&mut self, sender: NodeId, clock: &Clock) -> bool {
         let is_whole = |transfer: Transfer| {
             transfer.reached.is_none()
+                && transfer.left_out.is_empty()
                 && transfer.closed == *clock.closed()
                 && clock.seen().includes(&transfer.start)
         };
@@ -302,12 +324,14 @@ impl Codec for TransferKind {
     }
 }
 
-/// Kind 1, what was seen, objects: count 4, each entry and object; end: 0, or 1 and the entry.
+/// Kind 1, what was seen, objects: count 4, each entry and object; damaged: count 4, each entry;
+/// end: 0, or 1 and the entry.
 impl Codec for Chunk {
     fn encode(&self, writer: &mut Writer) {
         self.kind.encode(writer);
         self.seen.encode(writer);
         writer.list(&self.objects);
+        writer.list(&self.damaged);
         writer.option(self.end.as_ref());
     }
 
@@ -316,6 +340,7 @@ impl Codec for Chunk {
             kind: TransferKind::decode(reader)?,
             seen: DotSet::decode(reader)?,
             objects: reader.list(ITEMS_PER_ANSWER_MAX)?,
+            damaged: reader.list(ITEMS_PER_ANSWER_MAX)?,
             end: reader.option()?,
         })
     }

@@ -8,8 +8,15 @@ use crate::place::{Entry, Layout};
 use crate::record::{RecordError, Records};
 use std::ops::ControlFlow;
 
-/// Objects in order, and the entry that comes after them.
-type StoredRange = (Vec<(Entry, Object)>, Option<Entry>);
+/// What is stored of a range of keys.
+pub(super) struct StoredRange {
+    /// The objects in order.
+    pub(super) objects: Vec<(Entry, Object)>,
+    /// The entries whose record is damaged, in order.
+    pub(super) damaged: Vec<Entry>,
+    /// The entry that comes after them.
+    pub(super) rest: Option<Entry>,
+}
 
 /// Reads of a replica at one moment.
 #[derive(Clone, Copy)]
@@ -48,7 +55,7 @@ impl<'a> View<'a> {
     }
 
     /// The stored objects from the key `from` (included) to `to` (excluded), in about `bytes_max`
-    /// bytes, and the entry that the rest begins with.
+    /// bytes, and the entry that the rest begins with. Those that are damaged are named.
     pub(super) fn stored_range(
         &self,
         from: &[u8],
@@ -56,24 +63,30 @@ impl<'a> View<'a> {
         bytes_max: usize,
     ) -> Result<StoredRange, RecordError> {
         let (mut found, mut rest, mut bytes) = (Vec::new(), None, 0);
-        self.records.visit(from, to, &mut |key, value| {
+        self.records.survey(from, to, &mut |key, value| {
             if bytes_max <= bytes || found.len() == ITEMS_PER_ANSWER_MAX {
                 rest = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
-            bytes += key.len() + value.len();
-            found.push((key.to_vec(), value.to_vec()));
+            bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+            found.push((key.to_vec(), value.map(<[u8]>::to_vec)));
             ControlFlow::Continue(())
         })?;
-        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
-            Ok((
-                Layout::entry_of_object(&key)?,
-                Stored::decode(&value)?.object,
-            ))
-        };
-        let objects = found.into_iter().map(decode).collect::<Result<_, _>>()?;
+        let (mut objects, mut damaged) = (Vec::new(), Vec::new());
+        for (key, value) in found {
+            let entry = Layout::entry_of_object(&key)?;
+            match value {
+                Ok(value) => objects.push((entry, Stored::decode(&value)?.object)),
+                Err(RecordError::Damaged(_)) => damaged.push(entry),
+                Err(error) => return Err(error),
+            }
+        }
         let rest = rest.map(|key| Layout::entry_of_object(&key)).transpose()?;
-        Ok((objects, rest))
+        Ok(StoredRange {
+            objects,
+            damaged,
+            rest,
+        })
     }
 
     /// Looks at the next keys of a bucket, at most `limit` of them, for one with a live version.

@@ -125,11 +125,17 @@ fn merges_what_it_lacks_until_there_is_no_more() {
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
+fn merged_to(next: Option<Entry>) -> Event {
+    let whole = true;
+    Event::ChunkMerged(Reached::To { next, whole })
+}
+
 fn chunk(kind: TransferKind, dots: &[Dot], end: Option<Entry>) -> Chunk {
     Chunk {
         kind,
         seen: seen(dots),
         objects: Vec::new(),
+        damaged: Vec::new(),
         end,
     }
 }
@@ -145,11 +151,11 @@ fn ranged(own: &State, first: &[Dot], last: &[Dot]) -> (Sync, Vec<Effect>) {
     let effects = sync.step(said(Answer::Chunk(range.clone())), seen_as(own));
     let closed = Closed::default();
     assert_eq!(effects, [Effect::MergeChunk(None, range, closed)]);
-    let effects = sync.step(Event::ChunkMerged(Some(entry("m"))), seen_as(own));
+    let effects = sync.step(merged_to(Some(entry("m"))), seen_as(own));
     assert_eq!(effects, [Effect::AskChunk(clocked, Some(entry("m")))]);
     let range = chunk(clocked, last, None);
     sync.step(said(Answer::Chunk(range)), seen_as(own));
-    let effects = sync.step(Event::ChunkMerged(None), seen_as(own));
+    let effects = sync.step(merged_to(None), seen_as(own));
     (sync, effects)
 }
 
@@ -198,7 +204,7 @@ fn equal_clocks_with_unequal_sums_raise_an_alarm_and_are_united() {
     // What either has seen meanwhile is repaired by its dots: nothing is joined.
     let range = chunk(union, &[dot(1), dot(2)], None);
     sync.step(said(Answer::Chunk(range)), seen_as(&own));
-    let effects = sync.step(Event::ChunkMerged(None), seen_as(&own));
+    let effects = sync.step(merged_to(None), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
 
@@ -252,7 +258,7 @@ fn half_way(own: &State, first: &[Dot]) -> Sync {
     sync.step(difference(Difference::LogTooShort, &start), seen_as(own));
     let range = chunk(TransferKind::Clocked, first, Some(entry("m")));
     sync.step(said(Answer::Chunk(range)), seen_as(own));
-    sync.step(Event::ChunkMerged(Some(entry("m"))), seen_as(own));
+    sync.step(merged_to(Some(entry("m"))), seen_as(own));
     sync
 }
 
@@ -271,7 +277,7 @@ fn a_transfer_that_broke_goes_on_with_the_range_it_waited_for() {
     sync.step(said(Answer::Chunk(range)), seen_as(&own));
     let rest = Effect::AskRest(seen(&[dot(1)]));
     assert_eq!(
-        sync.step(Event::ChunkMerged(None), seen_as(&own)),
+        sync.step(merged_to(None), seen_as(&own)),
         std::slice::from_ref(&rest)
     );
     sync.step(Event::Failed, seen_as(&own));
@@ -354,12 +360,13 @@ fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here()
         kind: clocked,
         seen: other.clock.seen().clone(),
         objects: Vec::new(),
+        damaged: Vec::new(),
         end: None,
     };
     let list = other.clock.closed().clone();
     let effects = sync.step(said(Answer::Chunk(range.clone())), seen_as(&own));
     assert_eq!(effects, [Effect::MergeChunk(None, range, list)]);
-    let effects = sync.step(Event::ChunkMerged(None), seen_as(&own));
+    let effects = sync.step(merged_to(None), seen_as(&own));
     assert_eq!(effects, [Effect::Join(other.clock)]);
 }
 
@@ -441,4 +448,32 @@ fn a_transfer_whose_sender_has_a_newer_map_goes_on_once_that_is_adopted() {
     let effects = sync.step(event, caught_up);
     let merge = Effect::MergeChunk(Some(entry("m")), range, Closed::default());
     assert_eq!(effects, [merge]);
+}
+
+#[test]
+fn a_transfer_that_leaves_out_what_is_damaged_there_tells_what_is_held_and_joins_nothing() {
+    let (own, other) = (state(&[], 0), state(&[dot(1)], 9));
+    let mut sync = asking(&own);
+    sync.step(difference(Difference::LogTooShort, &other), seen_as(&own));
+    let range = Chunk {
+        damaged: vec![entry("k")],
+        ..chunk(TransferKind::Clocked, &[dot(1)], None)
+    };
+    sync.step(said(Answer::Chunk(range)), seen_as(&own));
+    let effects = sync.step(merged_to(None), seen_as(&own));
+    assert_eq!(effects, [Effect::AskRest(other.clock.seen().clone())]);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: false })]);
+}
+
+#[test]
+fn a_transfer_that_leaves_out_what_is_damaged_here_claims_nothing() {
+    let (own, other) = (state(&[], 0), state(&[dot(1)], 9));
+    let mut sync = asking(&own);
+    sync.step(difference(Difference::LogTooShort, &other), seen_as(&own));
+    let range = chunk(TransferKind::Clocked, &[dot(1)], None);
+    sync.step(said(Answer::Chunk(range)), seen_as(&own));
+    let (next, whole) = (None, false);
+    let effects = sync.step(Event::ChunkMerged(Reached::To { next, whole }), seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Broken)]);
 }

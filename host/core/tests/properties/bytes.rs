@@ -188,10 +188,13 @@ fn chunks() -> impl Strategy<Value = Chunk> {
     let kind = prop_oneof![Just(TransferKind::Clocked), Just(TransferKind::Union)];
     let objects = vec((entries(), objects()), 0..4);
     let end = proptest::option::of(entries());
-    (kind, clocks(), objects, end).prop_map(|(kind, clock, objects, end)| Chunk {
+    let damaged = vec(entries(), 0..3);
+    let parts = (kind, clocks(), objects, damaged, end);
+    parts.prop_map(|(kind, clock, objects, damaged, end)| Chunk {
         kind,
         seen: clock.seen().clone(),
         objects,
+        damaged,
         end,
     })
 }

@@ -327,7 +327,7 @@ impl Cluster {
         let node = &self.nodes[from];
         let view = node.replica.view(&node.disk);
         let difference = view.difference(clock.seen(), bytes_max);
-        let items = match difference.expect("memory does not fail") {
+        let items = match difference.expect("memory does not fail").found {
             Difference::None => return assert!(clock.covers(node.replica.state().clock.seen())),
             Difference::LogTooShort => return self.transfer_step(from, to, bytes_max),
             Difference::Closed(news) => return self.hear_news(from, to, news, bytes_max),
@@ -410,7 +410,7 @@ impl Cluster {
         let next =
             node.replica
                 .merge_chunk(&mut node.disk, node_id(from), first, chunk, &at.closed);
-        let Reached::To(next) = next.expect("memory does not fail") else {
+        let Reached::To { next, .. } = next.expect("memory does not fail") else {
             return false;
         };
         node.replica.save(&mut node.disk);
@@ -437,7 +437,7 @@ impl Cluster {
     ) -> bool {
         let node = &self.nodes[from];
         let view = node.replica.view(&node.disk);
-        let items = match view.difference(&at.seen, bytes_max).expect("memory") {
+        let items = match view.difference(&at.seen, bytes_max).expect("memory").found {
             Difference::None => panic!("the sender has seen more since"),
             Difference::LogTooShort | Difference::Closed(_) => return false,
             Difference::Items { items, .. } => items,

@@ -112,7 +112,8 @@ impl Node {
         let closed = from.clock().closed();
         let (replica, disk) = (&mut self.replica, &mut self.disk);
         let reached = replica.merge_chunk(disk, sender, None, chunk, closed);
-        assert_eq!(reached, Ok(Reached::To(None)));
+        let (next, whole) = (None, true);
+        assert_eq!(reached, Ok(Reached::To { next, whole }));
         self.end_commit();
         from.clock().clone()
     }
@@ -131,7 +132,7 @@ impl Node {
     fn repair(&mut self, from: &Node) -> bool {
         let view = from.replica.view(&from.disk);
         let difference = view.difference(self.clock().seen(), usize::MAX);
-        match difference.expect("memory does not fail") {
+        match difference.expect("memory does not fail").found {
             Difference::None => true,
             Difference::Items { items, .. } => items.into_iter().all(|item| {
                 let merged =
@@ -261,6 +262,7 @@ fn replicas_that_closed_different_actors_come_to_one_list() {
     assert!(one.close(left.dot.actor, &[1]) && other.close(right.dot.actor, &[1]));
     let view = one.replica.view(&one.disk);
     let difference = view.difference(other.clock().seen(), usize::MAX);
+    let difference = difference.map(|difference| difference.found);
     let Ok(Difference::Closed(news)) = difference else {
         panic!("{difference:?}");
     };

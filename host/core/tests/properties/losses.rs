@@ -56,7 +56,7 @@ impl Node {
     fn repair(&mut self, other: &Node) {
         let seen = self.replica.state().clock.seen().clone();
         let view = other.replica.view(&other.disk);
-        match view.difference(&seen, usize::MAX).expect("memory") {
+        match view.difference(&seen, usize::MAX).expect("memory").found {
             Difference::None => (),
             Difference::LogTooShort => self.transfer(other),
             Difference::Closed(news) => panic!("nothing is closed: {news:?}"),
@@ -81,7 +81,8 @@ impl Node {
         let merged = self
             .replica
             .merge_chunk(&mut self.disk, other.id, None, chunk, &closed);
-        assert_eq!(merged, Ok(Reached::To(None)), "one range is all");
+        let (next, whole) = (None, true);
+        assert_eq!(merged, Ok(Reached::To { next, whole }), "one range is all");
         let clock = Clock::of(seen, closed).expect("of one replica");
         assert!(self.replica.join(other.id, &clock));
         self.replica.save(&mut self.disk);

@@ -5,6 +5,7 @@ mod bytes;
 mod closing;
 mod cluster;
 mod crowds;
+mod damage;
 mod history;
 mod interleavings;
 mod late;

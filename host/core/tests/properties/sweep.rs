@@ -89,7 +89,8 @@ impl Node {
     fn repair(&mut self, from: &Node, bytes_max: usize) {
         let seen = self.replica.state().clock.seen().clone();
         let view = from.replica.view(&from.disk);
-        if let Difference::Items { items, .. } = view.difference(&seen, bytes_max).expect("items") {
+        let difference = view.difference(&seen, bytes_max).expect("items");
+        if let Difference::Items { items, .. } = difference.found {
             for item in items {
                 let merged = self.replica.merge_item(&mut self.disk, item, &self.buckets);
                 merged.expect("memory does not fail");
@@ -107,7 +108,10 @@ impl Node {
         let merged = self
             .replica
             .merge_chunk(&mut self.disk, from.id, None, chunk, closed);
-        assert_eq!(merged, Ok(Reached::To(None)));
+        assert_eq!(merged, Ok(Reached::To {
+                next: None,
+                whole: true
+            }));
         assert!(self.replica.join(from.id, &seen));
         self.settle();
     }
@@ -424,7 +428,8 @@ fn the_dots_of_a_dead_bucket_are_repaired_without_their_objects_and_handed_on() 
     // The log names them here, too: no full transfer is needed to hand them on.
     let seen = third.replica.state().clock.seen().clone();
     let view = second.replica.view(&second.disk);
-    let difference = view.difference(&seen, usize::MAX).expect("a difference");
+    let difference = view.difference(&seen, usize::MAX);
+    let difference = difference.expect("a difference").found;
     assert!(
         matches!(difference, Difference::Items { .. }),
         "{difference:?}"
@@ -470,7 +475,7 @@ fn what_a_dropped_replica_left_is_removed_a_little_at_a_time() {
     for key in 0..100 {
         node.write(&entry(1, key), 1, true, false);
     }
-    let renewed = Replica::renew(&mut node.disk, place(), (node.id, Incarnation(1)));
+    let renewed = Replica::begin_anew(&mut node.disk, place(), (node.id, Incarnation(1)));
     node.replica = renewed.expect("memory does not fail");
     node.restart();
     assert!(!node.sweep(), "a suspect keeps what it has");
@@ -487,7 +492,7 @@ fn what_a_dropped_replica_left_is_removed_a_little_at_a_time() {
 #[test]
 fn a_partition_of_a_placement_that_is_gone_goes_whole_and_no_other_does() {
     let mut node = half_dead(100);
-    let renewed = Replica::renew(&mut node.disk, place(), (node.id, Incarnation(1)));
+    let renewed = Replica::begin_anew(&mut node.disk, place(), (node.id, Incarnation(1)));
     node.replica = renewed.expect("memory does not fail");
     node.write(&entry(2, 1), 1, true, false);
     let mut neighbour = place();
@@ -525,7 +530,8 @@ fn a_live_key_is_looked_for_a_few_keys_at_a_time() {
     }
     // Tombstones that wait for the first write, which has not come yet.
     let view = other.replica.view(&other.disk);
-    let Ok(Difference::Items { items, .. }) = view.difference(&first, usize::MAX) else {
+    let difference = view.difference(&first, usize::MAX).expect("memory");
+    let Difference::Items { items, .. } = difference.found else {
         panic!("ten items");
     };
     for item in items {

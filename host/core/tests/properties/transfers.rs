@@ -22,7 +22,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn id(&self) -> NodeId {
+    pub(crate) fn id(&self) -> NodeId {
         self.replica.actor().node
     }
 }
@@ -37,7 +37,7 @@ pub(crate) fn node(id: u64) -> Node {
     }
 }
 
-fn entry(number: usize) -> Entry {
+pub(crate) fn entry(number: usize) -> Entry {
     let key = u32::try_from(number).expect("few keys").to_be_bytes();
     Entry {
         bucket: BucketId(1),
@@ -64,7 +64,7 @@ pub(crate) fn write(node: &mut Node, key: usize, context: DotSet, is_live: bool)
     }
 }
 
-fn merge(node: &mut Node, key: usize, written: Written) {
+pub(crate) fn merge(node: &mut Node, key: usize, written: Written) {
     let merged = node
         .replica
         .merge(&mut node.disk, &entry(key), written.object, &written.dots);
@@ -78,7 +78,7 @@ fn merge_chunk(sender: NodeId, to: &mut Node, from: Option<&Entry>, chunk: Chunk
     let (replica, closed) = (&mut to.replica, Closed::default());
     let reached = replica.merge_chunk(&mut to.disk, sender, from, chunk, &closed);
     match reached.expect("memory does not fail") {
-        Reached::To(next) => next,
+        Reached::To { next, .. } => next,
         Reached::Unclear => panic!("no actor is closed"),
     }
 }
@@ -114,7 +114,11 @@ fn transfer(from: &Node, to: &mut Node, kind: TransferKind, bytes_max: usize) ->
 /// Ends a full transfer: repairs what the sender has seen since its first range, and joins.
 fn finish(from: &Node, to: &mut Node, mut seen: DotSet) {
     let view = from.replica.view(&from.disk);
-    match view.difference(&seen, usize::MAX).expect("a difference") {
+    match view
+        .difference(&seen, usize::MAX)
+        .expect("a difference")
+        .found
+    {
         Difference::None => (),
         Difference::LogTooShort => panic!("the log names all dots"),
         Difference::Closed(_) => panic!("no actor is closed"),
@@ -192,7 +196,7 @@ fn range(from: &Node, to: &mut Node, first: Option<&Entry>, bytes_max: usize) ->
         .merge_chunk(&mut to.disk, from.id(), first, chunk, closed);
     to.replica.save(&mut to.disk);
     match reached.expect("memory does not fail") {
-        Reached::To(next) => next,
+        Reached::To { next, .. } => next,
         Reached::Unclear => panic!("nothing is closed"),
     }
 }
@@ -219,6 +223,7 @@ fn what_a_transfer_brought_before_its_sender_died_reaches_the_others() {
     drop(sender);
     let view = receiver.replica.view(&receiver.disk);
     let difference = view.difference(third.replica.state().clock.seen(), usize::MAX);
+    let difference = difference.map(|difference| difference.found);
     let Ok(Difference::Items { items, more: false }) = difference else {
         panic!("{difference:?}");
     };
@@ -378,7 +383,7 @@ fn a_dropped_replica_begins_anew_under_another_actor_and_is_refilled() {
         merge(&mut other, key, written);
     }
     let old = one.replica.actor();
-    let renewed = Replica::renew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
+    let renewed = Replica::begin_anew(&mut one.disk, place(), (NodeId(1), Incarnation(1)));
     one.replica = renewed.expect("memory does not fail");
     assert_ne!(one.replica.actor(), old, "an actor mints in one life only");
     assert!(!one.replica.state().standing.is_trusted());

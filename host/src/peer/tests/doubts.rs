@@ -6,6 +6,8 @@ use crate::store::memory::Fault;
 use crate::store::{Durability, Write};
 use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
+use soros_core::id::Generation;
+use soros_core::record::RecordError;
 use soros_core::replica::TransferKind;
 
 #[tokio::test]
@@ -345,4 +347,149 @@ async fn a_record_that_a_newer_program_wrote_is_not_dropped() {
         "the others serve it"
     );
     cluster.stop();
+}
+
+/// `count` keys of the partition of `key`, and not that one.
+fn beside(key: &Target, count: usize) -> Vec<Target> {
+    let targets = (0..).map(|number| target(PLAIN, &format!("b{number}")));
+    let beside = targets.filter(|other| other.place == key.place && other.entry != key.entry);
+    beside.take(count).collect()
+}
+
+/// Writes `value` at one peer, which is all that is waited for.
+async fn put_alone(cluster: &Cluster, peer: usize, target: &Target, value: &[u8]) {
+    let written = cluster.peers[peer].write(WriteRequest {
+        target: target.clone(),
+        value: Some(Value {
+            bytes: value.into(),
+            content_type: "text/plain".to_owned(),
+            content_encoding: None,
+            meta: Vec::new(),
+        }),
+        basis: Basis::Blind,
+        consistency: Consistency::One,
+    });
+    written.await.expect("acknowledged");
+}
+
+/// Flips a bit of `target`'s record at a peer, and lets it find that.
+async fn damage(cluster: &Cluster, peer: usize, target: &Target) {
+    let record = object_key(cluster, peer, target);
+    assert!(cluster.stores[peer].flip(Space::Partitions, &record));
+    let request = ReadRequest {
+        target: target.clone(),
+        consistency: Consistency::One,
+    };
+    // Whether another answers is all the same.
+    let _ = cluster.peers[peer].read(request).await;
+    assert!(cluster.peers[peer].damage.at(&target.place).is_some());
+}
+
+fn generation(cluster: &Cluster, peer: usize, target: &Target) -> Option<Generation> {
+    let moment = cluster.peers[peer].moment();
+    let shown = moment.shown(&target.place);
+    shown.map(|shown| shown.layout.generation())
+}
+
+/// A peer that was cut off took `count` writes of `size` bytes that nobody else has, and an older
+/// record beside them is damaged. It is the first to compare when all are back: its generations
+/// before and after that.
+async fn dropped_before_the_others_pull(count: usize, size: usize) -> [Option<Generation>; 2] {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    cluster.cut(0);
+    let alone = beside(&key, count);
+    for other in &alone {
+        put_alone(&cluster, 0, other, &vec![7; size]).await;
+    }
+    damage(&cluster, 0, &key).await;
+    cluster.heal();
+    let before = generation(&cluster, 0, &key);
+    cluster.peers[0].pass().await;
+    let after = generation(&cluster, 0, &key);
+    cluster.converge().await;
+    for peer in 0..3 {
+        for other in &alone {
+            assert_eq!(read(&cluster, peer, other).await, Ok(true), "at {peer}");
+        }
+    }
+    check_mended(cluster, key).await;
+    [before, after]
+}
+
+#[tokio::test]
+async fn a_partition_with_a_damaged_object_takes_along_what_the_others_lack() {
+    let [before, after] = dropped_before_the_others_pull(5, 10).await;
+    assert!(before < after, "it begins anew at once");
+}
+
+#[tokio::test]
+async fn a_partition_with_a_damaged_object_waits_for_the_others_to_hold_the_rest() {
+    let [before, after] = dropped_before_the_others_pull(4, 500_000).await;
+    assert_eq!(before, after, "it was not dropped yet");
+}
+
+#[tokio::test]
+async fn a_damaged_object_does_not_keep_the_others_from_the_rest() {
+    let mut cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    let rest = beside(&key, 30);
+    // The second loses its disk before the third, which was away, has any of it.
+    cluster.cut(2);
+    for other in rest.iter().chain([&key]) {
+        let put = cluster.put(0, other, Some("v"), Basis::Unsaid).await;
+        put.expect("two of three");
+    }
+    cluster.stores[1] = Memory::new(8);
+    cluster.restart(1, false, |_| ()).await;
+    damage(&cluster, 0, &key).await;
+    cluster.heal();
+    cluster.peers[0].pass().await;
+    cluster.peers[1].pass().await;
+    cluster.peers[2].pass().await;
+    cluster.converge().await;
+    for peer in 0..3 {
+        for other in &rest {
+            assert_eq!(read(&cluster, peer, other).await, Ok(true), "at {peer}");
+        }
+        assert!(read(&cluster, peer, &key).await.is_ok(), "it is served");
+    }
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn what_was_seen_of_an_earlier_generation_drops_no_later_one() {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    let before = generation(&cluster, 0, &key);
+    damage(&cluster, 0, &key).await;
+    cluster.converge().await;
+    let after = generation(&cluster, 0, &key);
+    assert!(before < after, "it has begun anew");
+    // A reader that began before that comes to the damaged record only now.
+    let error = RecordError::Damaged("a test");
+    cluster.peers[0].damage.note(key.place, before, &error);
+    cluster.peers[0].pass().await;
+    assert_eq!(generation(&cluster, 0, &key), after);
+    assert!(cluster.peers[0].damage.at(&key.place).is_none());
+    check_mended(cluster, key).await;
+}
+
+#[tokio::test]
+async fn a_partition_that_cannot_be_opened_is_kept_while_nobody_can_fill_it() {
+    let key = target(PLAIN, "k");
+    let mut cluster = with_a_value(&key).await;
+    let moment = cluster.peers[0].moment();
+    let shown = moment.shown(&key.place).expect("a partition");
+    let clock = shown.layout.clock();
+    drop(moment);
+    cluster.cut(1);
+    let harm = |store: &Memory| assert!(store.flip(Space::Partitions, &clock));
+    cluster.restart(0, true, harm).await;
+    cluster.peers[0].pass().await;
+    let kept = cluster.stores[0].snapshot(Space::Partitions).get(&clock);
+    assert!(matches!(kept, Err(RecordError::Damaged(_))), "{kept:?}");
+    assert_eq!(generation(&cluster, 0, &key), None);
+    cluster.heal();
+    check_mended(cluster, key).await;
 }

@@ -5,7 +5,7 @@ use crate::store::engine::fault::unreadable;
 use crate::store::engine::{Shared, is_reserved};
 use crate::store::{RESERVED_PREFIX, Space};
 use fjall::{Keyspace, Readable};
-use soros_core::record::{Listed, RecordError, Records, Visitor};
+use soros_core::record::{Listed, RecordError, Records, Surveyor};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ impl Records for View {
         })
     }
 
-    fn visit(&self, from: &[u8], to: &[u8], each: &mut Visitor<'_>) -> Result<(), RecordError> {
+    fn survey(&self, from: &[u8], to: &[u8], each: &mut Surveyor<'_>) -> Result<(), RecordError> {
         let from = from.max(&[RESERVED_PREFIX + 1]);
         if to <= from {
             return Ok(());
@@ -79,7 +79,7 @@ impl Records for View {
         self.read(|snapshot, keyspace| {
             for guard in snapshot.range(keyspace, from..to) {
                 let (key, stored) = guard.into_inner().map_err(|error| unreadable(&error))?;
-                if each(&key, unframe(self.space, &key, &stored)?).is_break() {
+                if each(&key, unframe(self.space, &key, &stored)).is_break() {
                     break;
                 }
             }

@@ -2,7 +2,7 @@
 //! seen.
 
 use super::commit::Waiter;
-use super::partitions::{Answer, Operation};
+use super::partitions::{Answer, Operation, Renewal};
 use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn};
 use crate::bug::Bug;
 use crate::moment::Moment;
@@ -82,7 +82,11 @@ impl Process {
                 Ok(reply) if seen => {
                     return self.remember(turn, asker, (place, dots, trusted), reply);
                 }
-                reply => reply,
+                reply if seen => reply,
+                reply => {
+                    self.on_held(turn, (place, asker.0), dots);
+                    reply
+                }
             },
             Request::Chunk { place, kind, from } => {
                 self.on_chunk(turn, (asker.0, place), kind, from.as_ref())
@@ -92,11 +96,19 @@ impl Process {
                 let closing = self.closing(turn, place, ask);
                 return self.submit(closing, Waiter::Peer(asker.0, asker.1));
             }
+            Request::Rely { place } => return self.promise(asker, place),
             Request::Survey { .. } | Request::Authority(_) | Request::Membership(_) => {
                 Err(Refusal::Unreadable)
             }
         };
         self.reply(turn, asker, &reply.unwrap_or_else(Reply::Refused));
+    }
+
+    /// Lets another replica drop its state and rely on this one's.
+    fn promise(&mut self, (peer, call): Asker, place: Place) {
+        let step = Renewal::Promise { peer };
+        let promise = Operation::Renewal { place, step };
+        self.submit(promise, Waiter::Peer(peer, call));
     }
 
     pub(super) fn on_merged_for(&mut self, turn: &mut Turn<'_>, asker: Asker, answer: &Answer) {
@@ -105,6 +117,7 @@ impl Process {
             Answer::Ended => Reply::Refused(Refusal::Ended),
             Answer::Unclear => Reply::Refused(Refusal::Unclear),
             Answer::Closing(answer) => Reply::Closing(answer.clone()),
+            Answer::Promised(clock, trusted) => Reply::Promised(clock.clone(), *trusted),
             Answer::Failed => Reply::Refused(Refusal::Storage),
             _ => Reply::Refused(Refusal::NotServed),
         };
@@ -119,12 +132,20 @@ impl Process {
         })
     }
 
+    /// What a partition here says of itself: no silence is believed of one with a damaged record.
+    fn word(&self, place: Place) -> Result<Word, Refusal> {
+        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
+        let mut word = Word::of(shown.actor, &shown.state);
+        word.trusted &= !self.is_damaged(place);
+        Ok(word)
+    }
+
     /// The object of a key here; none when it cannot be read.
     pub(super) fn look(&mut self, turn: &mut Turn<'_>, target: &Target) -> Option<Object> {
         let view = self.partitions.view(target.place, turn.disk)?;
         let object = view.object(&target.entry).ok();
         if object.is_none() {
-            self.renew(turn, target.place);
+            self.note_damage_shown(turn, target.place);
         }
         object
     }
@@ -153,7 +174,7 @@ impl Process {
     ) -> Result<(Reply, Option<DotSet>), Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
-        let word = Word::of(shown.actor, &shown.state);
+        let word = self.word(place)?;
         let seen = (answer == sync::Answer::Same).then(|| shown.state.clock.seen().clone());
         let reply = self.told(answer, word);
         Ok((reply, seen))
@@ -165,14 +186,15 @@ impl Process {
         place: Place,
         other: &DotSet,
     ) -> Result<Reply, Refusal> {
-        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let word = Word::of(shown.actor, &shown.state);
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
-        let Ok(mut difference) = view.difference(other, turn.settings.repair_bytes) else {
-            self.renew(turn, place);
-            return Err(Refusal::Storage);
-        };
+        let readable = view.difference(other, turn.settings.repair_bytes);
+        if !matches!(&readable, Ok(readable) if readable.damage.is_none()) {
+            self.note_damage_shown(turn, place);
+        }
+        let mut difference = readable.map_err(|_| Refusal::Storage)?.found;
+        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
+        let word = self.word(place)?;
         if difference == Difference::LogTooShort && turn.has(Bug::ShortLogSkipped) {
             difference = Difference::None;
         }
@@ -189,18 +211,17 @@ impl Process {
     ) -> Result<Reply, Refusal> {
         let view = self.partitions.view(place, turn.disk);
         let view = view.ok_or(Refusal::NotServed)?;
-        let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let word = Word::of(shown.actor, &shown.state);
         let chunk = if turn.has(Bug::StartClockFill) && kind == TransferKind::Clocked {
             let stored = view.chunk(TransferKind::Union, from, turn.settings.repair_bytes);
             stored.map(|chunk| self.rounds.fill_from_start((asker, place), from, chunk))
         } else {
             view.chunk(kind, from, turn.settings.repair_bytes)
         };
-        let Ok(chunk) = chunk else {
-            self.renew(turn, place);
-            return Err(Refusal::Storage);
-        };
+        if !matches!(&chunk, Ok(chunk) if chunk.damaged.is_empty()) {
+            self.note_damage_shown(turn, place);
+        }
+        let chunk = chunk.map_err(|_| Refusal::Storage)?;
+        let word = self.word(place)?;
         Ok(self.told(sync::Answer::Chunk(chunk), word))
     }
 

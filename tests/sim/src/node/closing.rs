@@ -71,7 +71,7 @@ impl Process {
         };
         let view = self.partitions.view(place, turn.disk);
         let Some(Ok(open)) = view.map(|view| view.open_actors()) else {
-            self.renew(turn, place);
+            self.note_damage_shown(turn, place);
             return Vec::new();
         };
         if turn.has(Bug::ClosedWhileLiving) {

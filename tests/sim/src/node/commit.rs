@@ -53,72 +53,36 @@ impl Process {
     fn begin_batch(&mut self, turn: &mut Turn<'_>) {
         let many = self.committer.queue.len().min(BATCH);
         let operations: Vec<_> = self.committer.queue.drain(..many).collect();
-        let mut overlay = Overlay::new(turn.disk, turn.settings.bug);
+        let (now, bug) = (turn.now, turn.settings.bug);
+        let mut overlay = Overlay::new(turn.disk, bug);
         let mut answers = Vec::new();
-        let mut damaged = None;
         for (operation, waiter) in operations {
-            if damaged.is_some() {
-                answers.push((waiter, Answer::Failed));
-                continue;
-            }
-            let place = operation.place();
-            let applied = match (&operation, self.clock.check()) {
-                (Operation::Write { .. }, Err(skew)) => Ok(Answer::ClockOff(skew)),
-                _ => self
-                    .partitions
-                    .apply(operation, &mut overlay, turn.now, turn.settings.bug),
+            let answer = match (&operation, self.clock.check()) {
+                (Operation::Write { .. }, Err(skew)) => Answer::ClockOff(skew),
+                _ => self.partitions.apply(operation, &mut overlay, now, bug),
             };
-            if let Ok(answer) = applied {
-                answers.push((waiter, answer));
-            } else {
-                answers.push((waiter, Answer::Failed));
-                damaged = Some(place);
-            }
+            answers.push((waiter, answer));
         }
-        let damaged = damaged
-            .flatten()
-            .or_else(|| self.partitions.seal(&mut overlay).err());
+        self.partitions.seal(&mut overlay);
         let changes = overlay.into_changes();
-        let Some(place) = damaged else {
-            turn.disk.write(changes);
-            // From here on they may be gone: a crash need not wait for the sync.
-            let renewed = self.partitions.renewed().iter().copied();
-            turn.outputs.extend(renewed.map(Output::Renewed));
-            return self.begin_sync(turn, answers);
-        };
-        // Nothing of the batch is written: all are told so, and the partition begins anew.
-        let mut dropped = std::mem::take(&mut self.renewing);
-        dropped.insert(place);
-        dropped.extend(self.partitions.reload(turn.disk));
-        for place in dropped {
-            self.renew(turn, place);
+        turn.disk.write(changes);
+        // From here on they may be gone: a crash need not wait for the sync.
+        let renewed = self.partitions.renewed().iter().copied();
+        turn.outputs.extend(renewed.map(Output::Renewed));
+        for (place, generation) in self.partitions.take_noted() {
+            self.note_damage(turn, place, generation);
         }
-        for (waiter, _) in answers {
-            self.tell_waiter(turn, waiter, Answer::Failed);
-        }
+        self.begin_sync(turn, answers);
     }
 
-    /// Drops a partition whose records are damaged before anything else is done.
-    pub(super) fn renew(&mut self, turn: &mut Turn<'_>, place: Place) {
-        if !self.renewing.insert(place) {
-            return;
-        }
-        let operation = if turn.has(Bug::ObjectsDroppedFirst) {
-            turn.wake(super::SECOND / 4, super::Alarm::DropClock(place));
-            Operation::DropObjects { place }
-        } else {
-            Operation::Renew { place }
-        };
-        self.committer.queue.push_front((operation, Waiter::Nobody));
-    }
-
-    /// The store reads all it has, and drops the partitions of which it finds a record damaged.
+    /// The store reads all it has, and notes the partitions of which it finds a record damaged.
     pub fn scrub(&mut self, turn: &mut Turn<'_>) {
         let places: Vec<Place> = turn.table.places_of(self.me).collect();
         for place in places {
             let shown = self.partitions.shown(place);
-            if shown.is_some_and(|shown| turn.disk.is_damaged_under(&shown.layout.first())) {
-                self.renew(turn, place);
+            let layout = shown.map(|shown| shown.layout);
+            if let Some(layout) = layout.filter(|it| turn.disk.is_damaged_under(&it.first())) {
+                self.note_damage(turn, place, Some(layout.generation()));
             }
         }
         self.pump(turn);
@@ -150,7 +114,7 @@ impl Process {
 
     fn publish(&mut self) {
         for place in self.partitions.publish() {
-            self.renewing.remove(&place);
+            self.damaged.remove(&place);
         }
     }
 

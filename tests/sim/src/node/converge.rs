@@ -18,7 +18,7 @@ use soros_core::sync::{self, Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long another replica may take to answer.
-const ANSWER_TIMEOUT: u64 = SECOND;
+pub(super) const ANSWER_TIMEOUT: u64 = SECOND;
 
 /// A round under way.
 #[derive(Debug)]
@@ -82,6 +82,7 @@ impl Process {
         turn.wake(turn.settings.pass_period, Alarm::Pass);
         let places: Vec<Place> = turn.table.places_of(self.me).collect();
         for place in places {
+            self.mend(turn, place);
             let left = self.rounds.left.entry(place).or_default();
             if left.is_empty() {
                 let mut others = turn.table.others_of(place, self.me);

@@ -38,16 +38,22 @@ pub(super) fn items(
     items: Vec<Item>,
     (buckets, bug): (&Buckets, Option<Bug>),
 ) -> Applied {
+    let mut answer = Answer::Done;
     for mut item in items {
         if bug == Some(Bug::DeadDotsSkipped) && buckets.is_dead(item.entry.bucket) {
             continue;
         }
-        item.object = read(replica, batch, &item.entry, item.object, bug)?;
-        if replica.merge_item(batch, item, buckets)?.is_none() {
-            return Ok(Answer::Unclear);
+        let merged = read(replica, batch, &item.entry, item.object.clone(), bug).and_then(|object| {
+            item.object = object;
+            replica.merge_item(batch, item, buckets)
+        });
+        match merged {
+            Err(RecordError::Damaged(_)) => answer = Answer::Partly,
+            Ok(None) => return Ok(Answer::Unclear),
+            merged => drop(merged?),
         }
     }
-    Ok(Answer::Done)
+    Ok(answer)
 }
 
 /// Merges a range of a full transfer.
@@ -63,8 +69,8 @@ pub(super) fn chunk(
     }
     let reached = replica.merge_chunk(batch, sender, from, chunk, closed)?;
     Ok(match reached {
-        Reached::To(next) => Answer::Reached(next),
         Reached::Unclear => Answer::Unclear,
+        reached @ Reached::To { .. } => Answer::Reached(reached),
     })
 }
 
@@ -120,11 +126,13 @@ fn one_way(
             kind: TransferKind::Clocked,
             seen: chunk.seen.clone(),
             objects: vec![(entry.clone(), object)],
+            damaged: Vec::new(),
             end,
         };
         replica.merge_chunk(batch, sender, Some(&entry), one, closed)?;
     }
-    Ok(Answer::Reached(chunk.end))
+    let (next, whole) = (chunk.end, true);
+    Ok(Answer::Reached(Reached::To { next, whole }))
 }
 
 /// Ends a full transfer.

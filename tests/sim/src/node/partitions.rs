@@ -1,6 +1,10 @@
 //! This is every partition a node holds, as its committer owns them: operations in, and what
 //! readers see swapped after each sync.
 
+mod renewal;
+
+pub use renewal::Renewal;
+
 use crate::bug::Bug;
 use crate::disk::{Disk, Overlay};
 use crate::moment::Moment;
@@ -17,7 +21,7 @@ use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{Batch, RecordError};
 use soros_core::replica::{
-    Chunk, Found, Item, LogBounds, Outcome, Quorum, Replica, Standing, State, View,
+    Chunk, Found, Item, LogBounds, Outcome, Quorum, Reached, Replica, Standing, State, View,
 };
 use soros_core::skew::Skew;
 use soros_core::sync::Own;
@@ -144,10 +148,12 @@ pub enum Operation {
         /// The partition.
         place: Place,
     },
-    /// Drops the state of a partition and begins anew.
-    Renew {
+    /// A step on the way to a partition that begins anew: a record of it is damaged.
+    Renewal {
         /// The partition.
         place: Place,
+        /// The step.
+        step: Renewal,
     },
     /// Counts all that a clock has seen as seen, compared or not: a bug.
     Skip {
@@ -188,7 +194,7 @@ pub enum Answer {
     /// What was there when an object was merged.
     Found(Found),
     /// Where a range of a full transfer came to.
-    Reached(Option<Entry>),
+    Reached(Reached),
     /// It is not taken: the actor that minted it has ended.
     Ended,
     /// It is not clear what is obsolete of what was to be merged.
@@ -197,6 +203,12 @@ pub enum Answer {
     Closing(close::Answer),
     /// Whether actors were closed.
     Closed(bool),
+    /// What was seen when another was promised to be relied on, and whether by one that is trusted.
+    Promised(Clock, bool),
+    /// Another cannot be promised anything now.
+    NotPromised,
+    /// Some of it was merged; the record of another key is damaged.
+    Partly,
 }
 
 impl Operation {
@@ -215,7 +227,7 @@ impl Operation {
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
             | Operation::Doubt { place }
-            | Operation::Renew { place }
+            | Operation::Renewal { place, .. }
             | Operation::Skip { place, .. }
             | Operation::DropObjects { place }
             | Operation::CutLog { place } => Some(*place),
@@ -252,6 +264,8 @@ pub struct Partitions {
     serving: Buckets,
     /// The buckets as readers see them.
     buckets: Buckets,
+    /// Where a damaged record was come to; of no generation when it cannot be opened.
+    noted: Vec<(Place, Option<Generation>)>,
 }
 
 pub(super) type Applied = Result<Answer, RecordError>;
@@ -267,6 +281,7 @@ impl Partitions {
             renewed: BTreeSet::new(),
             serving: buckets.clone(),
             buckets: buckets.clone(),
+            noted: Vec::new(),
         }
     }
 
@@ -286,6 +301,18 @@ impl Partitions {
         }
     }
 
+    /// The partitions in which a damaged record was come to, and in which generation; none is one
+    /// that cannot be opened.
+    pub(super) fn take_noted(&mut self) -> Vec<(Place, Option<Generation>)> {
+        std::mem::take(&mut self.noted)
+    }
+
+    fn note(&mut self, place: Place) {
+        let replica = self.replicas.get(&place);
+        let generation = replica.map(|replica| replica.layout().generation());
+        self.noted.push((place, generation));
+    }
+
     /// The partition at `place` as readers see it.
     #[must_use]
     pub fn shown(&self, place: Place) -> Option<&Shown> {
@@ -299,8 +326,33 @@ impl Partitions {
         Some(View::new(shown.layout, &shown.state, disk))
     }
 
-    /// Applies an operation to the state so far.
+    /// Applies an operation to the state so far. One that comes to a damaged record changes
+    /// nothing.
     pub(super) fn apply(
+        &mut self,
+        operation: Operation,
+        batch: &mut Overlay<'_>,
+        now: Moment,
+        bug: Option<Bug>,
+    ) -> Answer {
+        let place = operation.place();
+        batch.keep();
+        let applied = self.apply_to(operation, batch, now, bug);
+        let is_whole = match &applied {
+            Ok(Answer::Reached(Reached::To { whole, .. })) => *whole,
+            Ok(Answer::Partly) | Err(_) => false,
+            Ok(_) => true,
+        };
+        if let Some(place) = place.filter(|_| !is_whole) {
+            self.note(place);
+        }
+        applied.unwrap_or_else(|_| {
+            batch.take_back();
+            Answer::Failed
+        })
+    }
+
+    fn apply_to(
         &mut self,
         operation: Operation,
         batch: &mut Overlay<'_>,
@@ -327,7 +379,7 @@ impl Partitions {
             }),
             Operation::MergeItems { place, items } => {
                 let buckets = self.serving.clone();
-                self.change(place, |replica| {
+                self.change_many(place, |replica| {
                     merge::items(replica, batch, items, (&buckets, bug))
                 })
             }
@@ -337,7 +389,7 @@ impl Partitions {
                 from,
                 chunk,
                 closed,
-            } => self.change(place, |replica| {
+            } => self.change_many(place, |replica| {
                 merge::chunk(replica, batch, (peer, from.as_ref()), (chunk, &closed), bug)
             }),
             Operation::Join { place, peer, clock } => self.change(place, |replica| {
@@ -364,9 +416,7 @@ impl Partitions {
                 seen,
                 trusted,
                 others,
-            } => self.change(place, |replica| {
-                remember(replica, batch, (peer, seen, trusted), &others)
-            }),
+            } => Ok(self.remember(batch, place, (peer, seen, trusted), &others)),
             operation => self.apply_to_one(operation, batch, now, bug),
         }
     }
@@ -380,28 +430,30 @@ impl Partitions {
         bug: Option<Bug>,
     ) -> Applied {
         match operation {
-            Operation::Open { places, sound, new } => self.open(batch, places, (sound, new), bug),
+            Operation::Open { places, sound, new } => {
+                Ok(self.open(batch, places, (sound, new), bug))
+            }
             Operation::Adopt { buckets } => {
                 self.serving = buckets;
                 Ok(Answer::Done)
             }
             Operation::Sweep { place } => self.sweep(batch, place, bug),
             Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
-            Operation::Renew { place } => self.renew(batch, place, bug),
+            Operation::Renewal { place, step } => self.apply_step(batch, place, step, bug),
             Operation::Skip { place, seen } => {
                 self.change(place, |it| merge::skip(it, batch, &seen))
             }
             Operation::DropObjects { place } => {
                 self.change(place, |it| Ok(drop_objects(it, batch)))
             }
-            Operation::CutLog { place } => self.change(place, |it| cut_log(it, batch, now)),
+            Operation::CutLog { place } => self.change_many(place, |it| cut_log(it, batch, now)),
             _ => Ok(Answer::NotHeld),
         }
     }
 
     fn sweep(&mut self, batch: &mut Overlay<'_>, place: Place, bug: Option<Bug>) -> Applied {
         let buckets = self.serving.clone();
-        self.change(place, |replica| {
+        self.change_many(place, |replica| {
             if bug == Some(Bug::SweepKeepsSum) {
                 remove_dead(replica, batch, &buckets);
             }
@@ -415,6 +467,18 @@ impl Partitions {
         self.change(place, |replica| {
             let answer = closing::answer(replica, ask, compared, bug);
             Ok(answer.map_or(Answer::NotHeld, Answer::Closing))
+        })
+    }
+
+    /// Applies a change of many objects; one that fails half-way leaves the replica as it was.
+    fn change_many(
+        &mut self,
+        place: Place,
+        change: impl FnOnce(&mut Replica) -> Applied,
+    ) -> Applied {
+        self.change(place, |replica| {
+            let before = replica.clone();
+            change(replica).inspect_err(|_| *replica = before)
         })
     }
 
@@ -432,7 +496,7 @@ impl Partitions {
         places: Vec<Place>,
         (sound, new): (bool, bool),
         bug: Option<Bug>,
-    ) -> Applied {
+    ) -> Answer {
         let trusted = new || bug == Some(Bug::RestoredIsTrusted);
         for place in places {
             if bug == Some(Bug::ActorForgotten) {
@@ -444,11 +508,9 @@ impl Partitions {
                 Standing::suspect()
             };
             let opened = Replica::open(batch, place, self.me, standing);
-            let mut replica = if let Ok(replica) = opened {
-                replica
-            } else {
-                self.renewed.insert(place);
-                Replica::renew(batch, place, self.me)?
+            let Ok(mut replica) = opened else {
+                self.noted.push((place, None));
+                continue;
             };
             if !sound && !trusted {
                 replica.stand(Standing::suspect());
@@ -457,7 +519,7 @@ impl Partitions {
             self.replicas.insert(place, replica);
             self.touched.insert(place);
         }
-        Ok(Answer::Done)
+        Answer::Done
     }
 
     fn merged(
@@ -485,33 +547,40 @@ impl Partitions {
         Answer::Done
     }
 
-    fn renew(&mut self, batch: &mut Overlay<'_>, place: Place, bug: Option<Bug>) -> Applied {
-        let replica = if bug == Some(Bug::SameActorAfterRefill) {
-            let layout = self.replicas.get(&place).map(Replica::layout);
-            let layout = layout.unwrap_or(Layout::new(place, Generation(1)));
-            let mut end = layout.first();
-            end.push(u8::MAX);
-            remove_range(batch, &layout.first(), &end);
-            Replica::open(batch, place, self.me, Standing::suspect())?
-        } else {
-            Replica::renew(batch, place, self.me)?
+    /// Takes note of what another replica has seen, and drops what nobody needs any more.
+    fn remember(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        (peer, seen, trusted): (NodeId, DotSet, bool),
+        others: &[NodeId],
+    ) -> Answer {
+        let Some(replica) = self.replicas.get_mut(&place) else {
+            return Answer::NotHeld;
         };
-        self.replicas.insert(place, replica);
-        self.renewed.insert(place);
-        self.compared.remove(&place);
         self.touched.insert(place);
-        Ok(Answer::Done)
+        if !replica.remember(peer, seen, trusted) {
+            return Answer::Behind;
+        }
+        let truncated = replica.truncate(batch, others);
+        let swept = replica.sweep(batch, &Buckets::default(), SWEPT_AT_ONCE);
+        if truncated.is_err() || swept.is_err() {
+            self.note(place);
+        }
+        Answer::Done
     }
 
-    /// Ends a batch: what was touched is settled and saved. The place that failed, if one did.
-    pub(super) fn seal(&mut self, batch: &mut Overlay<'_>) -> Result<(), Place> {
-        for place in &self.touched {
-            if let Some(replica) = self.replicas.get_mut(place) {
-                replica.settle(batch).map_err(|_| *place)?;
+    /// Ends a batch: what was touched is settled and saved. What is damaged waits.
+    pub(super) fn seal(&mut self, batch: &mut Overlay<'_>) {
+        for place in self.touched.clone() {
+            if let Some(replica) = self.replicas.get_mut(&place) {
+                let settled = replica.settle(batch);
                 replica.save(batch);
+                if settled.is_err() {
+                    self.note(place);
+                }
             }
         }
-        Ok(())
     }
 
     /// The partitions that are dropped in the batch that is not published yet.
@@ -539,23 +608,6 @@ impl Partitions {
             }
         }
         std::mem::take(&mut self.renewed)
-    }
-
-    /// Opens everything again as it is on the disk: the batch so far came to nothing. The
-    /// partitions that cannot be opened.
-    pub(super) fn reload(&mut self, disk: &Disk) -> Vec<Place> {
-        self.touched.clear();
-        let mut damaged = Vec::new();
-        for (place, replica) in &mut self.replicas {
-            match Replica::open(disk, *place, self.me, Standing::suspect()) {
-                Ok(mut opened) => {
-                    opened.take_over(replica);
-                    *replica = opened;
-                }
-                Err(_) => damaged.push(*place),
-            }
-        }
-        damaged
     }
 }
 
@@ -594,21 +646,5 @@ fn cut_log(replica: &mut Replica, batch: &mut Overlay<'_>, now: Moment) -> Appli
     let (bytes, age) = (0, Duration::ZERO);
     let bounds = LogBounds { bytes, age };
     replica.bound_log(batch, bounds, Duration::from_micros(now.0))?;
-    Ok(Answer::Done)
-}
-
-/// Takes note of what another replica has seen, and drops what nobody needs any more.
-fn remember(
-    replica: &mut Replica,
-    batch: &mut Overlay<'_>,
-    (peer, seen, trusted): (NodeId, DotSet, bool),
-    others: &[NodeId],
-) -> Applied {
-    if !replica.remember(peer, seen, trusted) {
-        return Ok(Answer::Behind);
-    }
-    replica.truncate(batch, others)?;
-    // What an earlier generation left may be damaged: it is needed by nobody.
-    let _ = replica.sweep(batch, &Buckets::default(), SWEPT_AT_ONCE);
     Ok(Answer::Done)
 }

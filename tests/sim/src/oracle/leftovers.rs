@@ -48,14 +48,12 @@ pub fn judge(
 fn entries<'a>(shown: &'a Shown, disk: &'a Disk) -> impl Iterator<Item = LeftOver> + 'a {
     let first = shown.layout.first();
     let place = first[..first.len() - 4].to_vec();
-    let damaged = disk.is_damaged_under(&place);
     let of_place = disk
         .records()
         .filter(move |(key, _)| key.starts_with(&place));
     of_place.filter_map(move |(key, _)| {
         if !key.starts_with(&first) {
-            // A damaged record stops the sweep of its generation: nothing lists what lies behind.
-            return (!damaged).then_some(LeftOver::Generation);
+            return Some(LeftOver::Generation);
         }
         match record::kind(key)? {
             Kind::Log => Some(LeftOver::Log),

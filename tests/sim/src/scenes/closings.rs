@@ -70,7 +70,10 @@ pub(super) fn a_coordinator_drops_its_partition(bug: Option<Bug>) -> Report {
     play.wait();
     play.pass(coordinator, other);
     play.mend();
-    play.damage(coordinator);
+    play.damage(coordinator, 0);
+    play.scrub(coordinator);
+    play.wait();
+    play.expect(play.renewed() == 1, "it is dropped");
     play.learn(coordinator, other);
     play.learn(coordinator, silent);
     play.expect(play.stored(coordinator, 0).is_none(), "the write is gone");

@@ -121,8 +121,9 @@ pub(super) fn a_new_write_meets_an_old_tombstone(bug: Option<Bug>) -> Report {
 }
 
 /// A replica drops its partition, for a record is damaged, and its process dies before it hears
-/// that this is done. A write is gone that nobody else had, and the gap under a later one stays:
-/// what waits for it is no leftover. (Found by a seed whose end was taken for a fault.)
+/// that this is done. The write in that record is gone, for nobody else had it, and the gap under
+/// a later one stays: what waits for it is no leftover. (Found by a seed whose end was taken for a
+/// fault.)
 pub(super) fn a_process_dies_as_it_drops_a_partition(bug: Option<Bug>) -> Report {
     let mut play = Play::new(&[Bucket::Siblings; 3], bug);
     play.write(at(1).key(0));
@@ -134,7 +135,8 @@ pub(super) fn a_process_dies_as_it_drops_a_partition(bug: Option<Bug>) -> Report
     play.write(at(1).key(2));
     play.wait();
     play.stall(1);
-    play.damage(1);
+    play.damage(1, 1);
+    play.scrub(1);
     let unheard = play.kill(1);
     play.release();
     play.start(1);

@@ -62,7 +62,8 @@ pub(super) fn a_bit_flips_on_a_minority(bug: Option<Bug>) -> Report {
     let mut play = Play::new(&[Bucket::Siblings], bug);
     play.write(at(1));
     play.all_learn();
-    play.damage(1);
+    play.damage(1, 0);
+    play.scrub(1);
     play.learn(2, 1);
     play.write(at(1).by(1).blind());
     play.wait();

@@ -150,15 +150,14 @@ impl World {
         }
         let found = live(first);
         let winner = client::found(bucket, first).first().copied();
-        let durable = |operation: &Operation| {
-            operation.is_firm() || self.is_durable(operation.start, operation.served_by)
-        };
+        let durable = |operation: &Operation| operation.is_firm() || self.is_durable(operation);
         let end = siblings::End {
             found: &found,
             winner,
             durable: &durable,
         };
-        let faults = oracle::judge_end(&self.table, &self.history, key, &end);
+        let mut faults = oracle::judge_end(&self.table, &self.history, key, &end);
+        faults.retain(|fault| self.is_promised(fault));
         self.faults.extend(faults);
         if self.plan.timely {
             let apart = 3 * self.plan.settings.skew_max;
@@ -190,8 +189,9 @@ impl World {
             && outcome != Outcome::Done
             && let Some(operation) = self.history.get(id)
         {
-            let key = operation.key;
-            self.faults.push(Fault::Unserved { key });
+            let fault = Fault::Unserved { key: operation.key };
+            self.faults
+                .extend(self.is_promised(&fault).then_some(fault));
         }
     }
 }

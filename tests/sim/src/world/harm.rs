@@ -1,24 +1,38 @@
 //! This is what is done to a cluster, within what it promises to survive: of each partition, fewer
-//! disks than a write quorum lose something at a time.
+//! disks than a write quorum lose something at a time. A damaged record of an object excuses the
+//! loss of that object, where no other replica had it, and of nothing beside it.
 
 use super::{Event, Fault, Phase, World};
 use crate::bug::Bug;
+use crate::history::Operation;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::network::Weather;
 use crate::plan::ORPHAN_LASTS;
 use crate::random::Random;
-use crate::record;
+use crate::record::{self, Kind};
 use crate::report::Harm;
+use crate::table::KeyId;
 use soros_core::id::{Generation, NodeId};
-use soros_core::place::Place;
+use soros_core::place::{Layout, Place};
 
 /// Why a replica may lack what it acknowledged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Weakness {
     /// Its disk lost something before this life.
     Before(u64),
-    /// A record of this generation is damaged.
-    Damaged(Generation),
+    /// A record of this generation is damaged without which it cannot be opened again: of its clock
+    /// or its closed actors.
+    Unopened(Generation, Vec<u8>),
+}
+
+/// An object whose record was damaged.
+#[derive(Clone, Debug)]
+pub(super) struct DamagedObject {
+    node: NodeId,
+    layout: Layout,
+    key: KeyId,
+    record: Vec<u8>,
+    when: Moment,
 }
 
 /// What befalls the ends of a full transfer.
@@ -238,6 +252,7 @@ impl World {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.sound = false;
         }
+        self.mark_frail();
         self.restart_later(id);
     }
 
@@ -247,9 +262,13 @@ impl World {
             return false;
         }
         let place = *self.random.pick(&places);
-        if !self.may_lose_at(id, place) {
+        // Two that each wait for what the other cannot read would wait for ever.
+        let is_other = |object: &DamagedObject| object.node != id && object.layout.place() == place;
+        let mut others = self.damaged.iter().filter(|object| is_other(object));
+        if others.any(|object| self.lacks(object)) {
             return false;
         }
+        let may_lose = self.may_lose_at(id, place);
         let shown = self
             .process(id)
             .and_then(|process| process.partitions().shown(place));
@@ -260,13 +279,79 @@ impl World {
         let Some(node) = self.nodes.get_mut(&id) else {
             return false;
         };
-        let of_place = |key: &[u8]| key.starts_with(&first) && record::kind(key).is_some();
-        let damaged = node.disk.damage(&mut self.random, of_place);
-        if damaged {
-            let weakness = Weakness::Damaged(layout.generation());
-            self.weak.insert((id, place), weakness);
+        let may_be = |key: &[u8]| match record::kind(key) {
+            None => false,
+            Some(Kind::Clock | Kind::Closed) => may_lose && key.starts_with(&first),
+            Some(_) => key.starts_with(&first),
+        };
+        let Some(record) = node.disk.damage(&mut self.random, may_be) else {
+            return false;
+        };
+        self.on_damaged(id, layout, record);
+        true
+    }
+
+    /// A record of a replica is damaged.
+    pub(super) fn on_damaged(&mut self, node: NodeId, layout: Layout, record: Vec<u8>) {
+        let entry = Layout::entry_of_object(&record).ok();
+        match record::kind(&record) {
+            Some(Kind::Clock | Kind::Closed) => {
+                let weakness = Weakness::Unopened(layout.generation(), record);
+                self.weak.insert((node, layout.place()), weakness);
+                self.losses.push((node, self.now));
+            }
+            Some(Kind::Object) => {
+                let key = entry.and_then(|entry| self.table.key_of(&entry));
+                self.damaged.extend(key.map(|key| DamagedObject {
+                    node,
+                    layout,
+                    key,
+                    record,
+                    when: self.now,
+                }));
+            }
+            _ => (),
         }
-        damaged
+        self.mark_frail();
+    }
+
+    /// Whether a replica still lacks an object whose record was damaged.
+    fn lacks(&self, object: &DamagedObject) -> bool {
+        let place = object.layout.place();
+        let shown = self.process(object.node);
+        let shown = shown.and_then(|process| process.partitions().shown(place));
+        let node = self.nodes.get(&object.node);
+        let (Some(shown), Some(node)) = (shown, node) else {
+            return true;
+        };
+        if shown.layout == object.layout {
+            node.disk.is_damaged(&object.record)
+        } else {
+            !shown.state.standing.is_trusted()
+        }
+    }
+
+    /// Marks the keys that so many replicas lack now that all of them may: nothing is promised of
+    /// those.
+    fn mark_frail(&mut self) {
+        let mut frail = Vec::new();
+        for object in self.damaged.iter().filter(|object| self.lacks(object)) {
+            let place = object.layout.place();
+            let lacks_it = |node: &&NodeId| {
+                let same = |other: &&DamagedObject| other.node == **node && other.key == object.key;
+                self.is_weak(**node, place)
+                    || self
+                        .damaged
+                        .iter()
+                        .filter(same)
+                        .any(|other| self.lacks(other))
+            };
+            let others = self.table.others_of(place, object.node);
+            if self.table.quorum().writes <= 1 + others.iter().filter(lacks_it).count() {
+                frail.push(object.key);
+            }
+        }
+        self.frail.extend(frail);
     }
 
     /// Damages a record, and lets the store read all it has soon.
@@ -298,15 +383,18 @@ impl World {
             shown.state.standing.is_trusted()
                 && match weakness {
                     Weakness::Before(life) => *life <= process.life(),
-                    Weakness::Damaged(generation) => *generation < shown.layout.generation(),
+                    Weakness::Unopened(generation, record) => {
+                        let node = self.nodes.get(&id);
+                        *generation < shown.layout.generation()
+                            || node.is_some_and(|node| !node.disk.is_damaged(record))
+                    }
                 }
         })
     }
 
-    /// A process drops a damaged partition.
-    pub(super) fn on_renewed(&mut self, id: NodeId, _: Place) {
+    /// A process drops a partition with a damaged record.
+    pub(super) fn on_renewed(&mut self) {
         self.renewed += 1;
-        self.losses.push((id, self.now));
     }
 
     /// A full transfer is under way: now and then one of its two ends is harmed soon.
@@ -416,8 +504,17 @@ impl World {
     }
 
     /// Whether an operation's acknowledgement outlives what happened to its coordinator's disk.
-    pub(super) fn is_durable(&self, start: Moment, served_by: Option<NodeId>) -> bool {
+    pub(super) fn is_durable(&self, operation: &Operation) -> bool {
+        let (start, served_by) = (operation.start, operation.served_by);
         let lost = |(node, when): &(NodeId, Moment)| Some(*node) == served_by && start <= *when;
-        !self.losses.iter().any(lost)
+        let damaged = |object: &DamagedObject| {
+            object.key == operation.key && lost(&(object.node, object.when))
+        };
+        !self.losses.iter().any(lost) && !self.damaged.iter().any(damaged)
+    }
+
+    /// Whether something is promised of the key that a fault is about.
+    pub(super) fn is_promised(&self, fault: &Fault) -> bool {
+        fault.key().is_none_or(|key| !self.frail.contains(&key))
     }
 }

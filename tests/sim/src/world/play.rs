@@ -16,7 +16,7 @@ use crate::table::{Bucket, KeyId, Size};
 use soros_core::id::{BucketId, NodeId};
 use soros_core::object::Object;
 use soros_core::operation::{Basis, Consistency};
-use soros_core::place::Place;
+use soros_core::place::{Layout, Place};
 use std::collections::BTreeSet;
 
 /// A play under way. Nodes 1, 2 and 3 are the replicas of its one partition; node 4 holds nothing
@@ -412,23 +412,64 @@ impl Play {
         }
     }
 
-    /// A bit of the first key's record flips, and the store finds it.
+    /// A bit of a key's record flips.
     ///
     /// # Panics
     /// When there is no such record.
     #[track_caller]
-    pub fn damage(&mut self, node: u64) {
+    pub fn damage(&mut self, node: u64, key: u32) {
+        let entry = self.0.table.target(KeyId(key)).entry.clone();
+        self.damage_record(node, |layout| layout.object(&entry));
+    }
+
+    /// A bit of the clock record flips.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    #[track_caller]
+    pub fn damage_clock(&mut self, node: u64) {
+        self.damage_record(node, Layout::clock);
+    }
+
+    #[track_caller]
+    fn damage_record(&mut self, node: u64, record: impl Fn(&Layout) -> Vec<u8>) {
         let (id, place) = (NodeId(node), self.place());
-        let entry = self.0.table.target(KeyId(0)).entry.clone();
         let shown = self.0.process(id);
         let shown = shown.and_then(|process| process.partitions().shown(place));
-        let record = shown.map(|shown| shown.layout.object(&entry));
-        if let (Some(record), Some(node)) = (record, self.0.nodes.get_mut(&id)) {
+        let layout = shown.map(|shown| shown.layout);
+        if let (Some(layout), Some(node)) = (layout, self.0.nodes.get_mut(&id)) {
+            let record = record(&layout);
             let is_it = |key: &[u8]| key == record;
-            assert!(node.disk.damage(&mut node.random, is_it), "there is one");
+            let damaged = node.disk.damage(&mut node.random, is_it);
+            assert!(damaged.is_some(), "there is one");
+            self.0.on_damaged(id, layout, record);
         }
-        self.0.turn(id, Process::scrub);
+    }
+
+    /// The store of a node finds what is damaged.
+    pub fn scrub(&mut self, node: u64) {
+        self.0.turn(NodeId(node), Process::scrub);
         self.wait();
+    }
+
+    /// A node looks after all its partitions, and gives up on who does not answer.
+    pub fn look_after(&mut self, node: u64) {
+        let id = NodeId(node);
+        if let Some(life) = self.0.process(id).map(Process::life) {
+            let pass = Event::Rings(id, life, Alarm::Pass);
+            self.0.schedule.add(self.0.now, pass);
+        }
+        let until = self.0.now.after(2 * SECOND);
+        while self.0.schedule.next().is_some_and(|next| next <= until) {
+            self.step();
+        }
+        self.0.now = until;
+    }
+
+    /// How many partitions were dropped.
+    #[must_use]
+    pub fn renewed(&self) -> usize {
+        self.0.renewed
     }
 
     /// What a replica has stored of a key, tombstones and what it met too; none when that is

@@ -1,0 +1,108 @@
+//! This is how a partition with a damaged record comes to begin anew, step by step.
+
+use super::{Answer, Applied, Partitions, remove_range};
+use crate::bug::Bug;
+use crate::disk::Overlay;
+use soros_core::dot_set::DotSet;
+use soros_core::id::{Generation, NodeId};
+use soros_core::place::{Layout, Place};
+use soros_core::replica::{Attempt, Promises, Replica, Standing};
+
+/// A step on the way to a partition that begins anew.
+#[derive(Clone, Debug)]
+pub enum Renewal {
+    /// Another replica has merged all of these dots, but for what is damaged here.
+    Held {
+        /// The other replica.
+        peer: NodeId,
+        /// What it has merged.
+        seen: DotSet,
+        /// The generation of which that is said.
+        of: Generation,
+    },
+    /// Another replica wants to drop its state and to rely on this one's.
+    Promise {
+        /// The other replica.
+        peer: NodeId,
+    },
+    /// An attempt ends: the partition begins anew if enough others hold the rest of it.
+    Drop {
+        /// What the others promised.
+        promises: Promises,
+    },
+    /// One that cannot be opened begins anew.
+    BeginAnew,
+}
+
+impl Partitions {
+    /// Begins an attempt to drop a partition, if it is still of the generation in which a record
+    /// was seen to be damaged.
+    pub(in crate::node) fn attempt_renewal(
+        &mut self,
+        place: Place,
+        seen: Generation,
+    ) -> Option<Attempt> {
+        let replica = self.replicas.get_mut(&place);
+        let of_then = |replica: &&mut Replica| replica.layout().generation() == seen;
+        replica.filter(of_then).map(Replica::attempt_renewal)
+    }
+
+    pub(super) fn apply_step(
+        &mut self,
+        batch: &mut Overlay<'_>,
+        place: Place,
+        step: Renewal,
+        bug: Option<Bug>,
+    ) -> Applied {
+        let replica = match (self.replicas.get_mut(&place), &step) {
+            (Some(_), Renewal::BeginAnew) if bug.is_none() => return Ok(Answer::Done),
+            (_, Renewal::BeginAnew) => return self.begin_anew(batch, place, bug),
+            (Some(replica), _) => replica,
+            (None, _) => return Ok(Answer::NotHeld),
+        };
+        self.touched.insert(place);
+        match step {
+            Renewal::Held { peer, seen, of } if replica.layout().generation() == of => {
+                replica.remember_held(peer, seen);
+            }
+            Renewal::Promise { peer } => {
+                let trusted = replica.state().standing.is_trusted();
+                let promise = replica.promise(peer);
+                let promised = |clock| Answer::Promised(clock, trusted);
+                return Ok(promise.map_or(Answer::NotPromised, promised));
+            }
+            Renewal::Drop { promises } => match replica.renew(batch, &promises)? {
+                Some(_) if bug == Some(Bug::SameActorAfterRefill) => {
+                    batch.take_back();
+                    return self.begin_anew(batch, place, bug);
+                }
+                Some(renewed) => self.begin(place, renewed),
+                None => (),
+            },
+            Renewal::Held { .. } | Renewal::BeginAnew => (),
+        }
+        Ok(Answer::Done)
+    }
+
+    fn begin_anew(&mut self, batch: &mut Overlay<'_>, place: Place, bug: Option<Bug>) -> Applied {
+        let replica = if bug == Some(Bug::SameActorAfterRefill) {
+            let layout = self.replicas.get(&place).map(Replica::layout);
+            let layout = layout.unwrap_or(Layout::new(place, Generation(1)));
+            let mut end = layout.first();
+            end.push(u8::MAX);
+            remove_range(batch, &layout.first(), &end);
+            Replica::open(batch, place, self.me, Standing::suspect())?
+        } else {
+            Replica::begin_anew(batch, place, self.me)?
+        };
+        self.begin(place, replica);
+        Ok(Answer::Done)
+    }
+
+    fn begin(&mut self, place: Place, replica: Replica) {
+        self.replicas.insert(place, replica);
+        self.renewed.insert(place);
+        self.compared.remove(&place);
+        self.touched.insert(place);
+    }
+}

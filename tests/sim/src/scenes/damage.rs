@@ -1,0 +1,117 @@
+//! These are scenes of damaged records: what a bit can cost is the object that it flips in.
+
+use crate::bug::Bug;
+use crate::report::Report;
+use crate::table::Bucket;
+use crate::world::play::{Play, at};
+
+/// How many keys there are; the first is the one that is damaged.
+const KEYS: u32 = 5;
+
+fn begin(bug: Option<Bug>) -> Play {
+    Play::new(&[Bucket::Siblings; KEYS as usize], bug)
+}
+
+/// Whether a replica holds all keys but the first.
+fn holds_the_rest(play: &Play, node: u64) -> bool {
+    (1..KEYS).all(|key| play.stored(node, key).is_some())
+}
+
+/// A replica is cut off and takes writes that nobody else has. When the others are back, one of its
+/// older records turns out to be damaged before they have fetched anything.
+pub(super) fn a_bit_flips_where_alone_the_last_writes_are(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    play.write(at(1));
+    play.all_learn();
+    play.cut(1, 2);
+    play.cut(1, 3);
+    for key in 1..KEYS {
+        play.write(at(1).key(key).blind().alone());
+    }
+    play.damage(1, 0);
+    play.mend();
+    play.scrub(1);
+    play.expect(play.renewed() == 0, "others lack more than a handful");
+    play.expect(holds_the_rest(&play, 1), "the rest is there");
+    play.end()
+}
+
+/// A write quorum has the last writes: one of them loses its disk, and of the other one record is
+/// damaged. It and a replica that was away must have all the rest of what is there.
+pub(super) fn a_bit_flips_in_what_two_others_must_fetch(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    fetch_what_is_damaged(&mut play, false);
+    play.end()
+}
+
+/// The same, when the log no longer says which keys they lack, and all are compared.
+pub(super) fn a_bit_flips_in_what_the_log_no_longer_names(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    fetch_what_is_damaged(&mut play, true);
+    play.end()
+}
+
+fn fetch_what_is_damaged(play: &mut Play, is_log_cut: bool) {
+    play.cut(1, 3);
+    play.cut(2, 3);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+        // What it wrote first is in no object any more, and in the log for a while.
+        play.write(at(1).key(key));
+    }
+    play.damage(1, 0);
+    play.wipe(2);
+    play.start(2);
+    play.mend();
+    if is_log_cut {
+        play.cut_log(1);
+        play.cut_log(1);
+    }
+    play.learn(2, 1);
+    play.expect(holds_the_rest(play, 2), "the second has all the rest");
+    play.expect(play.renewed() == 0, "the third has nothing yet");
+    play.learn(3, 1);
+    play.expect(holds_the_rest(play, 3), "and the third");
+}
+
+/// Two of three replicas have a damaged record each, found in the same moment, and the third lacks
+/// all of the last writes. Each of them has what is damaged at the other.
+pub(super) fn bits_flip_at_two_replicas_at_once(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    play.cut(1, 3);
+    play.cut(2, 3);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.damage(1, 0);
+    play.damage(2, 1);
+    play.mend();
+    play.scrub(1);
+    play.scrub(2);
+    play.expect(play.renewed() == 0, "the third has nothing yet");
+    play.learn(3, 1);
+    play.learn(3, 2);
+    let all = (0..KEYS).all(|key| play.stored(3, key).is_some());
+    play.expect(all, "the third has all");
+    play.end()
+}
+
+/// A partition whose clock record is damaged cannot be opened. Nothing of it is dropped before the
+/// others can be asked.
+pub(super) fn a_clock_record_is_damaged_while_all_others_are_away(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.all_learn();
+    play.damage_clock(1);
+    play.cut(1, 2);
+    play.cut(1, 3);
+    play.restart(1);
+    play.look_after(1);
+    play.expect(play.renewed() == 0, "nobody can fill it");
+    play.mend();
+    play.look_after(1);
+    play.expect(play.renewed() == 1, "the others can");
+    play.end()
+}
