@@ -20,7 +20,7 @@ use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 3;
+pub const MESSAGE_VERSION: u8 = 4;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,7 +207,7 @@ fn opaque(writer: &mut Writer, tag: u8, bytes: &[u8]) {
     writer.bytes(bytes);
 }
 
-/// Version 1, tag 1, then the fields in order.
+/// The version, a tag, then the fields in order.
 impl Codec for Request {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(MESSAGE_VERSION);
@@ -333,7 +333,7 @@ impl Codec for Request {
     }
 }
 
-/// Version 1, tag 1, then the fields in order.
+/// The version, a tag, then the fields in order.
 impl Codec for Reply {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(MESSAGE_VERSION);
