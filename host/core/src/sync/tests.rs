@@ -474,6 +474,9 @@ fn a_transfer_that_leaves_out_what_is_damaged_here_claims_nothing() {
     let range = chunk(TransferKind::Clocked, &[dot(1)], None);
     sync.step(said(Answer::Chunk(range)), seen_as(&own));
     let (next, whole) = (None, false);
-    let effects = sync.step(Event::ChunkMerged(Reached::To { next, whole }), seen_as(&own));
+    let effects = sync.step(
+        Event::ChunkMerged(Reached::To { next, whole }),
+        seen_as(&own),
+    );
     assert_eq!(effects, [Effect::End(End::Broken)]);
 }

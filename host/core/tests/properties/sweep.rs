@@ -108,10 +108,13 @@ impl Node {
         let merged = self
             .replica
             .merge_chunk(&mut self.disk, from.id, None, chunk, closed);
-        assert_eq!(merged, Ok(Reached::To {
+        assert_eq!(
+            merged,
+            Ok(Reached::To {
                 next: None,
                 whole: true
-            }));
+            })
+        );
         assert!(self.replica.join(from.id, &seen));
         self.settle();
     }

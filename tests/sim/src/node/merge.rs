@@ -43,10 +43,11 @@ pub(super) fn items(
         if bug == Some(Bug::DeadDotsSkipped) && buckets.is_dead(item.entry.bucket) {
             continue;
         }
-        let merged = read(replica, batch, &item.entry, item.object.clone(), bug).and_then(|object| {
-            item.object = object;
-            replica.merge_item(batch, item, buckets)
-        });
+        let merged =
+            read(replica, batch, &item.entry, item.object.clone(), bug).and_then(|object| {
+                item.object = object;
+                replica.merge_item(batch, item, buckets)
+            });
         match merged {
             Err(RecordError::Damaged(_)) => answer = Answer::Partly,
             Ok(None) => return Ok(Answer::Unclear),
