@@ -32,11 +32,16 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 28] = [
+pub const ALL: [Scene; 29] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
         play: transfer::a_key_that_the_sender_forgets,
+    },
+    Scene {
+        name: "a transfer breaks off and goes on",
+        opposites: &[],
+        play: transfer::a_transfer_breaks_off_and_goes_on,
     },
     Scene {
         name: "a message from before a closing",

@@ -79,6 +79,14 @@ pub enum Reached {
     Unclear,
 }
 
+impl Transfer {
+    /// Whether `entry` is compared.
+    fn has_compared(&self, entry: &Entry) -> bool {
+        let is_before = self.reached.as_ref().is_none_or(|reached| entry < reached);
+        is_before && !self.left_out.contains(entry)
+    }
+}
+
 impl View<'_> {
     /// The objects from `from` on (from the first when none), in about `bytes_max` bytes.
     ///
@@ -200,11 +208,8 @@ impl Replica {
     /// a full transfer had seen at its first range, if the key has been compared. A version that
     /// the sender knew to be obsolete may still come from a third replica before the join.
     pub(super) fn compared<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a DotSet> {
-        let is_before = move |transfer: &&Transfer| {
-            let end = transfer.reached.as_ref();
-            end.is_none_or(|end| entry < end) && !transfer.left_out.contains(entry)
-        };
-        let transfers = self.transfers.values().filter(is_before);
+        let transfers = self.transfers.values();
+        let transfers = transfers.filter(move |transfer| transfer.has_compared(entry));
         transfers.map(|transfer| &transfer.start)
     }
 
@@ -267,6 +272,12 @@ impl Replica {
         let Some(merged) = merged else {
             return Ok(false);
         };
+        let is_new = |dot: &Dot| !stored.object.versions.contains_key(dot);
+        if kind == TransferKind::Union && merged.versions.keys().any(is_new) {
+            // They would be joined without having compared that, and it may be obsolete there.
+            self.transfers
+                .retain(|_, transfer| !transfer.has_compared(entry));
+        }
         // They are here with all that the sender knew of their key: should it be gone before the
         // join, others learn of them from this replica.
         let dots: Vec<Dot> = merged.versions.keys().copied().collect();

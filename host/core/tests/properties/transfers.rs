@@ -303,6 +303,32 @@ fn a_union_brings_back_what_a_disk_has_silently_lost() {
 }
 
 #[test]
+fn a_transfer_is_not_joined_that_came_past_what_a_union_brought_back_since() {
+    let (mut sender, mut third, mut receiver) = (node(1), node(2), node(3));
+    for key in 1..4 {
+        let written = write(&mut third, key, DotSet::default(), true);
+        merge(&mut sender, key, written.clone());
+        merge(&mut receiver, key, written.clone());
+        if key == 1 {
+            write(&mut sender, 1, DotSet::of(written.dot), false);
+        }
+    }
+    let seen = sender.replica.state().clock.seen().clone();
+    let next = range(&sender, &mut receiver, None, 1);
+    assert!(next.is_some() && !is_live(&receiver, 1));
+    transfer(&third, &mut receiver, TransferKind::Union, usize::MAX);
+    assert!(
+        is_live(&receiver, 1),
+        "of what it has met only a dot is left"
+    );
+    range(&sender, &mut receiver, next.as_ref(), usize::MAX);
+    assert!(!join(sender.id(), &mut receiver, &seen));
+    transfer(&sender, &mut receiver, TransferKind::Clocked, usize::MAX);
+    assert!(!is_live(&receiver, 1));
+    assert_equal(&sender, &receiver);
+}
+
+#[test]
 fn a_union_keeps_a_delete_that_a_stored_context_still_knows() {
     let (mut one, mut other) = (node(1), node(2));
     let first = write(&mut one, 1, DotSet::default(), true);

@@ -38,3 +38,46 @@ pub(super) fn a_key_that_the_sender_forgets(bug: Option<Bug>) -> Report {
     play.learn(receiver, writer);
     play.end()
 }
+
+/// A full transfer breaks off, and its receiver, which has met a delete of a key that it had
+/// compared by then, is united with a third replica that still holds the value. The transfer that
+/// goes on must not be joined, for then the value would stay.
+pub(super) fn a_transfer_breaks_off_and_goes_on(bug: Option<Bug>) -> Report {
+    let (receiver, other, sender, deleted) = (1, 2, 3, 0);
+    let mut play = Play::new(&[Bucket::Siblings; 3], bug);
+    half_way(&mut play, (sender, receiver, other));
+    play.cut(sender, receiver);
+    play.finish_learning(receiver);
+    play.mend();
+    play.cut(sender, other);
+    play.learn(receiver, other);
+    let regained = play.stored(receiver, deleted);
+    let is_back = regained.is_some_and(|object| !object.versions.is_empty());
+    play.expect(is_back, "what was compared is not so any more");
+    play.learn(receiver, sender);
+    play.learn(receiver, sender);
+    let is_gone = play.stored(receiver, deleted).is_none();
+    play.expect(is_gone, "the delete is known");
+    play.mend();
+    play.all_learn();
+    play.end()
+}
+
+/// A key is deleted at a sender alone, and a receiver comes past it in a full transfer.
+fn half_way(play: &mut Play, (sender, receiver, other): (u64, u64, u64)) {
+    for key in 0..3 {
+        play.write(at(other).key(key));
+    }
+    play.all_learn();
+    play.cut(sender, receiver);
+    play.cut(sender, other);
+    play.delete(at(sender).key(0).alone());
+    play.cut_log(sender);
+    play.mend();
+    play.cut(sender, other);
+    play.begin_to_learn(receiver, sender);
+    play.wait_for_range();
+    let met = play.stored(receiver, 0);
+    let is_met = met.is_some_and(|object| object.versions.is_empty());
+    play.expect(is_met, "the delete is met");
+}
