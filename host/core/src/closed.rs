@@ -61,6 +61,13 @@ impl Closing {
         self.0.is_empty()
     }
 
+    /// Whether `seen` has other dots of these actors than these.
+    #[must_use]
+    pub fn is_beyond(&self, seen: &DotSet) -> bool {
+        let mut all = self.iter();
+        all.any(|(actor, agreed)| !agreed.includes(&seen.of_actor(actor)))
+    }
+
     /// Whether `seen` has exactly these dots of these actors.
     #[must_use]
     pub fn agrees_with(&self, seen: &DotSet) -> bool {
@@ -92,6 +99,15 @@ impl Closed {
     #[must_use]
     pub fn has(&self, actor: &Actor) -> bool {
         self.0.actors.contains_key(actor)
+    }
+
+    /// Whether `context` has dots of closed actors that nobody had seen when they were closed.
+    #[must_use]
+    pub fn is_beyond(&self, context: &DotSet) -> bool {
+        context.actors().any(|actor| {
+            let agreed = self.0.agreed(actor);
+            agreed.is_some_and(|agreed| !agreed.includes(&context.of_actor(actor)))
+        })
     }
 
     /// The closed actors, in order.
@@ -203,6 +219,12 @@ impl List {
             generation: Generation(0),
         };
         (!self.actors.is_empty()).then_some(name)
+    }
+
+    /// Those of the dots of a closed actor that any replica had seen.
+    fn agreed(&self, actor: &Actor) -> Option<&Counters> {
+        let step = self.steps.get(*self.actors.get(actor)?)?;
+        step.0.get(actor)
     }
 
     fn push(&mut self, step: Closing) {

@@ -65,6 +65,8 @@ pub struct Replica {
     transfers: BTreeMap<NodeId, Transfer>,
     /// Others have seen dots of its actor that it lacks: it mints no more in this life.
     barred: bool,
+    /// While it strays: those that stray, too, and hold the same.
+    alike: BTreeSet<NodeId>,
     /// Closed actors that may have log entries: nobody needs them.
     logged: BTreeSet<Actor>,
     /// How many steps of the list of closed actors are stored.
@@ -188,6 +190,7 @@ impl Replica {
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
             barred: false,
+            alike: BTreeSet::new(),
             sweep,
             // Saved once in any case, so that the commit that opens it shows it to readers.
             changed: true,
@@ -475,6 +478,7 @@ impl Replica {
                 self.see(*dot);
             }
         }
+        self.stray_if(self.state.clock.closed().is_beyond(&object.context));
         let names = self.names_to_keep(&object.context);
         let mut stripped = object.strip(&self.state.clock);
         for name in names {

@@ -35,6 +35,7 @@ impl StateDigest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&state.clock.seen().to_bytes());
         hasher.update(&state.sum.to_bytes());
+        hasher.update(&[u8::from(state.strays)]);
         let mut first = [0; 16];
         hasher.finalize_xof().fill(&mut first);
         StateDigest(u128::from_be_bytes(first))
@@ -49,9 +50,9 @@ pub struct Tally {
     pub epoch: Epoch,
     /// The sum.
     pub sum: Sum,
-    /// Whether no object waits for the base. One that does may have met more than the clock says
-    /// was seen, after a transfer that broke off: it may lack what that made obsolete, and nothing
-    /// was lost.
+    /// Whether no object waits for the base, and the replica does not stray. One that waits may
+    /// have met more than the clock says was seen, after a transfer that broke off: it may lack
+    /// what that made obsolete, and nothing was lost.
     pub settled: bool,
 }
 
@@ -73,7 +74,7 @@ impl Own<'_> {
         let tally = Tally {
             epoch: self.epoch,
             sum: self.state.sum,
-            settled: self.state.unstripped == 0,
+            settled: self.state.is_settled(),
         };
         self.swept.then_some(tally)
     }
@@ -113,7 +114,7 @@ pub enum Answer {
 pub enum Event {
     /// The other's answer.
     Answered(Answer, Speaker),
-    /// [`Effect::Merge`] is durable; the state is that after it.
+    /// [`Effect::Merge`] or [`Effect::Agree`] is durable; the state is that after it.
     Merged,
     /// [`Effect::Close`] is durable, or what was seen here is not what the other had.
     Closed(bool),
@@ -144,6 +145,8 @@ pub enum Effect {
     MergeChunk(Option<Entry>, Chunk, Closed),
     /// To count all that this clock has seen as seen: it was compared.
     Join(Clock),
+    /// To take note that the other holds the same, and whether that one is settled.
+    Agree(bool),
     /// To tell the operator: a replica lost something it says it has seen.
     Alarm,
     /// The end: all that the other held when the round began is merged, or not.
@@ -318,6 +321,7 @@ impl Sync {
 
     fn on_answered(&mut self, answer: Answer, own: Own<'_>) -> Vec<Effect> {
         match (answer, std::mem::replace(&mut self.phase, Phase::Ended)) {
+            (Answer::Same, Phase::Comparing) if own.state.strays => self.agree(false),
             (Answer::Same, Phase::Comparing) => self.end_merged(),
             (Answer::NotSame, Phase::Comparing) => self.ask_difference(own.state),
             (
@@ -329,6 +333,12 @@ impl Sync {
                 Phase::AskingDifference,
             ) => {
                 let clock = &own.state.clock;
+                if own.state.strays
+                    && seen == *clock.seen()
+                    && let Some(other) = equal(tally, own.tally())
+                {
+                    return self.agree(other.settled);
+                }
                 let unequal = unequal(tally, own.tally()).filter(|_| seen == *clock.seen());
                 self.on_difference(difference, &seen, unequal, clock)
             }
@@ -358,6 +368,12 @@ impl Sync {
     fn ask_difference(&mut self, state: &State) -> Vec<Effect> {
         self.phase = Phase::AskingDifference;
         vec![Effect::AskDifference(state.clock.seen().clone())]
+    }
+
+    /// Takes note that both hold the same, as one that strays.
+    fn agree(&mut self, settled: bool) -> Vec<Effect> {
+        self.phase = Phase::Merging { more: false };
+        vec![Effect::Agree(settled)]
     }
 
     /// `unequal` says that equal clocks have unequal sums, and whether both replicas are settled.
@@ -544,6 +560,12 @@ fn unequal(one: Option<Tally>, other: Option<Tally>) -> Option<bool> {
     let (one, other) = one.zip(other)?;
     let unequal = one.epoch == other.epoch && one.sum != other.sum;
     unequal.then_some(one.settled && other.settled)
+}
+
+/// The other's tally, if its sum can be compared and is equal.
+fn equal(other: Option<Tally>, own: Option<Tally>) -> Option<Tally> {
+    let (other, own) = other.zip(own)?;
+    (other.epoch == own.epoch && other.sum == own.sum).then_some(other)
 }
 
 /// What a replica answers to one that lacks `difference`.

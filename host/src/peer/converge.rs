@@ -302,6 +302,18 @@ impl Peer {
                 let join = Operation::Join { place, peer, clock };
                 self.committed(join, |_| Event::Joined).await
             }
+            Effect::Agree(settled) => {
+                let Some(quorum) = self.quorum_of(place) else {
+                    return Event::Failed;
+                };
+                let agree = Operation::Agree {
+                    place,
+                    peer,
+                    settled,
+                    replicas: quorum.replicas,
+                };
+                self.committed(agree, committed).await
+            }
             Effect::Alarm | Effect::End(_) => Event::Failed,
         }
     }

@@ -94,6 +94,17 @@ pub enum Operation {
         /// The steps that the other has taken since.
         steps: Vec<Closing>,
     },
+    /// Another replica has seen the same and holds the same.
+    Agree {
+        /// The partition.
+        place: Place,
+        /// The other replica.
+        peer: NodeId,
+        /// Whether it is settled.
+        settled: bool,
+        /// How many replicas there are.
+        replicas: usize,
+    },
     /// All that another replica held has been merged: a suspect may stand otherwise now.
     Stand {
         /// The partition.
@@ -205,6 +216,7 @@ impl Operation {
             | Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
+            | Operation::Agree { place, .. }
             | Operation::Stand { place, .. }
             | Operation::Remember { place, .. }
             | Operation::BoundLog { place, .. }

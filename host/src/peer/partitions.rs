@@ -391,6 +391,7 @@ impl Commits for Partitions {
                 | Operation::Closing { .. }
                 | Operation::Close { .. }
                 | Operation::Join { .. }
+                | Operation::Agree { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
                 | Operation::Sweep { .. }
@@ -515,6 +516,7 @@ impl Partitions {
             operation @ (Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
+            | Operation::Agree { place, .. }
             | Operation::Stand { place, .. }
             | Operation::Doubt { place }) => {
                 self.note(batch, place, |replica| noted(replica, operation))
@@ -603,6 +605,15 @@ fn noted(replica: &mut Replica, operation: Operation) -> Answer {
             answer.map_or(Answer::NotHeld, Answer::Closing)
         }
         Operation::Close { after, steps, .. } => Answer::Closed(replica.close(after, &steps)),
+        Operation::Agree {
+            peer,
+            settled,
+            replicas,
+            ..
+        } => {
+            replica.agree(peer, settled, replicas);
+            Answer::Done
+        }
         Operation::Stand {
             begun,
             peer,

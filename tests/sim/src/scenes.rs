@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 29] = [
+pub const ALL: [Scene; 30] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -42,6 +42,11 @@ pub const ALL: [Scene; 29] = [
         name: "a transfer breaks off and goes on",
         opposites: &[],
         play: transfer::a_transfer_breaks_off_and_goes_on,
+    },
+    Scene {
+        name: "a delete dies half-way",
+        opposites: &[],
+        play: transfer::a_delete_dies_half_way,
     },
     Scene {
         name: "a message from before a closing",

@@ -11,6 +11,7 @@ use crate::closed::{Closed, Closing};
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::{Counters, DotSet};
+use crate::id::NodeId;
 use crate::limits::CLOSED_AT_A_TIME_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
@@ -163,6 +164,28 @@ impl Replica {
         };
         steps_now.is_some_and(|now| steps_before.is_some_and(|before| now < before))
             || before.minus(now).any(is_lost)
+    }
+
+    /// Takes note that it may lack versions that others hold for no fault of a disk, `if` so. What
+    /// waited for dots that nobody has is as small as it can be once their actor is closed, and
+    /// then nothing else shows that it had met more than others.
+    pub(super) fn stray_if(&mut self, strays: bool) {
+        if strays {
+            self.changed |= !self.state.strays;
+            self.state.strays = true;
+            self.alike.clear();
+        }
+    }
+
+    /// Takes note that `node` has seen the same and holds the same. That nothing is amiss is told
+    /// by one that is `settled`, or by all others of the partition's `replicas`.
+    pub fn agree(&mut self, node: NodeId, settled: bool, replicas: usize) {
+        self.alike.insert(node);
+        if settled || replicas <= self.alike.len() + 1 {
+            self.changed |= self.state.strays;
+            self.state.strays = false;
+            self.alike.clear();
+        }
     }
 
     /// Takes note that actors are closed: what waited for them can go.

@@ -44,6 +44,9 @@ pub struct State {
     pub log_bytes: u64,
     /// Actors that are to be closed: nothing is taken first-hand of them any more.
     pub refused: BTreeSet<Actor>,
+    /// Whether it may lack versions that others hold, and no disk is at fault: an object had met
+    /// dots that nobody has any more, of an actor that is closed since.
+    pub strays: bool,
 }
 
 impl Standing {
@@ -119,16 +122,25 @@ impl State {
             unstripped: 0,
             log_bytes: 0,
             refused: BTreeSet::new(),
+            strays: false,
         }
     }
 
-    /// The clock record. Format 3, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0
+    /// Whether what it holds is what its clock says: no object has met more, or had when an actor
+    /// was closed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unstripped == 0 && !self.strays
+    }
+
+    /// The clock record. Format 4, strays 1, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0
     /// trusted; 1 suspect, then the nodes merged: count 4, each 8 and 1 if it was trusted), refused
     /// actors: count 4, each 28; what was seen.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.u8(FORMAT);
+        writer.u8(u8::from(self.strays));
         self.sum.encode(&mut writer);
         writer.u64(self.live_keys);
         writer.u64(self.unstripped);
@@ -161,6 +173,7 @@ impl State {
         if reader.u8()? != FORMAT {
             return Err(DecodeError::Invalid("a clock record's format"));
         }
+        let strays = reader.u8()? != 0;
         let sum = Sum::decode(&mut reader)?;
         let (live_keys, unstripped, log_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let standing = match reader.u8()? {
@@ -179,11 +192,12 @@ impl State {
             unstripped,
             log_bytes,
             refused: refused.into_iter().collect(),
+            strays,
         })
     }
 }
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 const TRUSTED: u8 = 0;
 const SUSPECT: u8 = 1;
 

@@ -244,6 +244,7 @@ impl Replica {
         self.check_own(&own);
         let closed = clock.closed().beyond(self.state.clock.closed());
         self.check_agreed(&closed);
+        self.stray_if(closed.is_beyond(self.state.clock.seen()));
         self.state.clock.join(clock);
         self.advanced.extend(clock.seen().actors().copied());
         self.on_closed(&closed);

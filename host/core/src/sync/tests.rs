@@ -221,6 +221,43 @@ fn an_object_that_may_be_ahead_of_its_clock_is_united_without_an_alarm() {
 }
 
 #[test]
+fn one_that_strays_is_united_without_an_alarm_until_it_holds_what_a_settled_one_holds() {
+    let mut own = state(&[dot(1)], 1);
+    own.strays = true;
+    let mut other = state(&[dot(1)], 2);
+    let union = [Effect::AskChunk(TransferKind::Union, None)];
+    let effects = asking(&own).step(difference(Difference::None, &other), seen_as(&own));
+    assert_eq!(effects, union);
+    let effects = asking(&other).step(difference(Difference::None, &own), seen_as(&other));
+    assert_eq!(effects, union);
+    // What is united has the same sum, but another digest.
+    own.sum = other.sum;
+    assert_ne!(StateDigest::of(&own), StateDigest::of(&other));
+    let mut sync = asking(&own);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
+    assert_eq!(effects, [Effect::Agree(true)]);
+    let effects = sync.step(Event::Merged, seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+    // A settled one has nothing to take note of.
+    let effects = asking(&other).step(difference(Difference::None, &own), seen_as(&other));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+    other.unstripped = 1;
+    let effects = asking(&own).step(difference(Difference::None, &other), seen_as(&own));
+    assert_eq!(effects, [Effect::Agree(false)]);
+}
+
+#[test]
+fn two_that_stray_and_hold_the_same_take_note_of_that() {
+    let mut own = state(&[dot(1)], 1);
+    own.strays = true;
+    let (mut sync, _) = Sync::new(PEER, &own);
+    let effects = sync.step(said(Answer::Same), seen_as(&own));
+    assert_eq!(effects, [Effect::Agree(false)]);
+    let effects = sync.step(Event::Merged, seen_as(&own));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}
+
+#[test]
 fn having_seen_more_than_the_other_is_no_alarm() {
     let own = state(&[dot(1), dot(2)], 1);
     let mut sync = asking(&own);

@@ -170,9 +170,10 @@ fn states() -> impl Strategy<Value = State> {
         standing,
         any::<[u64; 3]>(),
         refused,
+        any::<bool>(),
     )
         .prop_map(
-            |(clock, [sum], standing, [live_keys, unstripped, log_bytes], refused)| State {
+            |(clock, [sum], standing, [live_keys, unstripped, log_bytes], refused, strays)| State {
                 clock,
                 sum: Sum(sum),
                 standing,
@@ -180,6 +181,7 @@ fn states() -> impl Strategy<Value = State> {
                 unstripped,
                 log_bytes,
                 refused,
+                strays,
             },
         )
 }

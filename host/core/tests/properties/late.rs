@@ -348,3 +348,66 @@ fn a_write_that_a_repair_brought_before_its_own_message_was_not_there_before_it(
     let next = coordinator.write(KEY, DotSet::of(written.dot));
     assert!(found(other.take(KEY, &next)).live, "the first is there");
 }
+
+/// A replica that has met a write that nobody has, whose life is closed without it, and one that
+/// holds what that write superseded.
+fn strayed() -> (Node, Node) {
+    let (mut one, mut other, mut dead) = (trusted(1), trusted(2), trusted(3));
+    let written = other.write(KEY, DotSet::default());
+    one.take(KEY, &written);
+    dead.take(KEY, &written);
+    dead.write(KEY, DotSet::of(written.dot));
+    let actor = dead.replica.actor();
+    let mut met = dead.object(KEY);
+    met.versions.clear();
+    assert!(one.merge(KEY, met, &[]));
+    assert!(!one.replica.state().is_settled() && !one.replica.state().strays);
+    for node in [&mut one, &mut other] {
+        assert!(node.close(actor, &[]));
+    }
+    (one, other)
+}
+
+#[test]
+fn a_replica_strays_that_had_met_what_nobody_has_when_its_life_is_closed() {
+    let (one, other) = strayed();
+    let (state, settled) = (one.replica.state(), other.replica.state());
+    assert_eq!(state.clock, settled.clock);
+    assert_ne!(state.sum, settled.sum, "no disk is at fault");
+    assert_eq!(state.unstripped, 0);
+    assert!(state.strays && !state.is_settled() && settled.is_settled());
+    let life = (one.id(), Incarnation(2));
+    let opened = Replica::open(&one.disk, place(), life, Standing::Trusted);
+    let opened = opened.expect("memory does not fail");
+    assert!(opened.state().strays, "it is durable");
+}
+
+#[test]
+fn a_replica_strays_no_more_once_a_settled_one_or_all_others_hold_the_same() {
+    let strayed = || strayed().0.replica;
+    let mut one = strayed();
+    one.agree(NodeId(2), true, 3);
+    assert!(one.state().is_settled());
+    let mut one = strayed();
+    one.agree(NodeId(2), false, 3);
+    one.agree(NodeId(2), false, 3);
+    assert!(one.state().strays);
+    one.agree(NodeId(3), false, 3);
+    assert!(one.state().is_settled());
+}
+
+#[test]
+fn a_directory_that_was_put_back_with_a_write_that_all_others_closed_strays() {
+    let (mut one, mut back) = (trusted(1), node(3, Standing::suspect()));
+    let written = back.write(KEY, DotSet::default());
+    let actor = back.replica.actor();
+    back.disk.records.clear();
+    let life = (NodeId(2), Incarnation(1));
+    let opened = Replica::open(&back.disk, place(), life, Standing::suspect());
+    back.replica = opened.expect("memory does not fail");
+    assert!(back.merge(KEY, written.object.clone(), &written.dots));
+    assert!(one.close(actor, &[]));
+    let clock = back.compare(&one);
+    assert!(back.join(&one, &clock));
+    assert!(back.replica.state().strays);
+}

@@ -199,6 +199,15 @@ impl Process {
                     }
                     self.ask_peer(turn, id, peer, &Request::Chunk { place, kind, from });
                 }
+                Effect::Agree(settled) => {
+                    let agree = Operation::Agree {
+                        place,
+                        peer: peer.0,
+                        settled,
+                        replicas: turn.table.quorum().replicas,
+                    };
+                    self.submit(agree, Waiter::Task(id));
+                }
                 Effect::Merge(items) => {
                     self.submit(Operation::MergeItems { place, items }, Waiter::Task(id));
                 }

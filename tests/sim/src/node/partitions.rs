@@ -117,6 +117,17 @@ pub enum Operation {
         /// The steps that the other has taken since.
         steps: Vec<Closing>,
     },
+    /// Another replica has seen the same and holds the same.
+    Agree {
+        /// The partition.
+        place: Place,
+        /// The other replica.
+        peer: NodeId,
+        /// Whether it is settled.
+        settled: bool,
+        /// How many replicas there are.
+        replicas: usize,
+    },
     /// All that another replica held has been merged.
     Merged {
         /// The partition.
@@ -224,6 +235,7 @@ impl Operation {
             | Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
+            | Operation::Agree { place, .. }
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
             | Operation::Doubt { place }
@@ -403,6 +415,12 @@ impl Partitions {
             } => self.change(place, |replica| {
                 Ok(Answer::Closed(replica.close(after, &steps)))
             }),
+            Operation::Agree {
+                place,
+                peer,
+                settled,
+                replicas,
+            } => self.change(place, |it| Ok(agree(it, peer, settled, replicas))),
             Operation::Merged {
                 place,
                 begun,
@@ -609,6 +627,11 @@ impl Partitions {
         }
         std::mem::take(&mut self.renewed)
     }
+}
+
+fn agree(replica: &mut Replica, peer: NodeId, settled: bool, replicas: usize) -> Answer {
+    replica.agree(peer, settled, replicas);
+    Answer::Done
 }
 
 fn doubt(replica: &mut Replica) -> Answer {

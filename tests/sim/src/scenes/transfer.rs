@@ -63,6 +63,35 @@ pub(super) fn a_transfer_breaks_off_and_goes_on(bug: Option<Bug>) -> Report {
     play.end()
 }
 
+/// The sender of a full transfer dies half-way, with a delete that nobody else had. The receiver
+/// has met it, and with that its life closed it is as if it had lost the deleted value: but no disk
+/// is at fault.
+pub(super) fn a_delete_dies_half_way(bug: Option<Bug>) -> Report {
+    let (receiver, other, sender, deleted) = (1, 2, 3, 0);
+    let mut play = Play::new(&[Bucket::Siblings; 3], bug);
+    half_way(&mut play, (sender, receiver, other));
+    play.wipe(sender);
+    play.mend();
+    play.finish_learning(receiver);
+    play.start(sender);
+    play.learn(sender, other);
+    play.learn(sender, receiver);
+    play.cut(receiver, other);
+    play.cut(receiver, sender);
+    play.write(at(receiver).key(1).alone());
+    play.mend();
+    play.learn(receiver, other);
+    play.learn(receiver, sender);
+    play.expect(play.closed(receiver) == 1, "the life is closed");
+    let is_absent = play.stored(receiver, deleted).is_none();
+    play.expect(is_absent, "the value is deleted here");
+    let is_there = play.stored(other, deleted).is_some();
+    play.expect(is_there, "and there elsewhere");
+    play.all_learn();
+    play.all_learn();
+    play.end()
+}
+
 /// A key is deleted at a sender alone, and a receiver comes past it in a full transfer.
 fn half_way(play: &mut Play, (sender, receiver, other): (u64, u64, u64)) {
     for key in 0..3 {
