@@ -358,7 +358,17 @@ impl Write {
             };
             return vec![Effect::Resolve(rest, version)];
         }
+        if deletes && self.would_delete_nothing(&object) {
+            let context = object.seen();
+            return self.answer(Err(OperationError::ContextRequired { context }));
+        }
         self.store(context, version, Resolution::Keep)
+    }
+
+    /// Whether a delete that keeps what its client has not seen would be done and leave everything:
+    /// its tombstone covers nothing, and goes as soon as its dot is under the base.
+    fn would_delete_nothing(&self, object: &Object) -> bool {
+        object.is_live() && self.request.basis == Basis::Unsaid && self.own.is_empty()
     }
 
     fn nothing_to_delete(&mut self, object: &Object) -> Vec<Effect> {
@@ -385,6 +395,12 @@ impl Write {
         if resolved == Resolved::KeepNew && version.value.is_none() {
             let context = covering(context, object);
             return self.store(context, version, Resolution::Keep);
+        }
+        let object = std::mem::take(object);
+        let deletes = resolved == Resolved::KeepAll && version.value.is_none();
+        if deletes && self.would_delete_nothing(&object) {
+            let context = object.seen();
+            return self.answer(Err(OperationError::ContextRequired { context }));
         }
         let seen = object.dots();
         let resolution = match resolved {

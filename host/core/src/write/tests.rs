@@ -344,6 +344,30 @@ fn with_a_resolver_a_delete_covers_what_a_quorum_holds_and_it_wins_over() {
 }
 
 #[test]
+fn a_delete_that_would_leave_all_there_is_asks_for_a_token() {
+    let (mut write, _) = begin_with(None, true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(1)));
+    let there = object(&[(dot(SECOND, 7), version("old", 5))]);
+    step(&mut write, Event::Looked(SECOND, there, Time(6)));
+    let effects = step(&mut write, Event::Resolved(Resolved::KeepAll));
+    let context = DotSet::of(dot(SECOND, 7));
+    let refused = OperationError::ContextRequired { context };
+    assert_eq!(effects, [Effect::Answer(Err(refused))]);
+}
+
+#[test]
+fn a_delete_of_what_is_deleted_is_done_whatever_the_resolver_keeps() {
+    let (mut write, _) = begin_with(None, true, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    step(&mut write, Event::Looked(ME, Object::default(), Time(1)));
+    let mut tombstone = version("", 5);
+    tombstone.value = None;
+    let there = object(&[(dot(SECOND, 7), tombstone)]);
+    step(&mut write, Event::Looked(SECOND, there, Time(6)));
+    let effects = step(&mut write, Event::Resolved(Resolved::KeepAll));
+    assert!(matches!(effects[..], [Effect::Store(_)]));
+}
+
+#[test]
 fn with_a_resolver_a_delete_covers_what_only_another_replica_knows_to_be_obsolete() {
     let (mut write, _) = begin_with(None, true, Basis::Unsaid, &[ME, SECOND, THIRD]);
     let there = object(&[(dot(THIRD, 7), version("old", 5))]);
