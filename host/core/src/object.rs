@@ -176,6 +176,18 @@ impl Object {
             .unwrap_or_default()
     }
 
+    /// The latest time among the versions that are not under `dots`; the earliest moment when there
+    /// is none.
+    #[must_use]
+    pub fn latest_beside(&self, dots: &[Dot]) -> Time {
+        self.versions
+            .iter()
+            .filter(|(dot, _)| !dots.contains(dot))
+            .map(|(_, version)| version.time)
+            .max()
+            .unwrap_or_default()
+    }
+
     /// About how many bytes the object takes when sent.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -2,10 +2,11 @@
 //! differs, what the client is told, and which replicas are repaired behind the answer.
 
 use crate::clock::Clock;
+use crate::closed::Closed;
 use crate::id::NodeId;
 use crate::object::{Object, ObjectDigest};
 use crate::operation::{Achieved, OperationError, ReadAnswer, ReadRequest, Target};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How much of an object is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Event {
     Failed(NodeId),
     /// A replica takes longer than most: one more may be asked.
     HedgeDue,
+    /// What [`Effect::Again`] waits for has had its time.
+    Again,
     /// The request's time is up.
     Expired,
 }
@@ -36,6 +39,8 @@ pub enum Event {
 pub enum Effect {
     /// The object or digest of the key at a replica.
     Ask(NodeId, Want),
+    /// [`Event::Again`] in a little while: what differs may be clear then.
+    Again,
     /// What the client is told.
     Answer(Result<ReadAnswer, OperationError>),
     /// The merged object, for a replica that lacks some of it.
@@ -52,6 +57,11 @@ pub struct Read {
     /// Replicas that have not been asked, the next one last.
     spare: Vec<NodeId>,
     asked: BTreeMap<NodeId, Asked>,
+    /// Those whose object came and is asked for once more: it names actors closed that are not
+    /// known here. What came counts until there is a newer one.
+    asked_again: BTreeSet<NodeId>,
+    /// Whether [`Event::Again`] is to come.
+    waits: bool,
     answered: bool,
 }
 
@@ -83,6 +93,8 @@ impl Read {
             needed,
             spare,
             asked,
+            asked_again: BTreeSet::new(),
+            waits: false,
             answered: false,
         };
         let effects = if candidates.len() < needed {
@@ -115,6 +127,7 @@ impl Read {
             Event::Digest(node, digest) => self.on_answered(node, Asked::Digest(digest), clock),
             Event::Failed(node) => self.on_failed(node, clock),
             Event::HedgeDue => self.ask_next(),
+            Event::Again => self.on_again(clock),
             Event::Expired => self.on_expired(),
         };
         self.assert_invariants();
@@ -140,6 +153,9 @@ impl Read {
     fn on_answered(&mut self, node: NodeId, answer: Asked, clock: &Clock) -> Vec<Effect> {
         match self.asked.get(&node) {
             Some(Asked::Waiting(_)) => self.asked.insert(node, answer),
+            Some(Asked::Object(_)) if self.asked_again.remove(&node) => {
+                self.asked.insert(node, answer)
+            }
             // A repeated or late answer is normal: the network may deliver it twice.
             _ => return Vec::new(),
         };
@@ -147,6 +163,9 @@ impl Read {
     }
 
     fn on_failed(&mut self, node: NodeId, clock: &Clock) -> Vec<Effect> {
+        if self.asked_again.remove(&node) {
+            return Vec::new();
+        }
         self.asked.insert(node, Asked::Failed);
         self.spare.retain(|spare| *spare != node);
         let mut effects = self.ask_next();
@@ -188,7 +207,7 @@ impl Read {
         let merged = match objects.reduce(both) {
             Some(Some(merged)) => merged,
             // Those that differ have closed different actors, and these are not known here yet.
-            Some(None) => return self.unavailable(self.heard().count()),
+            Some(None) => return self.wait(),
             None => return self.fetch(|_| true),
         };
         let digest = merged.digest();
@@ -200,6 +219,38 @@ impl Read {
         } else {
             fetched
         }
+    }
+
+    fn wait(&mut self) -> Vec<Effect> {
+        let waited = std::mem::replace(&mut self.waits, true);
+        (!waited).then_some(Effect::Again).into_iter().collect()
+    }
+
+    fn on_again(&mut self, clock: &Clock) -> Vec<Effect> {
+        if !std::mem::take(&mut self.waits) {
+            return Vec::new();
+        }
+        let mut effects = self.conclude(clock);
+        if self.waits {
+            effects.extend(self.ask_again(clock.closed()));
+        }
+        effects
+    }
+
+    /// Asks once more for the objects whose makers had closed what is not known here: by now they
+    /// may have closed the same.
+    fn ask_again(&mut self, closed: &Closed) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (node, asked) in &self.asked {
+            let Asked::Object(object) = asked else {
+                continue;
+            };
+            let is_known = object.context.names().all(|name| closed.knows(name));
+            if !is_known && self.asked_again.insert(*node) {
+                effects.push(Effect::Ask(*node, Want::Object));
+            }
+        }
+        effects
     }
 
     /// Asks for the objects whose digests say that they differ.
@@ -252,7 +303,7 @@ impl Read {
             .values()
             .any(|asked| matches!(asked, Asked::Waiting(_)));
         assert!(
-            self.answered || waits,
+            self.answered || self.waits || waits,
             "a read that waits for nobody has its answer"
         );
     }

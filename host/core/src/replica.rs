@@ -273,7 +273,7 @@ impl Replica {
         }
         let found = Found {
             live,
-            beside: beside(&object, &dots),
+            beside: object.latest_beside(&dots),
             suspect: !self.state.standing.is_trusted(),
         };
         self.store(batch, entry, &stored, object.clone(), &dots);
@@ -311,7 +311,7 @@ impl Replica {
         };
         let found = Found {
             live,
-            beside: beside(&merged, &answered),
+            beside: merged.latest_beside(&answered),
             suspect: !self.state.standing.is_trusted(),
         };
         self.store(batch, entry, &stored, merged, &answered);
@@ -523,16 +523,4 @@ impl Replica {
             _ => (),
         }
     }
-}
-
-/// The latest time among the versions that are not under `dots`.
-fn beside(object: &Object, dots: &[Dot]) -> Time {
-    let others = object
-        .versions
-        .iter()
-        .filter(|(dot, _)| !dots.contains(dot));
-    others
-        .map(|(_, version)| version.time)
-        .max()
-        .unwrap_or_default()
 }

@@ -6,6 +6,7 @@
 //! are ordered, so the replica refuses its answer when the versions have moved meanwhile.
 
 use crate::clock::Clock;
+use crate::closed::Closed;
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
 use crate::id::NodeId;
@@ -64,6 +65,11 @@ pub enum Event {
     Acknowledged(NodeId, Dot, Found),
     /// A replica cannot be asked, or did not take the object.
     Failed(NodeId),
+    /// A replica did not take the object that was sent with this dot as its last one: it has yet
+    /// to hear which actors are closed at the coordinator.
+    Unclear(NodeId, Dot),
+    /// What [`Effect::Again`] waits for has had its time.
+    Again,
     /// A time of this node's clock after the one asked for by [`Effect::Tick`].
     Ticked(Time),
     /// The request's time is up.
@@ -83,6 +89,8 @@ pub enum Effect {
     Send(NodeId, Object, Vec<Dot>),
     /// A time after this one.
     Tick(Time),
+    /// [`Event::Again`] in a little while: what differs, or was refused, may be clear then.
+    Again,
     /// What the client is told. The last effect but for repairs.
     Answer(Result<WriteAnswer, OperationError>),
 }
@@ -158,6 +166,8 @@ enum Phase {
         objects: BTreeMap<NodeId, Object>,
         latest: Time,
         spare: Vec<NodeId>,
+        /// Whether [`Event::Again`] is to come.
+        waits: bool,
     },
     /// The resolver's answer about these versions is awaited.
     Resolving {
@@ -174,6 +184,9 @@ enum Phase {
         /// Those of them that were suspects.
         suspects: BTreeSet<NodeId>,
         beside: Time,
+        /// Those to whom the object was not clear, and whether [`Event::Again`] is to come.
+        unclear: BTreeSet<NodeId>,
+        waits: bool,
     },
     /// A later time is awaited, to mint the version again.
     Ticking { written: Written },
@@ -187,6 +200,7 @@ impl Phase {
             objects: BTreeMap::new(),
             latest: Time::default(),
             spare,
+            waits: false,
         }
     }
 }
@@ -239,6 +253,8 @@ impl Write {
     pub fn step(&mut self, event: Event, clock: &Clock) -> Vec<Effect> {
         let effects = match event {
             Event::Looked(node, object, latest) => self.on_looked(node, object, latest, clock),
+            Event::Unclear(node, minted) => self.on_unclear(node, minted),
+            Event::Again => self.on_again(clock),
             Event::Resolved(resolved) => self.on_resolved(resolved),
             Event::Stored(outcome) => self.on_stored(outcome, clock),
             Event::StoreFailed(error) => self.on_store_failed(error),
@@ -295,31 +311,75 @@ impl Write {
         latest: Time,
         clock: &Clock,
     ) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Looking {
+                objects,
+                latest: highest,
+                ..
+            } => {
+                *highest = (*highest).max(latest);
+                objects.insert(node, object);
+                self.merge_looks(clock)
+            }
+            Phase::Spreading { .. } if node == self.with.me => self.send_again(&object),
+            _ => Vec::new(),
+        }
+    }
+
+    fn merge_looks(&mut self, clock: &Clock) -> Vec<Effect> {
         let looks = self.looks();
         let Phase::Looking {
             objects,
-            latest: highest,
+            latest,
+            waits,
             ..
         } = &mut self.phase
         else {
             return Vec::new();
         };
-        *highest = (*highest).max(latest);
-        objects.insert(node, object);
         if objects.len() < looks || !objects.contains_key(&self.with.me) {
             return Vec::new();
         }
-        let (latest, reached) = (*highest, objects.len());
-        let mut objects = std::mem::take(objects).into_values();
-        let merged = objects.try_fold(Object::default(), |one, other| {
-            one.sync(other, &[clock.closed()])
-        });
+        let latest = *latest;
+        let merged = objects
+            .values()
+            .cloned()
+            .try_fold(Object::default(), |one, other| {
+                one.sync(other, &[clock.closed()])
+            });
         match merged {
             Some(merged) => self.decide(merged, latest, clock),
             // They differ, and have closed actors that are not known to be here yet.
-            None if self.own.is_empty() => self.answer(Err(unavailable(reached, self.needed()))),
-            None => self.unknown(),
+            None => again(waits),
         }
+    }
+
+    fn on_again(&mut self, clock: &Clock) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Looking { waits, .. } if *waits => {
+                *waits = false;
+                let mut effects = self.merge_looks(clock);
+                effects.extend(self.look_again(clock.closed()));
+                effects
+            }
+            Phase::Spreading { unclear, waits, .. } if *waits => {
+                *waits = false;
+                let look = (!unclear.is_empty()).then_some(Effect::Look(self.with.me));
+                look.into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Looks once more where actors were closed that are not known here: by now the same may be
+    /// closed there.
+    fn look_again(&self, closed: &Closed) -> Vec<Effect> {
+        let Phase::Looking { objects, .. } = &self.phase else {
+            return Vec::new();
+        };
+        let is_known = |object: &Object| object.context.names().all(|name| closed.knows(name));
+        let unknown = objects.iter().filter(|(_, object)| !is_known(object));
+        unknown.map(|(node, _)| Effect::Look(*node)).collect()
     }
 
     /// What to store, once it is known what is there.
@@ -467,6 +527,8 @@ impl Write {
             acknowledged,
             suspects,
             beside,
+            unclear: BTreeSet::new(),
+            waits: false,
         };
         effects.extend(self.conclude(clock));
         effects
@@ -479,6 +541,8 @@ impl Write {
             acknowledged,
             suspects,
             beside,
+            unclear,
+            ..
         } = &mut self.phase
         else {
             return Vec::new();
@@ -490,9 +554,47 @@ impl Write {
         }
         *beside = (*beside).max(found.beside);
         suspects.extend(found.suspect.then_some(node));
-        // What a replica holds of a write minted again is the write itself.
-        self.existed |= found.live && self.minted_again == 0;
+        // What a replica holds of a write minted again, or sent again, may be the write itself.
+        let is_first = self.minted_again == 0 && !unclear.remove(&node);
+        self.existed |= found.live && is_first;
         self.conclude(clock)
+    }
+
+    fn on_unclear(&mut self, node: NodeId, minted: Dot) -> Vec<Effect> {
+        match &mut self.phase {
+            Phase::Spreading {
+                written,
+                unclear,
+                waits,
+                ..
+            } if written.dots.last() == Some(&minted) => {
+                unclear.insert(node);
+                again(waits)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Sends what is there now to those to whom the object was not clear: it may name a list of
+    /// closed actors that they came past without having it. What has come beside the write since
+    /// may have been acknowledged before it began.
+    fn send_again(&mut self, object: &Object) -> Vec<Effect> {
+        let Phase::Spreading {
+            written,
+            beside,
+            unclear,
+            ..
+        } = &mut self.phase
+        else {
+            return Vec::new();
+        };
+        // Where the own replica was dropped meanwhile, the write is not there any more.
+        let seen = object.seen();
+        let has_it = written.dots.iter().all(|dot| seen.has(dot));
+        let object = if has_it { object } else { &written.object };
+        *beside = (*beside).max(object.latest_beside(&written.dots));
+        let send = |node: &NodeId| Effect::Send(*node, object.clone(), written.dots.clone());
+        unclear.iter().map(send).collect()
     }
 
     /// Whether the write must stand above every version that was acknowledged before it began.
@@ -620,6 +722,8 @@ impl Write {
     fn on_failed(&mut self, node: NodeId, clock: &Clock) -> Vec<Effect> {
         self.failed.insert(node);
         match &mut self.phase {
+            // What it held stands.
+            Phase::Looking { objects, .. } if objects.contains_key(&node) => Vec::new(),
             Phase::Looking { spare, .. } => match spare.pop() {
                 Some(next) if node != self.with.me => vec![Effect::Look(next)],
                 _ => {
@@ -697,6 +801,12 @@ pub fn reads_quorum(request: &WriteRequest, resolver: bool) -> bool {
 fn covering(mut context: DotSet, object: &Object) -> DotSet {
     context.join(&object.seen());
     context
+}
+
+/// Asks for [`Event::Again`], unless it is to come anyway.
+fn again(waits: &mut bool) -> Vec<Effect> {
+    let waited = std::mem::replace(waits, true);
+    (!waited).then_some(Effect::Again).into_iter().collect()
 }
 
 fn unavailable(reached: usize, needed: usize) -> OperationError {

@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
 use soros_core::id::NodeId;
-use soros_core::message::{Reply, Request};
+use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::{
     Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
@@ -25,6 +25,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// How long what was not clear has to become so before it is tried again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 type Pending<E> = FuturesUnordered<BoxFuture<'static, E>>;
 
@@ -113,6 +116,9 @@ impl Peer {
                     read::Effect::Answer(reached) => answer = Some(reached),
                     read::Effect::Ask(node, want) => {
                         pending.push(self.ask(&target, node, want, deadline));
+                    }
+                    read::Effect::Again => {
+                        pending.push(again(read::Event::Again));
                     }
                     read::Effect::Repair(node, object) => {
                         self.noted.read_repairs.fetch_add(1, Ordering::Relaxed);
@@ -220,6 +226,7 @@ impl Peer {
                 let ticked = self.clock.tick(after);
                 ready(ticked.map_or_else(skewed, write::Event::Ticked)).boxed()
             }
+            write::Effect::Again => again(write::Event::Again),
             write::Effect::Answer(_) => unreachable!("an answer ends the loop"),
         }
     }
@@ -339,6 +346,10 @@ impl Peer {
     }
 }
 
+fn again<E: Send + 'static>(event: E) -> BoxFuture<'static, E> {
+    tokio::time::sleep(AGAIN).map(|()| event).boxed()
+}
+
 /// The next event, or none when the time is up.
 async fn next<E>(pending: &mut Pending<E>, deadline: Instant) -> Option<E> {
     tokio::time::timeout_at(deadline.into(), pending.next())
@@ -356,6 +367,7 @@ fn acknowledged(
         (Ok(Reply::Stored(found)), Some(minted)) => {
             write::Event::Acknowledged(node, minted, *found)
         }
+        (Ok(Reply::Refused(Refusal::Unclear)), Some(minted)) => write::Event::Unclear(node, minted),
         (Ok(_) | Err(_), _) => write::Event::Failed(node),
     }
 }

@@ -122,6 +122,8 @@ pub enum Alarm {
     Expired(TaskId),
     /// A replica takes long to answer a read.
     HedgeDue(TaskId),
+    /// What was not clear to a task may be so now.
+    Again(TaskId),
     /// Nothing was heard of a question.
     CallOver(CallId),
     /// The next pass of anti-entropy.
@@ -352,6 +354,7 @@ impl Process {
             Alarm::Synced => self.on_synced(turn),
             Alarm::Expired(task) => self.on_expired(turn, task),
             Alarm::HedgeDue(task) => self.on_hedge_due(turn, task),
+            Alarm::Again(task) => self.on_again(turn, task),
             Alarm::CallOver(call) => self.on_call_over(turn, call),
             Alarm::Pass => self.on_pass(turn),
             Alarm::AskTheTime => self.ask_the_time(turn),

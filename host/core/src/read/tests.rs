@@ -1,7 +1,9 @@
 //! These are scripts of a read: what arrives, and what follows.
 
 use super::*;
+use crate::closed::Closing;
 use crate::dot::{Actor, Dot};
+use crate::dot_set::DotSet;
 use crate::id::{BucketId, Generation, Incarnation, PlacementId};
 use crate::key::{Key, Partition};
 use crate::object::Version;
@@ -159,4 +161,70 @@ fn an_answer_that_comes_twice_counts_once() {
     step(&mut read, Event::Object(ME, Object::default()));
     let effects = step(&mut read, Event::Object(ME, Object::default()));
     assert!(effects.is_empty() && !read.is_answered());
+}
+
+/// The clock of a coordinator to which it is known that the third node's first actor is closed.
+fn closing() -> (Clock, DotSet) {
+    let mut clock = Clock::default();
+    clock.add(dot(THIRD, 1));
+    let closed = Closing::new([(
+        dot(THIRD, 1).actor,
+        clock.seen().of_actor(&dot(THIRD, 1).actor),
+    )]);
+    clock.close(closed);
+    let seen = clock.seen().clone();
+    (clock, seen)
+}
+
+/// A quorum read of a version that the second replica, which has closed its actor, does not hold.
+fn unclear() -> Read {
+    let (mut read, _) = begin(Consistency::Quorum, &[ME, SECOND]);
+    let mut gone = Object::default();
+    gone.context.join(&closing().1);
+    assert!(step(&mut read, Event::Object(ME, holding(&[dot(THIRD, 1)]))).is_empty());
+    assert_eq!(
+        step(&mut read, Event::Digest(SECOND, gone.digest())),
+        [Effect::Ask(SECOND, Want::Object)]
+    );
+    assert_eq!(
+        step(&mut read, Event::Object(SECOND, gone)),
+        [Effect::Again]
+    );
+    read
+}
+
+#[test]
+fn what_differs_by_actors_closed_elsewhere_is_clear_once_they_are_closed_here() {
+    let mut read = unclear();
+    let effects = read.step(Event::Again, &closing().0);
+    assert!(answered(&effects).object.versions.is_empty());
+}
+
+#[test]
+fn asks_once_more_for_what_stays_unclear_and_is_unavailable_only_when_time_is_up() {
+    let mut read = unclear();
+    let again = [Effect::Again, Effect::Ask(SECOND, Want::Object)];
+    assert_eq!(step(&mut read, Event::Again), again);
+    // It is not asked twice at once, and what it said stands when it fails.
+    assert_eq!(step(&mut read, Event::Again), [Effect::Again]);
+    assert!(step(&mut read, Event::Failed(SECOND)).is_empty());
+    assert_eq!(step(&mut read, Event::Again), again);
+    let (reached, needed) = (2, 2);
+    let unavailable = OperationError::QuorumUnavailable { reached, needed };
+    let effects = step(&mut read, Event::Expired);
+    assert_eq!(effects, [Effect::Answer(Err(unavailable))]);
+    assert!(step(&mut read, Event::Again).is_empty());
+}
+
+#[test]
+fn a_newer_object_takes_the_place_of_one_that_was_not_clear() {
+    let mut read = unclear();
+    step(&mut read, Event::Again);
+    let effects = step(&mut read, Event::Object(SECOND, holding(&[dot(THIRD, 1)])));
+    assert!(
+        answered(&effects)
+            .object
+            .versions
+            .contains_key(&dot(THIRD, 1))
+    );
 }

@@ -1,6 +1,7 @@
 //! These are scripts of a write: what arrives, and what follows.
 
 use super::*;
+use crate::closed::Closing;
 use crate::dot::Actor;
 use crate::id::{BucketId, Generation, Incarnation, PlacementId};
 use crate::key::{Key, Partition};
@@ -464,5 +465,83 @@ fn a_coordinator_whose_replica_was_dropped_meanwhile_does_not_count_itself() {
     let effects = step(&mut write, Event::Failed(THIRD));
     let (reached, needed) = (1, 2);
     let unknown = OperationError::OutcomeUnknown { reached, needed };
+    assert_eq!(effects, [Effect::Answer(Err(unknown))]);
+}
+
+/// A coordinator's clock once the third node's first actor is closed there.
+fn closing() -> Clock {
+    let (mut clock, dot) = (clock(), dot(THIRD, 1));
+    clock.add(dot);
+    let seen = clock.seen().of_actor(&dot.actor);
+    clock.close(Closing::new([(dot.actor, seen)]));
+    clock
+}
+
+/// A write that has read two replicas: the second has closed the actor of what the first holds.
+fn unclear() -> Write {
+    let (mut write, _) = begin(false, Basis::Unsaid, &[ME, SECOND, THIRD]);
+    let there = object(&[(dot(THIRD, 1), version("old", 5))]);
+    step(&mut write, Event::Looked(ME, there, Time(6)));
+    let mut gone = Object::default();
+    gone.context.join(closing().seen());
+    let effects = step(&mut write, Event::Looked(SECOND, gone, Time(6)));
+    assert_eq!(effects, [Effect::Again]);
+    write
+}
+
+#[test]
+fn what_differs_by_actors_closed_elsewhere_is_clear_once_they_are_closed_here() {
+    let mut write = unclear();
+    let effects = write.step(Event::Again, &closing());
+    assert!(matches!(effects[..], [Effect::Store(_)]), "nothing lives");
+}
+
+#[test]
+fn looks_once_more_at_what_stays_unclear_and_is_unavailable_only_when_time_is_up() {
+    let mut write = unclear();
+    let again = [Effect::Again, Effect::Look(SECOND)];
+    assert_eq!(step(&mut write, Event::Again), again);
+    assert!(step(&mut write, Event::Failed(SECOND)).is_empty());
+    assert_eq!(step(&mut write, Event::Again), again);
+    let refused = OperationError::QuorumUnavailable {
+        reached: 2,
+        needed: 2,
+    };
+    let effects = step(&mut write, Event::Expired);
+    assert_eq!(effects, [Effect::Answer(Err(refused))]);
+}
+
+#[test]
+fn sends_again_what_is_there_to_one_to_whom_it_was_not_clear() {
+    let mut write = spreading();
+    let refused = Event::Unclear(SECOND, dot(ME, 1));
+    assert_eq!(step(&mut write, refused.clone()), [Effect::Again]);
+    assert!(step(&mut write, refused).is_empty(), "it is to come anyway");
+    assert_eq!(step(&mut write, Event::Again), [Effect::Look(ME)]);
+    let now = object(&[
+        (dot(ME, 1), version("new", 10)),
+        (dot(THIRD, 7), version("other", 50)),
+    ]);
+    let effects = step(&mut write, Event::Looked(ME, now.clone(), Time(51)));
+    assert_eq!(effects, [Effect::Send(SECOND, now, vec![dot(ME, 1)])]);
+    // What has come beside it since may have been acknowledged before it began.
+    let acknowledged = Event::Acknowledged(SECOND, dot(ME, 1), Found::default());
+    let effects = step(&mut write, acknowledged);
+    assert_eq!(effects, [Effect::Tick(Time(50))]);
+}
+
+#[test]
+fn sends_again_what_it_stored_when_its_own_replica_has_it_no_more() {
+    let mut write = spreading();
+    step(&mut write, Event::Unclear(SECOND, dot(ME, 1)));
+    step(&mut write, Event::Again);
+    let effects = step(&mut write, Event::Looked(ME, Object::default(), Time(11)));
+    let stored = object(&[(dot(ME, 1), version("new", 10))]);
+    assert_eq!(effects, [Effect::Send(SECOND, stored, vec![dot(ME, 1)])]);
+    let effects = step(&mut write, Event::Expired);
+    let unknown = OperationError::OutcomeUnknown {
+        reached: 1,
+        needed: 2,
+    };
     assert_eq!(effects, [Effect::Answer(Err(unknown))]);
 }

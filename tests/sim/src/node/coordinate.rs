@@ -11,7 +11,7 @@ use soros_core::clock::Clock;
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
-use soros_core::message::{Reply, Request};
+use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
 use soros_core::operation::{
     Consistency, OperationError, ReadRequest, Target, WriteAnswer, WriteRequest,
@@ -44,6 +44,8 @@ pub(super) struct ReadTask {
 
 /// How long a replica may take before another one is asked, too.
 const HEDGE: u64 = 30 * MILLI;
+/// How long what was not clear has to become so before it is tried again.
+const AGAIN: u64 = 20 * MILLI;
 /// How long a repair behind a read may take.
 const REPAIR: u64 = 10 * SECOND;
 
@@ -166,6 +168,10 @@ impl Process {
                 Ok(time) => write::Event::Ticked(time),
                 Err(error) => write::Event::StoreFailed(error),
             }),
+            write::Effect::Again => {
+                turn.wake(AGAIN, Alarm::Again(id));
+                None
+            }
             write::Effect::Answer(_) => unreachable!("an answer ends the task"),
         }
     }
@@ -226,6 +232,9 @@ impl Process {
             }
             (Ok(Reply::Stored(found)), Some(minted)) => {
                 write::Event::Acknowledged(node, minted, found)
+            }
+            (Ok(Reply::Refused(Refusal::Unclear)), Some(minted)) => {
+                write::Event::Unclear(node, minted)
             }
             (Ok(_) | Err(_), _) => write::Event::Failed(node),
         };
@@ -323,6 +332,7 @@ impl Process {
             let (target, deadline) = (task.target.clone(), task.deadline);
             match effect {
                 read::Effect::Answer(answer) => told = Some(answer),
+                read::Effect::Again => turn.wake(AGAIN, Alarm::Again(id)),
                 read::Effect::Repair(node, object) => self.repair(turn, target, node, object),
                 read::Effect::Ask(node, _) if node == self.me => {
                     let event = match self.look(turn, &target) {
@@ -399,6 +409,14 @@ impl Process {
     pub(super) fn on_hedge_due(&mut self, turn: &mut Turn<'_>, id: TaskId) {
         if let Some(Task::Read(_)) = self.tasks.get(&id) {
             self.on_read_event(turn, id, read::Event::HedgeDue);
+        }
+    }
+
+    pub(super) fn on_again(&mut self, turn: &mut Turn<'_>, id: TaskId) {
+        match self.tasks.get(&id) {
+            Some(Task::Read(_)) => self.on_read_event(turn, id, read::Event::Again),
+            Some(Task::Write(_)) => self.on_write_event(turn, id, write::Event::Again),
+            _ => (),
         }
     }
 
