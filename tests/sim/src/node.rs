@@ -379,7 +379,13 @@ impl Process {
 
     fn on_call_over(&mut self, turn: &mut Turn<'_>, call: CallId) {
         if let Some(asked) = self.calls.remove(&call) {
-            self.shun(turn, asked.to);
+            // What has to sync before it answers may only be slow.
+            if !matches!(
+                self.tasks.get(&asked.task),
+                Some(Task::Round(_) | Task::Closing(_))
+            ) {
+                self.shun(turn, asked.to);
+            }
             self.on_reply(turn, asked, Err(Silence::Unknown));
         }
     }
