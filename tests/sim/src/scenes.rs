@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 30] = [
+pub const ALL: [Scene; 31] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -57,6 +57,11 @@ pub const ALL: [Scene; 30] = [
         name: "a reader that has not heard of a closing",
         opposites: &[Bug::UnknownListIgnored],
         play: closings::a_reader_that_has_not_heard_of_a_closing,
+    },
+    Scene {
+        name: "a write comes while its life is being closed",
+        opposites: &[Bug::ClosedBeforeRefused],
+        play: closings::a_write_comes_while_its_life_is_being_closed,
     },
     Scene {
         name: "a coordinator drops its partition",

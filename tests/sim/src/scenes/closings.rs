@@ -59,6 +59,35 @@ pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Repo
     play.end()
 }
 
+/// A coordinator drops its partition, and what it had sent arrives while the life that it ended so
+/// is being closed: all have said what they hold of that life, and none has it.
+pub(super) fn a_write_comes_while_its_life_is_being_closed(bug: Option<Bug>) -> Report {
+    let (leader, other, coordinator) = (1, 2, 3);
+    let mut play = Play::new(&[Bucket::Siblings; 2], bug);
+    play.write(at(coordinator).key(1));
+    play.all_learn();
+    play.hold(coordinator, leader);
+    play.hold(coordinator, other);
+    let write = play.begin(at(coordinator).blind(), Kind::Write);
+    play.wait();
+    play.pass(coordinator, leader);
+    play.pass(coordinator, other);
+    play.damage(coordinator);
+    play.learn(coordinator, leader);
+    play.learn(coordinator, other);
+    play.hold(other, leader);
+    play.learn(leader, coordinator);
+    let arrived = play.let_through(coordinator, leader) + play.let_through(coordinator, other);
+    play.expect(2 <= arrived, "the write comes");
+    let answered = play.let_through(other, leader);
+    play.expect(0 < answered, "the last one says what it holds");
+    play.expect(play.closed(leader) == 1, "it is closed");
+    let outcome = play.finish(write);
+    play.expect(outcome == Outcome::Unknown, "nobody took the write");
+    play.read(at(coordinator).by(1));
+    play.end()
+}
+
 /// A coordinator drops its partition, and is whole again, before the write that it had stored is
 /// acknowledged by anyone else. It does not have that write any more.
 pub(super) fn a_coordinator_drops_its_partition(bug: Option<Bug>) -> Report {

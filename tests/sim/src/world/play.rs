@@ -263,6 +263,25 @@ impl Play {
         self.0.holding.remove(&(NodeId(from), NodeId(to)));
     }
 
+    /// What was held of what `from` sent to `to` arrives; what it sends from here on does, too. How
+    /// much there was.
+    pub fn let_through(&mut self, from: u64, to: u64) -> usize {
+        self.pass(from, to);
+        let is_it = |event: &mut Event| match event {
+            Event::Arrives(receiver, frame) => {
+                frame.from == NodeId(from) && *receiver == NodeId(to)
+            }
+            _ => false,
+        };
+        let held: Vec<Event> = self.0.held.extract_if(.., is_it).collect();
+        let count = held.len();
+        for event in held {
+            self.0.schedule.add(self.0.now, event);
+        }
+        self.wait();
+        count
+    }
+
     /// A disk does not sync until it is released.
     pub fn stall(&mut self, node: u64) {
         self.0.stalled.insert(NodeId(node));
