@@ -133,9 +133,9 @@ impl State {
         self.unstripped == 0 && !self.strays
     }
 
-    /// The clock record. Format 4, strays 1, sum 16, live keys 8, unstripped 8, log bytes 8, standing 1 (0
-    /// trusted; 1 suspect, then the nodes merged: count 4, each 8 and 1 if it was trusted), refused
-    /// actors: count 4, each 28; what was seen.
+    /// The clock record. Format 4, strays 1, sum 16, live keys 8, unstripped 8, log bytes 8,
+    /// standing 1 (0 trusted; 1 suspect, then the nodes merged: count 4, each 8 and 1 if it was
+    /// trusted), refused actors: count 4, each 28; what was seen.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let mut writer = Writer::default();

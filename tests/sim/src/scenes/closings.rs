@@ -72,7 +72,10 @@ pub(super) fn a_write_comes_while_its_life_is_being_closed(bug: Option<Bug>) -> 
     play.wait();
     play.pass(coordinator, leader);
     play.pass(coordinator, other);
-    play.damage(coordinator);
+    play.damage(coordinator, 0);
+    play.scrub(coordinator);
+    play.wait();
+    play.expect(play.renewed() == 1, "it is dropped");
     play.learn(coordinator, leader);
     play.learn(coordinator, other);
     play.hold(other, leader);
