@@ -26,6 +26,7 @@ use crate::peer::partitions::Partitions;
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
+use crate::store::directory::salvage::salvage;
 use crate::store::directory::{self, Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
 use crate::store::{Space, Store};
@@ -93,6 +94,9 @@ pub enum RunError {
     /// The thread that decides and writes died: a bug of ours.
     #[error("the thread that writes to the disk died: start the node again, and report the log")]
     Committer,
+    /// A table of its engine cannot be read.
+    #[error("a table of the engine is damaged")]
+    Torn,
     /// Its folder did not close cleanly; the next start recovers.
     #[error("the data directory did not close cleanly: {0}")]
     Directory(#[source] DirectoryError),
@@ -101,13 +105,27 @@ pub enum RunError {
     Broken(#[from] tokio::task::JoinError),
 }
 
-/// Runs a node until it is told to stop: writes its ready file once it serves, and drains it.
+/// Runs a node until it is told to stop: writes its ready file once it serves, and drains it. When
+/// a table of its engine turns out to be damaged, it starts again, which saves what can be read.
 ///
 /// # Errors
 /// [`AppError`] when it cannot start or go on.
-pub async fn run(config: Config, mut stop: Shutdown) -> Result<(), AppError> {
-    let ready_file = config.ready_file.clone();
+pub async fn run(config: Config, stop: Shutdown) -> Result<(), AppError> {
     let runtime = Arc::new(Runtime::new()?);
+    loop {
+        match run_once(config.clone(), Arc::clone(&runtime), stop.clone()).await {
+            Err(AppError::Run(RunError::Torn)) => {}
+            ended => return ended,
+        }
+    }
+}
+
+async fn run_once(
+    config: Config,
+    runtime: Arc<Runtime>,
+    mut stop: Shutdown,
+) -> Result<(), AppError> {
+    let ready_file = config.ready_file.clone();
     let app = App::start(config, runtime).await?;
     let serves = tokio::select! {
         serves = app.serves() => serves.is_ok(),
@@ -342,6 +360,7 @@ impl App {
             () = stop.wait() => None,
             failure = self.authority.failed() => Some(failure.into()),
             () = self.committer_died() => Some(RunError::Committer),
+            () = self.torn() => Some(RunError::Torn),
         };
         let drained = self.drain().await;
         failure.map_or(drained, Err)
@@ -353,6 +372,38 @@ impl App {
         const STEP: Duration = Duration::from_secs(1);
         while !self.committer.has_died() {
             tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// Waits until a table of the engine is known to be damaged, and that is noted for the next
+    /// start. Without room for what that will do, the node goes on as it can.
+    async fn torn(&self) {
+        const STEP: Duration = Duration::from_secs(1);
+        let (engine, notes) = (self.directory.store(), self.directory.notes());
+        let mut told = false;
+        loop {
+            tokio::time::sleep(STEP).await;
+            if !engine.is_torn() && !self.peer.is_damaged_for_good() {
+                continue;
+            }
+            if !engine.has_room_for_copy() {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(
+                        "a table of the engine is damaged, and there is no room on the disk to \
+                         save what can be read: make room"
+                    );
+                }
+                continue;
+            }
+            let noting = notes.clone();
+            let noted = tokio::task::spawn_blocking(move || noting.note_torn()).await;
+            if let Ok(Ok(())) = noted {
+                tracing::error!(
+                    "a table of the engine is damaged: the node starts again, to save what can be \
+                     read"
+                );
+                return;
+            }
         }
     }
 
@@ -451,10 +502,34 @@ fn open_directory(
         }
         opened => opened?,
     };
+    let opened = if opened.0.is_torn() {
+        if let Err(error) = opened.0.close() {
+            tracing::warn!(%error, "the damaged engine did not close cleanly");
+        }
+        save(path)?;
+        Directory::open(path, name, EngineOptions::default())?
+    } else {
+        opened
+    };
     for doubt in &opened.1.doubts {
         tracing::warn!(%doubt, "records may be missing: they are compared with the other replicas");
     }
     Ok(opened)
+}
+
+/// Saves what can be read of a directory whose engine has a damaged table.
+fn save(path: &Path) -> Result<(), DirectoryError> {
+    let (saved, aside) = salvage(path, EngineOptions::default())?;
+    tracing::error!(
+        partitions = saved.partitions,
+        lost = saved.lost,
+        node_lost = saved.is_node_lost,
+        authority_lost = saved.is_authority_lost,
+        aside = %aside.display(),
+        "a table of the engine is damaged: what can be read was saved, and the old engine was set \
+         aside; the other replicas have what was lost"
+    );
+    Ok(())
 }
 
 /// The size of the file system that a folder is on, or as much as can be when it does not say.

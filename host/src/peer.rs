@@ -323,6 +323,12 @@ impl Peer {
             .all(|(_, place)| moment.shown(&place).is_some() || self.damage.at(&place).is_some())
     }
 
+    /// Whether partitions are damaged in a way that beginning anew does not mend.
+    #[must_use]
+    pub fn is_damaged_for_good(&self) -> bool {
+        self.damage.stays()
+    }
+
     /// What the others' clocks say of this node's.
     #[must_use]
     pub fn clock_judgement(&self) -> Judgement {

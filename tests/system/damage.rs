@@ -12,9 +12,8 @@ const CLIENTS: usize = 2;
 /// How long a node with a damaged directory may take to be at full strength again.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Kinds of files in a data directory, by how the path begins, and what happens to them. Tables of
-/// the partitions and of the authority are not among them: their damage is not mended yet.
-const HARMS: [(&str, Harm); 20] = [
+/// Kinds of files in a data directory, by how the path begins, and what happens to them.
+const HARMS: [(&str, Harm); 22] = [
     ("identity", Harm::Flip),
     ("identity", Harm::Cut),
     ("format", Harm::Flip),
@@ -37,6 +36,8 @@ const HARMS: [(&str, Harm); 20] = [
     ("engine/keyspaces/1/v", Harm::Cut),
     ("engine/keyspaces/2/v", Harm::Flip),
     ("engine/keyspaces/2/tables/", Harm::Flip),
+    ("engine/keyspaces/1/tables/", Harm::Flip),
+    ("engine/keyspaces/3/tables/", Harm::Flip),
 ];
 
 /// Harms the largest file whose path begins so; whether there is one with something in it.
@@ -80,6 +81,49 @@ async fn a_node_with_any_of_its_files_damaged_comes_back_as_itself_and_refills()
                 folder::empty(&aside);
             }
         }
+    }
+    let seen = register.stop().await;
+    assert_eq!(seen.stale, Vec::<String>::new());
+    let (_, oracle) = load.stop().await;
+    assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());
+}
+
+/// How many times something of the node's directory was set aside and not removed since.
+fn set_aside(folder: &Path) -> usize {
+    let aside = (1..=4).map(|turn| folder.join(format!("damaged-{turn}")));
+    aside.filter(|aside| aside.exists()).count()
+}
+
+#[tokio::test]
+async fn a_node_with_a_damaged_table_recovers_once_and_stays_well() {
+    let mut cluster = Cluster::start(3).await;
+    Load::prepare(&cluster).await;
+    let load = Load::start(&cluster, &[1, 2], CLIENTS);
+    let register = Register::start(&cluster, 1, &[0, 1, 2]);
+    // The partitions' tables, then the authority's.
+    for keyspace in [1, 3] {
+        load.progress(200).await;
+        cluster.terminate(0).await;
+        let (folder, told) = (cluster.folder(0), cluster.log(0).len());
+        let tables = format!("engine/keyspaces/{keyspace}/tables/");
+        assert!(harm(&folder, &tables, Harm::Flip), "there is no {tables}");
+        cluster.restart(0).await;
+        let begun = Instant::now();
+        while set_aside(&folder) == 0 {
+            let log = || cluster.log(0)[told..].to_owned();
+            assert!(begun.elapsed() < READY_WITHIN, "{tables}: {}", log());
+            load.progress(1).await;
+        }
+        cluster.wait_ready(0).await;
+        for _ in 0..2 {
+            load.progress(50).await;
+            cluster.terminate(0).await;
+            cluster.restart(0).await;
+        }
+        let log = cluster.log(0)[told..].to_owned();
+        assert_eq!(log.matches("was set aside").count(), 1, "{tables}: {log}");
+        assert_eq!(set_aside(&folder), 1, "{tables}");
+        folder::empty(&folder.join("damaged-1"));
     }
     let seen = register.stop().await;
     assert_eq!(seen.stale, Vec::<String>::new());

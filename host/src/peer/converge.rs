@@ -131,8 +131,11 @@ impl Peer {
 
     /// Drops a partition with a damaged record, so that it is had from the others, once enough of
     /// them hold the rest of it; one that cannot be opened, once enough of them can fill it. The
-    /// only copy is kept.
+    /// only copy is kept. One that did not get well by it needs another engine.
     async fn begin_anew(&self, place: Place, note: Note) {
+        if self.damage.is_past_renewal(&place) {
+            return;
+        }
         let Some(quorum) = self.quorum_of(place) else {
             return;
         };
@@ -164,7 +167,7 @@ impl Peer {
         };
         let step = Operation::Renewal { place, step };
         match self.committer.commit(step).await {
-            Ok(Answer::Done) => self.damage.clear(&place, note),
+            Ok(Answer::Done) => self.damage.begun_anew(place, note),
             Ok(_) => tracing::debug!("others do not hold enough of a damaged partition yet"),
             Err(error) => tracing::warn!(%error, "a damaged partition does not begin anew yet"),
         }

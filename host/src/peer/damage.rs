@@ -6,11 +6,21 @@ use soros_core::id::Generation;
 use soros_core::place::Place;
 use soros_core::record::RecordError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many times a partition begins anew before the fault is taken for one that stays. The first
+/// time may be followed by a reader's note of what is gone by then.
+const RENEWALS_MAX: u32 = 2;
 
 /// The damaged partitions of a node. Whoever reads notes them; the repair looks after them.
 #[derive(Debug, Default)]
-pub struct Damage(Mutex<BTreeMap<Place, Note>>);
+pub struct Damage {
+    notes: Mutex<BTreeMap<Place, Note>>,
+    /// How many times each partition has begun anew.
+    renewed: Mutex<BTreeMap<Place, u32>>,
+    stays: AtomicBool,
+}
 
 /// What is known of a damaged partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +107,35 @@ impl Damage {
         }
     }
 
+    /// The partition at `place` has begun anew, after what `note` is about.
+    pub fn begun_anew(&self, place: Place, note: Note) {
+        *self.renewed().entry(place).or_default() += 1;
+        self.clear(&place, note);
+    }
+
+    /// Whether beginning anew would not help the partition at `place`: it did not before. Then it
+    /// is a table of the engine that is damaged, and what lies near it in there cannot be read
+    /// either, of whatever generation.
+    pub fn is_past_renewal(&self, place: &Place) -> bool {
+        let renewed = self.renewed().get(place).copied().unwrap_or(0);
+        let is_past = RENEWALS_MAX <= renewed;
+        if is_past {
+            self.stays.store(true, Ordering::Release);
+        }
+        is_past
+    }
+
+    /// Whether there is damage that stays for as long as the engine has its tables.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.stays.load(Ordering::Acquire)
+    }
+
     fn notes(&self) -> MutexGuard<'_, BTreeMap<Place, Note>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renewed(&self) -> MutexGuard<'_, BTreeMap<Place, u32>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

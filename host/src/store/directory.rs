@@ -8,6 +8,7 @@
 //! mark      see `mark.rs`
 //! engine/   see `engine.rs`
 //! damaged-1/ ..  what was set aside
+//! salvaging/, salvaged/  see `directory/salvage.rs`
 //! ```
 
 use crate::store::StoreError;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 #[cfg(test)]
 mod damage;
+pub mod salvage;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +84,13 @@ pub enum DirectoryError {
     /// Damaged directories were set aside too often.
     #[error("{} was set aside {SET_ASIDE_MAX} times: look at damaged-* in it", .0.display())]
     SetAsideTooOften(PathBuf),
+    /// A table of the engine is damaged, and there is no room to save what can be read.
+    #[error(
+        "a table of the engine in {} is damaged, and the disk has no room for a second copy of \
+         what can be read: make room, or empty the directory to have all from the other replicas",
+        .0.display()
+    )]
+    NoRoom(PathBuf),
     /// The engine does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -114,6 +123,7 @@ impl DirectoryError {
             | DirectoryError::OtherName { .. }
             | DirectoryError::OtherCluster { .. }
             | DirectoryError::SetAsideTooOften(_)
+            | DirectoryError::NoRoom(_)
             | DirectoryError::Store(
                 StoreError::Full | StoreError::Failed(_) | StoreError::NotOpen(_),
             )
@@ -275,6 +285,7 @@ impl Directory {
     ) -> Result<(Directory, Opened), DirectoryError> {
         let lock = lock(path)?;
         check_format(path)?;
+        salvage::finish(path)?;
         let before = read_identity(path)?;
         let mut identity = next_life(before.as_ref(), name)?;
         // Durable before the engine is opened, and so before anything is minted under it.
@@ -297,6 +308,7 @@ impl Directory {
             .any(|doubt| doubt.is_loss_of(Space::Authority));
         identity.is_in_doubt = !doubts.is_empty();
         identity.is_vote_lost = !fresh && (identity.is_vote_lost || lost);
+        identity.is_torn &= !fresh;
         identity.is_founded = true;
         // Durable before the mark moves, which is the last that tells of a loss.
         write_identity(path, &identity)?;
@@ -369,10 +381,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
     if let Err(error @ DirectoryError::Newer { .. }) = format {
         return Err(error);
     }
-    let folder = (1..=SET_ASIDE_MAX)
-        .map(|turn| path.join(format!("damaged-{turn}")))
-        .find(|folder| !folder.exists())
-        .ok_or_else(|| DirectoryError::SetAsideTooOften(path.to_owned()))?;
+    let folder = aside_folder(path)?;
     let identity = read_identity(path).ok().flatten();
     std::fs::create_dir(&folder).map_err(|error| io(&folder, error))?;
     for name in ["engine", "mark", "identity", "format"] {
@@ -389,6 +398,14 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
         )?;
     }
     Ok(folder)
+}
+
+/// The next folder for what is set aside.
+fn aside_folder(path: &Path) -> Result<PathBuf, DirectoryError> {
+    (1..=SET_ASIDE_MAX)
+        .map(|turn| path.join(format!("damaged-{turn}")))
+        .find(|folder| !folder.exists())
+        .ok_or_else(|| DirectoryError::SetAsideTooOften(path.to_owned()))
 }
 
 fn lock(path: &Path) -> Result<File, DirectoryError> {
@@ -492,6 +509,7 @@ fn next_life(
             is_in_doubt: false,
             is_founded: false,
             is_vote_lost: false,
+            is_torn: false,
         }),
     }
 }

@@ -13,6 +13,7 @@ use soros_core::record::{RecordError, Records};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 use view::View;
 
 mod fault;
@@ -20,12 +21,16 @@ mod files;
 #[cfg(test)]
 mod full_disk;
 mod running;
+pub mod salvage;
 #[cfg(test)]
 mod tests;
 mod view;
 
 /// The longest key that fjall takes.
 const KEY_BYTES_MAX: usize = 65_535;
+
+/// An engine that is opened again twice within this time may have stopped at a damaged table.
+const STEADY_TIME: Duration = Duration::from_secs(60);
 
 /// What an operator may choose about the engine.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +41,7 @@ pub struct EngineOptions {
     pub memtable_bytes: u64,
     /// The bytes of disk that no commit may use up, so that memtables can still be written out.
     pub reserve_bytes: u64,
-    /// The threads that write tables out and compact them.
+    /// The threads that write tables out and compact them. Without any, nothing can be written.
     pub workers: usize,
 }
 
@@ -67,6 +72,9 @@ struct Shared {
     failed: AtomicBool,
     /// For good: [`Store::reopen`] is refused.
     closed: AtomicBool,
+    /// Whether the engine stops over and over at something that it cannot read.
+    torn: AtomicBool,
+    reopened: Mutex<Option<Instant>>,
     state: RwLock<State>,
 }
 
@@ -89,6 +97,8 @@ impl Engine {
             options,
             failed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            torn: AtomicBool::new(false),
+            reopened: Mutex::default(),
             state: RwLock::new(State {
                 opening: 0,
                 running: Some(running),
@@ -135,6 +145,22 @@ impl Engine {
             Vec::new(),
             Durability::Synced,
         )
+    }
+
+    /// Whether the engine stops over and over because it cannot read a table: only
+    /// [`salvage::salvage`] helps.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.shared.torn.load(Ordering::Acquire)
+    }
+
+    /// Whether there is room on the disk for a second copy of it.
+    #[must_use]
+    pub fn has_room_for_copy(&self) -> bool {
+        let needed = self
+            .bytes()
+            .saturating_add(self.shared.options.reserve_bytes);
+        free_bytes(&self.shared.path).is_ok_and(|free| needed <= free)
     }
 
     /// Writes out all that is buffered and closes the files; nothing works afterwards.
@@ -327,8 +353,19 @@ impl Shared {
     fn reopen(&self) -> Result<(Ledger, Recovery), StoreError> {
         self.close();
         let (running, found) = Running::open(&self.path, self.options)?;
+        if self.is_unsteady() && !running.is_readable() {
+            self.torn.store(true, Ordering::Release);
+        }
         self.state_mut().running = Some(running);
         Ok(Ledger::recover(&found))
+    }
+
+    /// Whether it was opened again a short while ago. Its workers end at what they cannot read, and
+    /// do so again at each opening.
+    fn is_unsteady(&self) -> bool {
+        let mut reopened = self.reopened.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = reopened.replace(Instant::now());
+        before.is_some_and(|before| before.elapsed() < STEADY_TIME)
     }
 
     /// Closes the database once nothing reads any more; views answer nothing from then on.

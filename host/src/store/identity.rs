@@ -8,7 +8,8 @@
 //! 8   unused, zeros
 //! 16  the incarnation of the process that opened the directory last
 //! 1   bits: 1 unused, 2 the directory is in doubt, 4 the engine was opened at least once,
-//!     8 a vote in the authority may be lost, and the authority's records were not seen to yet
+//!     8 a vote in the authority may be lost, and the authority's records were not seen to yet,
+//!     16 a table of the engine cannot be read: what can be is to be saved at the next start
 //! 4   CRC-32 of all before
 //! ```
 //!
@@ -23,6 +24,7 @@ const MAGIC: &[u8; 8] = b"soros id";
 const IN_DOUBT: u8 = 2;
 const FOUNDED: u8 = 4;
 const VOTE_LOST: u8 = 8;
+const TORN: u8 = 16;
 const CHECKSUM_BYTES: usize = 4;
 
 /// The longest file that is looked at.
@@ -37,6 +39,7 @@ pub(crate) struct Identity {
     pub(crate) is_in_doubt: bool,
     pub(crate) is_founded: bool,
     pub(crate) is_vote_lost: bool,
+    pub(crate) is_torn: bool,
 }
 
 impl Identity {
@@ -68,7 +71,8 @@ impl Codec for Identity {
         writer.u128(self.incarnation.0);
         writer.u8(bit(self.is_in_doubt, IN_DOUBT)
             | bit(self.is_founded, FOUNDED)
-            | bit(self.is_vote_lost, VOTE_LOST));
+            | bit(self.is_vote_lost, VOTE_LOST)
+            | bit(self.is_torn, TORN));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Identity, DecodeError> {
@@ -91,6 +95,7 @@ impl Codec for Identity {
             is_in_doubt: bits & IN_DOUBT != 0,
             is_founded: bits & FOUNDED != 0,
             is_vote_lost: bits & VOTE_LOST != 0,
+            is_torn: bits & TORN != 0,
         })
     }
 }
@@ -107,6 +112,7 @@ mod tests {
             is_in_doubt: true,
             is_founded: false,
             is_vote_lost: true,
+            is_torn: true,
         }
     }
 

@@ -43,7 +43,8 @@ impl Running {
             Database::builder(path)
                 .cache_size(options.cache_bytes)
                 .max_journaling_size(JOURNAL_SEALED_BYTES_MAX)
-                .worker_threads(options.workers.max(1))
+                // The checked call takes no 0, which a salvage needs.
+                .worker_threads_unchecked(options.workers)
                 .open()
         })?;
         let running = match guarded_opening(|| Running::prepare(&database, options)) {
@@ -136,6 +137,35 @@ impl Running {
             }
             Ok(())
         })
+    }
+
+    /// Writes records as another engine had them. They are on disk after the next flush.
+    pub(super) fn write_raw(
+        &self,
+        space: Space,
+        records: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        guarded(|| {
+            let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+            for (key, value) in records {
+                batch.insert(self.keyspace(space), key, value);
+            }
+            batch.commit()
+        })
+    }
+
+    /// Whether every record can be read, whatever is in it.
+    pub(super) fn is_readable(&self) -> bool {
+        let snapshot = self.database.snapshot();
+        let read = guarded(|| {
+            for keyspace in &self.spaces {
+                for guard in snapshot.iter(keyspace) {
+                    guard.into_inner()?;
+                }
+            }
+            Ok(())
+        });
+        read.is_ok()
     }
 
     pub(super) fn bytes(&self) -> Result<u64, StoreError> {
