@@ -221,6 +221,24 @@ impl Peer {
         Ok(())
     }
 
+    /// Writes are answered before they are synced from here on, or not. When this is done that they
+    /// are not, all that was answered is synced.
+    ///
+    /// # Errors
+    /// [`CommitError`] when that could not be.
+    pub async fn set_lazy(&self, lazy: bool) -> Result<(), CommitError> {
+        let was_lazy = self.committer.set_lazy(lazy);
+        if !lazy {
+            self.committer.sync().await?;
+        }
+        match (was_lazy, lazy) {
+            (false, true) => tracing::info!("from here on writes are answered unsynced"),
+            (true, false) => tracing::info!("from here on writes are answered synced"),
+            (true, true) | (false, false) => {}
+        }
+        Ok(())
+    }
+
     /// The node's directory is its latest, as others know, or is known not to be: what its replicas
     /// say of themselves is believed from here on.
     pub fn vouch(&self) {

@@ -98,8 +98,8 @@ impl Write {
 pub enum Durability {
     /// After it is on disk.
     Synced,
-    /// After it is in the engine; a power cut may take it. Snapshots do not show it before a later
-    /// commit is synced.
+    /// After it is in the engine's journal, whatever becomes of the process. Snapshots show it, and
+    /// a power cut may take it before the next [`Store::sync`] or synced commit, of any space.
     Buffered,
 }
 
@@ -125,7 +125,7 @@ pub type ReopenListener = Box<dyn Fn() + Send + Sync>;
 
 /// A node's durable records. Keys are not empty and do not begin with [`RESERVED_PREFIX`].
 pub trait Store: Send + Sync + 'static {
-    /// A consistent view of `space`, of what is synced only.
+    /// A consistent view of `space` as the last commit left it.
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync>;
 
     /// The keys of at most `limit` records of `space` from `from` (included) to `to` (excluded),
@@ -147,6 +147,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the commit, and the store
     /// takes no other before [`Store::reopen`].
     fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), StoreError>;
+
+    /// Makes every commit so far durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the buffered commits.
+    fn sync(&self) -> Result<(), StoreError>;
 
     /// The bytes the store takes on disk, about.
     fn bytes(&self) -> u64;

@@ -12,3 +12,4 @@ mod operator;
 mod partition;
 mod paused;
 mod power;
+mod unsynced;

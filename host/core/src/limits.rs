@@ -1,5 +1,7 @@
 //! This is every limit of the core, each checked against the others when the crate is built.
 
+use std::time::Duration;
+
 /// The longest name of a node, bucket or placement, in bytes.
 pub const NAME_BYTES_MAX: usize = 63;
 /// The longest key, in bytes.
@@ -44,6 +46,9 @@ pub const ADDRESS_BYTES_MAX: usize = 512;
 pub const VERSION_BYTES_MAX: usize = 64;
 /// The most bytes a node may say it can hold.
 pub const CAPACITY_BYTES_MAX: u64 = 1 << 60;
+/// How long a node may leave what it has answered unsynced, where the cluster's settings let it. A
+/// power cut takes no more from it than this and the time of a sync.
+pub const UNSYNCED_TIME_MAX: Duration = Duration::from_millis(100);
 /// The longest a value may live, in seconds: ten years.
 pub const TTL_SECONDS_MAX: u64 = 10 * 366 * 24 * 3_600;
 

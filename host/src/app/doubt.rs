@@ -80,6 +80,15 @@ impl Doubts {
         Ok(tokio::task::spawn_blocking(move || change(&notes)).await??)
     }
 
+    /// Notes whether writes are answered before they are synced; whether that is durable.
+    pub(super) async fn note_lazy(&self, is_lazy: bool) -> bool {
+        let noted = self.change(move |notes| notes.set_lazy(is_lazy)).await;
+        if let Err(error) = &noted {
+            tracing::error!(%error, "it could not be noted when writes are answered");
+        }
+        noted.is_ok()
+    }
+
     /// Notes which cluster the directory belongs to.
     pub(super) async fn set_cluster(&self, cluster: ClusterId) {
         if self.notes.cluster() == Some(cluster) {

@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::store::commit::CommitError;
 use soros_core::id::{BucketId, BucketName};
 use soros_core::map::Map;
+use soros_core::map::settings::Durability;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -94,7 +95,7 @@ impl LatePeer {
             Some(_) | None => map,
         };
         let map = newest(map);
-        let epoch = map.epoch();
+        let (epoch, map_durability) = (map.epoch(), map.settings().durability);
         self.policies.adopt(map).await;
         while let Err(error) = peer.adopt().await {
             tracing::error!(%error, "the partitions of a map cannot be opened yet");
@@ -104,6 +105,23 @@ impl LatePeer {
             sleep(RETRY).await;
         }
         self.epoch.store(epoch.0, Ordering::Release);
+        self.set_durability(&peer, map_durability).await;
+    }
+
+    /// Answers writes when the settings say. That they are answered before they are synced is noted
+    /// before the first is, and until the last one is.
+    async fn set_durability(&self, peer: &Peer, durability: Durability) {
+        match durability {
+            Durability::Interval => {
+                let may = self.doubts.note_lazy(true).await;
+                // Else they are synced first, which is no harm.
+                let _ = peer.set_lazy(may).await;
+            }
+            Durability::Always => match peer.set_lazy(false).await {
+                Ok(()) => drop(self.doubts.note_lazy(false).await),
+                Err(error) => tracing::warn!(%error, "what was answered is synced later"),
+            },
+        }
     }
 }
 

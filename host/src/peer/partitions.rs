@@ -403,6 +403,10 @@ impl Commits for Partitions {
             }
     }
 
+    fn may_be_unsynced(operation: &Operation) -> bool {
+        matches!(operation, Operation::Write { .. } | Operation::Merge { .. })
+    }
+
     fn apply(
         &mut self,
         operation: Operation,

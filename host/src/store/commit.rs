@@ -2,6 +2,9 @@
 //! operation on the state that the ones before it left, makes all their writes durable with one
 //! sync, and only then answers.
 //!
+//! Where it may, it answers writes of values before they are synced and syncs them soon after: see
+//! [`Commits::may_be_unsynced`]. Everything else is synced first, and what came before with it.
+//!
 //! It never waits for more operations to come: under load the queue fills while the disk syncs,
 //! which is all the grouping there is. The queue is bounded in operations and in bytes; what does
 //! not fit is refused at once. [`Core`] is the same without the thread, for tests that must be
@@ -10,11 +13,12 @@
 use crate::store::overlay::Overlay;
 use crate::store::{Durability, Space, Store, StoreError};
 use crate::telemetry::CommitFigures;
+use soros_core::limits::UNSYNCED_TIME_MAX;
 use soros_core::record::{RecordError, Records};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -32,18 +36,25 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 const _: () = assert!(BATCH_OPERATIONS_MAX <= QUEUE_OPERATIONS_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= QUEUE_BYTES_MAX);
 
-/// A consistent view of what is synced, shared with readers.
+/// A consistent view of what is committed, shared with readers.
 pub type View = Arc<dyn Records + Send + Sync>;
 
 /// What a committer works for: state in memory that goes with one space of the store.
 pub trait Commits: Send + 'static {
     /// What is asked of the owner.
     type Operation: Send + 'static;
-    /// What the owner answers once the operation is durable.
+    /// What the owner answers once the operation is stored.
     type Answer: Send + 'static;
 
     /// The bytes that `operation` keeps in memory, about.
     fn weight(operation: &Self::Operation) -> usize;
+
+    /// Whether `operation` may be answered before it is synced, when the cluster's settings say so:
+    /// then losing it is no more than losing a value that was acknowledged.
+    fn may_be_unsynced(operation: &Self::Operation) -> bool {
+        let _ = operation;
+        false
+    }
 
     /// Decides `operation` on the state as `batch` has it and writes what follows to `batch`.
     /// An operation that is refused or only reads writes nothing and has an answer all the same.
@@ -67,7 +78,7 @@ pub trait Commits: Send + 'static {
         Ok(())
     }
 
-    /// Everything applied so far is durable and `view` shows it: the time to show readers a new
+    /// Everything applied so far is stored and `view` shows it: the time to show readers a new
     /// consistent state. Called before the operations are answered, also when they wrote nothing.
     fn publish(&mut self, view: View);
 
@@ -130,6 +141,10 @@ pub struct Core<C: Commits> {
     opening: u64,
     /// Why the owner's state is not that of the store, if it is not.
     broken: Option<StoreError>,
+    /// Whether what may be unsynced is answered before it is synced.
+    lazy: bool,
+    /// Since when something that was answered is not synced, if anything is.
+    unsynced: Option<Instant>,
 }
 
 impl<C: Commits> Core<C> {
@@ -148,6 +163,8 @@ impl<C: Commits> Core<C> {
             view,
             opening,
             broken: None,
+            lazy: false,
+            unsynced: None,
         })
     }
 
@@ -157,7 +174,44 @@ impl<C: Commits> Core<C> {
         &self.owner
     }
 
-    /// Decides `operations` in order, makes their writes durable at once, and answers each.
+    /// From the next commit on, what may be unsynced is answered before it is synced, or nothing is.
+    pub fn set_lazy(&mut self, lazy: bool) {
+        self.lazy = lazy;
+    }
+
+    /// When what was answered is to be synced at the latest.
+    #[must_use]
+    pub fn sync_due(&self) -> Option<Instant> {
+        self.unsynced.map(|since| since + UNSYNCED_TIME_MAX)
+    }
+
+    /// Syncs what was answered before it was.
+    ///
+    /// # Errors
+    /// [`CommitError`]; what was answered may be lost then.
+    pub fn sync(&mut self) -> Result<(), CommitError> {
+        if self.unsynced.is_none() {
+            return Ok(());
+        }
+        let synced = self.sync_store();
+        if let Err(error) = &synced {
+            tracing::error!(%error, "what was answered could not be synced");
+            // A store that opens again syncs what it finds.
+            self.unsynced = None;
+            self.after_failure();
+        }
+        synced
+    }
+
+    fn sync_store(&mut self) -> Result<(), CommitError> {
+        if self.unsynced.is_some() {
+            self.store.sync().map_err(failed)?;
+            self.unsynced = None;
+        }
+        Ok(())
+    }
+
+    /// Decides `operations` in order, stores their writes at once, and answers each.
     pub fn step(&mut self, operations: Vec<C::Operation>) -> Vec<Result<C::Answer, CommitError>> {
         let count = operations.len();
         if let Err(error) = self.mend() {
@@ -166,13 +220,18 @@ impl<C: Commits> Core<C> {
         if count == 0 {
             return Vec::new();
         }
+        let durability = if self.lazy && operations.iter().all(C::may_be_unsynced) {
+            Durability::Buffered
+        } else {
+            Durability::Synced
+        };
         let view = self.view.clone();
         let mut batch = Overlay::new(&*view);
         let answers = operations
             .into_iter()
             .map(|one| self.apply(one, &mut batch))
             .collect();
-        match self.commit(batch) {
+        match self.commit(batch, durability) {
             Ok(()) => answers,
             Err(error) => {
                 self.after_failure();
@@ -194,20 +253,26 @@ impl<C: Commits> Core<C> {
         Ok(answer?)
     }
 
-    fn commit(&mut self, mut batch: Overlay<'_>) -> Result<(), CommitError> {
+    fn commit(
+        &mut self,
+        mut batch: Overlay<'_>,
+        durability: Durability,
+    ) -> Result<(), CommitError> {
         if batch.is_empty() {
+            if durability == Durability::Synced {
+                // What is answered may rest on what was written before.
+                self.sync_store()?;
+            }
             self.owner.publish(self.view.clone());
             return Ok(());
         }
         self.owner.seal(&mut batch)?;
         let writes = batch.into_writes(self.space);
-        self.store
-            .commit(writes, Durability::Synced)
-            .map_err(|error| match error {
-                StoreError::Full => CommitError::Full,
-                StoreError::NotOpen(_) => CommitError::Unavailable(error),
-                StoreError::Failed(_) | StoreError::Damaged(_) => CommitError::Unknown(error),
-            })?;
+        self.store.commit(writes, durability).map_err(failed)?;
+        self.unsynced = match durability {
+            Durability::Synced => None,
+            Durability::Buffered => self.unsynced.or_else(|| Some(Instant::now())),
+        };
         self.view = self.store.snapshot(self.space).into();
         self.owner.publish(self.view.clone());
         Ok(())
@@ -234,7 +299,11 @@ impl<C: Commits> Core<C> {
 
     fn reopened(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
-        self.opening = self.store.openings();
+        let opening = self.store.openings();
+        if std::mem::replace(&mut self.opening, opening) != opening {
+            // What it found is synced.
+            self.unsynced = None;
+        }
         self.view = self.store.snapshot(self.space).into();
         self.owner
             .reload(self.view.clone())
@@ -274,6 +343,8 @@ enum Message<O, A> {
     Operation(Queued<O, A>),
     /// The store was opened again.
     Reopened,
+    /// What was answered is to be synced.
+    Sync(oneshot::Sender<Answered<()>>),
     Stop,
 }
 
@@ -282,6 +353,7 @@ enum Message<O, A> {
 struct Load {
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
+    lazy: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -385,6 +457,25 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
         self.submit(operation)?.await
     }
 
+    /// From here on what may be unsynced is answered before it is synced, or nothing is. Whether it
+    /// was so before.
+    pub fn set_lazy(&self, lazy: bool) -> bool {
+        self.load.lazy.swap(lazy, Ordering::AcqRel)
+    }
+
+    /// Waits until everything that was answered is synced.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub async fn sync(&self) -> Result<(), CommitError> {
+        let (answer, answered) = oneshot::channel();
+        match self.queue.try_send(Message::Sync(answer)) {
+            Ok(()) => answered.await.unwrap_or(Err(CommitError::Lost)),
+            Err(TrySendError::Full(_)) => Err(CommitError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
+        }
+    }
+
     /// The operations that wait for a commit.
     #[must_use]
     pub fn queued(&self) -> usize {
@@ -468,6 +559,15 @@ impl<O, A> Drop for CommitterThread<O, A> {
     }
 }
 
+/// What a store's error says of a commit.
+fn failed(error: StoreError) -> CommitError {
+    match error {
+        StoreError::Full => CommitError::Full,
+        StoreError::NotOpen(_) => CommitError::Unavailable(error),
+        StoreError::Failed(_) | StoreError::Damaged(_) => CommitError::Unknown(error),
+    }
+}
+
 /// Tells the handles when the thread ends, by a panic too.
 struct CloseAtEnd<'a>(&'a Load);
 
@@ -486,12 +586,18 @@ fn run<C: Commits>(
     let _close = CloseAtEnd(load);
     let mut stopping = false;
     loop {
-        let first = if stopping {
-            queued.try_recv().ok()
-        } else {
-            queued.recv().ok()
+        let first = match next(queued, stopping, core.sync_due()) {
+            Next::Message(first) => first,
+            Next::SyncIsDue => {
+                // Nobody waits for it; what failed is told in the log.
+                let _ = sync(&mut core, figures);
+                continue;
+            }
+            Next::End => {
+                let _ = sync(&mut core, figures);
+                return;
+            }
         };
-        let Some(first) = first else { return };
         let mut group = Group::default();
         stopping |= !group.take(first);
         while !group.is_full()
@@ -502,6 +608,7 @@ fn run<C: Commits>(
         load.queued_bytes.fetch_sub(group.weight, Ordering::AcqRel);
         load.queued
             .fetch_sub(group.operations.len(), Ordering::AcqRel);
+        core.set_lazy(load.lazy.load(Ordering::Acquire));
         let (count, begun) = (group.operations.len(), Instant::now());
         let answers = core.step(group.operations);
         if 0 < count {
@@ -515,6 +622,44 @@ fn run<C: Commits>(
             // Who asked may have gone; what it asked for is done all the same.
             let _ = waiting.send(answer);
         }
+        let is_due = core.sync_due().is_some_and(|due| due <= Instant::now());
+        if is_due || !group.syncs.is_empty() {
+            let synced = sync(&mut core, figures);
+            for waiting in group.syncs {
+                let _ = waiting.send(synced.clone());
+            }
+        }
+    }
+}
+
+fn sync<C: Commits>(core: &mut Core<C>, figures: &CommitFigures) -> Result<(), CommitError> {
+    core.sync().inspect_err(|_| figures.failures.increment())
+}
+
+/// What the thread does next.
+enum Next<O, A> {
+    Message(Message<O, A>),
+    SyncIsDue,
+    End,
+}
+
+/// Waits for a message, but not for longer than until `due`.
+fn next<O, A>(
+    queued: &Receiver<Message<O, A>>,
+    stopping: bool,
+    due: Option<Instant>,
+) -> Next<O, A> {
+    let received = match due {
+        _ if stopping => queued
+            .try_recv()
+            .map_err(|_| RecvTimeoutError::Disconnected),
+        Some(due) => queued.recv_timeout(due.saturating_duration_since(Instant::now())),
+        None => queued.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    };
+    match received {
+        Ok(message) => Next::Message(message),
+        Err(RecvTimeoutError::Timeout) => Next::SyncIsDue,
+        Err(RecvTimeoutError::Disconnected) => Next::End,
     }
 }
 
@@ -530,6 +675,8 @@ fn is_of_a_failed_commit<A>(answer: &Answered<A>) -> bool {
 struct Group<O, A> {
     operations: Vec<O>,
     waiting: Vec<oneshot::Sender<Answered<A>>>,
+    /// Who waits for a sync.
+    syncs: Vec<oneshot::Sender<Answered<()>>>,
     weight: usize,
 }
 
@@ -538,6 +685,7 @@ impl<O, A> Default for Group<O, A> {
         Group {
             operations: Vec::new(),
             waiting: Vec::new(),
+            syncs: Vec::new(),
             weight: 0,
         }
     }
@@ -554,6 +702,10 @@ impl<O, A> Group<O, A> {
                 true
             }
             Message::Reopened => true,
+            Message::Sync(waiting) => {
+                self.syncs.push(waiting);
+                true
+            }
             Message::Stop => false,
         }
     }

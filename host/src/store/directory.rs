@@ -152,6 +152,9 @@ pub enum Doubt {
     /// There is no mark to compare with.
     #[error("the mark is missing")]
     NoMark,
+    /// Writes were answered before they were synced, and it is not known whether the last ones were.
+    #[error("writes were answered before they were synced, and the end was not clean")]
+    Unsynced,
     /// An earlier start was in doubt, and nothing has resolved it since.
     #[error("an earlier start was in doubt")]
     Earlier,
@@ -174,6 +177,8 @@ impl Doubt {
         match self {
             Doubt::Behind { space: lost, .. } | Doubt::Gap(lost) => lost == space,
             Doubt::NoMark => true,
+            // What is no partition's is always synced, and so is never among it.
+            Doubt::Unsynced => space == Space::Partitions,
             Doubt::Earlier => false,
         }
     }
@@ -221,6 +226,15 @@ impl Notes {
     /// When the disk fails; the doubt is then still there.
     pub fn resolve_doubt(&self) -> Result<(), DirectoryError> {
         self.change(|identity| identity.is_in_doubt = false)
+    }
+
+    /// Writes are answered before they are synced from here on, or are not any more and all are
+    /// synced. Until then each end that is not clean leaves the directory in doubt.
+    ///
+    /// # Errors
+    /// When the disk fails; nothing may be answered so then.
+    pub fn set_lazy(&self, is_lazy: bool) -> Result<(), DirectoryError> {
+        self.change(|identity| identity.is_lazy = is_lazy)
     }
 
     /// The authority's records were seen to after a loss.
@@ -301,7 +315,7 @@ impl Directory {
         let doubts = if fresh {
             Vec::new()
         } else {
-            doubts(&engine, marked, identity.is_in_doubt)
+            doubts(&engine, marked, &identity)
         };
         let lost = doubts
             .iter()
@@ -309,6 +323,8 @@ impl Directory {
         identity.is_in_doubt = !doubts.is_empty();
         identity.is_vote_lost = !fresh && (identity.is_vote_lost || lost);
         identity.is_torn &= !fresh;
+        // From here on the doubt says so.
+        identity.is_lazy = false;
         identity.is_founded = true;
         // Durable before the mark moves, which is the last that tells of a loss.
         write_identity(path, &identity)?;
@@ -365,7 +381,8 @@ impl Directory {
     /// # Errors
     /// When the disk fails; the next start recovers.
     pub fn close(self) -> Result<(), DirectoryError> {
-        Ok(self.engine.close()?)
+        self.engine.close()?;
+        self.notes().set_lazy(false)
     }
 }
 
@@ -510,11 +527,12 @@ fn next_life(
             is_founded: false,
             is_vote_lost: false,
             is_torn: false,
+            is_lazy: false,
         }),
     }
 }
 
-fn doubts(engine: &Engine, marked: Option<Sequences>, was_in_doubt: bool) -> Vec<Doubt> {
+fn doubts(engine: &Engine, marked: Option<Sequences>, before: &Identity) -> Vec<Doubt> {
     let recovery = engine.recovery();
     let mut doubts = Vec::new();
     match marked {
@@ -529,7 +547,8 @@ fn doubts(engine: &Engine, marked: Option<Sequences>, was_in_doubt: bool) -> Vec
         })),
     }
     doubts.extend(recovery.broken.iter().copied().map(Doubt::Gap));
-    doubts.extend(was_in_doubt.then_some(Doubt::Earlier));
+    doubts.extend(before.is_lazy.then_some(Doubt::Unsynced));
+    doubts.extend(before.is_in_doubt.then_some(Doubt::Earlier));
     doubts
 }
 
@@ -539,7 +558,8 @@ fn accept(engine: &Engine, doubts: &[Doubt]) -> Result<(), StoreError> {
     for doubt in doubts {
         tracing::warn!(%doubt, "the data directory is in doubt");
     }
-    if doubts.iter().all(|doubt| *doubt == Doubt::Earlier) {
+    let is_of_numbers = |doubt: &Doubt| !matches!(doubt, Doubt::Earlier | Doubt::Unsynced);
+    if !doubts.iter().any(is_of_numbers) {
         return Ok(());
     }
     match engine.accept_loss() {

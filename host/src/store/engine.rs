@@ -233,7 +233,7 @@ impl Engine {
         let snapshot = state
             .running
             .as_ref()
-            .and_then(|running| running.synced().ok());
+            .and_then(|running| running.shown().ok());
         View {
             shared: self.shared.clone(),
             opening: state.opening,
@@ -279,6 +279,16 @@ impl Store for Engine {
         }
         let spaces: Vec<Space> = writes.iter().map(|write| write.space).collect();
         self.commit_under(&mut self.ledger(), spaces.into_iter(), writes, durability)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let ledger = self.ledger();
+        let state = self.shared.state();
+        let synced = self.shared.working(&state)?.sync();
+        if let (Ok(()), Some(mark)) = (&synced, &self.mark) {
+            mark.set(&ledger.sequences());
+        }
+        self.shared.noted(synced)
     }
 
     fn bytes(&self) -> u64 {

@@ -9,7 +9,8 @@
 //! 16  the incarnation of the process that opened the directory last
 //! 1   bits: 1 unused, 2 the directory is in doubt, 4 the engine was opened at least once,
 //!     8 a vote in the authority may be lost, and the authority's records were not seen to yet,
-//!     16 a table of the engine cannot be read: what can be is to be saved at the next start
+//!     16 a table of the engine cannot be read: what can be is to be saved at the next start,
+//!     32 writes are answered before they are synced, and the directory was not closed since
 //! 4   CRC-32 of all before
 //! ```
 //!
@@ -25,6 +26,7 @@ const IN_DOUBT: u8 = 2;
 const FOUNDED: u8 = 4;
 const VOTE_LOST: u8 = 8;
 const TORN: u8 = 16;
+const LAZY: u8 = 32;
 const CHECKSUM_BYTES: usize = 4;
 
 /// The longest file that is looked at.
@@ -40,6 +42,7 @@ pub(crate) struct Identity {
     pub(crate) is_founded: bool,
     pub(crate) is_vote_lost: bool,
     pub(crate) is_torn: bool,
+    pub(crate) is_lazy: bool,
 }
 
 impl Identity {
@@ -72,7 +75,8 @@ impl Codec for Identity {
         writer.u8(bit(self.is_in_doubt, IN_DOUBT)
             | bit(self.is_founded, FOUNDED)
             | bit(self.is_vote_lost, VOTE_LOST)
-            | bit(self.is_torn, TORN));
+            | bit(self.is_torn, TORN)
+            | bit(self.is_lazy, LAZY));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Identity, DecodeError> {
@@ -96,6 +100,7 @@ impl Codec for Identity {
             is_founded: bits & FOUNDED != 0,
             is_vote_lost: bits & VOTE_LOST != 0,
             is_torn: bits & TORN != 0,
+            is_lazy: bits & LAZY != 0,
         })
     }
 }
@@ -113,6 +118,7 @@ mod tests {
             is_founded: false,
             is_vote_lost: true,
             is_torn: true,
+            is_lazy: true,
         }
     }
 

@@ -148,6 +148,13 @@ impl Memory {
         true
     }
 
+    /// How many commits a power cut would take.
+    #[must_use]
+    pub fn unsynced(&self) -> u64 {
+        let disk = self.disk();
+        disk.newest - disk.synced
+    }
+
     /// How many commits were kept.
     #[must_use]
     pub fn commits(&self) -> u64 {
@@ -168,7 +175,7 @@ impl Memory {
 impl Store for Memory {
     fn snapshot(&self, space: Space) -> Box<dyn Records + Send + Sync> {
         let mut disk = self.disk();
-        let commit = disk.synced;
+        let commit = disk.newest;
         *disk.views.entry(commit).or_default() += 1;
         Box::new(View {
             disk: self.disk.clone(),
@@ -188,10 +195,7 @@ impl Store for Memory {
         let disk = self.disk();
         let range = (Bound::Included(from), Bound::Excluded(to));
         let records = disk.spaces[space.index()].range::<[u8], _>(range);
-        let is_there = |history: &History| {
-            let seen = history.iter().rev().find(|(at, _)| *at <= disk.synced);
-            matches!(seen, Some((_, Some(_))))
-        };
+        let is_there = |history: &History| matches!(history.last(), Some((_, Some(_))));
         let there = records.filter(|(_, history)| is_there(history));
         Ok(there.take(limit).map(|(key, _)| key.clone()).collect())
     }
@@ -202,6 +206,21 @@ impl Store for Memory {
             "the key is the store's own"
         );
         self.disk().commit(writes, durability)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        disk.check_working()?;
+        match disk.fault.take() {
+            None => {
+                disk.synced = disk.newest;
+                Ok(())
+            }
+            Some(_) => {
+                disk.failed = true;
+                Err(StoreError::Failed("input or output error".to_owned()))
+            }
+        }
     }
 
     fn bytes(&self) -> u64 {

@@ -5,7 +5,7 @@ use super::{Asked, AuthorityApi, config, is_read, render};
 use crate::authority::command::{Command, CommandError};
 use crate::network::{RequestBody, Response};
 use soros_core::map::change::ChangeError;
-use soros_core::map::settings::{Durability, Settings};
+use soros_core::map::settings::Settings;
 
 /// The settings.
 pub(super) async fn on_settings(
@@ -20,9 +20,6 @@ pub(super) async fn on_settings(
     settings
         .check()
         .map_err(|problems| CommandError::from(ChangeError::BadConfig(problems)))?;
-    if settings.durability == Durability::Interval {
-        return Err(Refusal::NotBuilt("`\"durability\": \"interval\"`"));
-    }
     let done = api
         .propose(asked, Command::PutSettings(settings.clone()))
         .await?;

@@ -6,6 +6,7 @@ use crate::authority::api::AuthorityApi;
 use crate::network::{HttpService, RequestBody, Trigger, shutdown};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
+use soros_core::map::settings::Durability;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -178,7 +179,7 @@ const WRONG: &str = r#"
 /v1/placements/default | {"partitions": 16} | 409 immutable
 /v1/placements/default | {"replicas": 2} | 409 moves-needed
 /v1/cluster/settings | {"siblings_max": 0} | 422 bad-config
-/v1/cluster/settings | {"durability": "interval"} | 501 not-implemented
+/v1/cluster/settings | {"durability": "never"} | 400 bad-request
 /v1/cluster/map | {} | 405 method-not-allowed
 /v1/plugins/lww/9.9.9 | {} | 501 not-implemented
 "#;
@@ -213,6 +214,22 @@ async fn what_is_wrong_or_not_built_changes_nothing() {
     let plan = api.send(Method::POST, "/v1/cluster/plan", &[], "{}").await;
     plan.is(501, "not-implemented");
     assert_eq!(*cluster.map("n1"), *before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_may_be_answered_before_they_are_synced_and_not_any_more() {
+    let (cluster, api) = three().await;
+    for (said, set) in [
+        ("interval", Durability::Interval),
+        ("always", Durability::Always),
+    ] {
+        let settings = json!({"durability": said});
+        let answer = api.put("/v1/cluster/settings", &settings).await;
+        assert_eq!(answer.is(200, "").body["durability"], said);
+        let shown = api.get("/v1/cluster/settings").await;
+        assert_eq!(shown.is(200, "").body["durability"], said);
+        assert_eq!(cluster.map("n1").settings().durability, set);
+    }
 }
 
 #[tokio::test(start_paused = true)]

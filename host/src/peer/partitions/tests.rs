@@ -320,3 +320,57 @@ fn a_damaged_object_of_a_dead_bucket_stops_the_sweep_and_harms_nothing() {
     node.write(LIVING, 77, 10);
     assert_eq!(node.stored_of(LIVING), 3);
 }
+
+/// The power goes after writes that were answered before they were synced.
+#[test]
+fn a_power_cut_takes_whole_writes_and_leaves_a_suspect_that_mints_none_of_their_dots() {
+    let memory = Memory::new(1);
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let mut node = start(&store, 1, buckets(true));
+    node.core.set_lazy(true);
+    node.write(LIVING, 1, 1);
+    node.core.sync().expect("the store works");
+    let synced = node.shown().state.clone();
+    node.write(LIVING, 2, 1);
+    let (before, actor) = (node.shown().state.clone(), node.shown().actor);
+    assert_eq!(node.stored_of(LIVING), 2);
+    assert_eq!(before.clock.highest(&actor), 2);
+    memory.crash();
+    // As a directory says that was lazy and not closed.
+    let me = (NodeId(1), Incarnation(2));
+    let view = store.snapshot(Space::Partitions).into();
+    let (partitions, moments) = Partitions::new(me, false, view, Arc::new(NodeClock::start()));
+    let core = Core::new(partitions, store, Space::Partitions).expect("the store works");
+    let mut node = Node { core, moments };
+    node.done(Operation::Adopt {
+        places: vec![(place(), Standing::Trusted)],
+        buckets: buckets(true),
+    });
+    let shown = node.shown();
+    assert_eq!(shown.state.clock, synced.clock, "not ahead of the objects");
+    assert!(!shown.state.standing.is_trusted());
+    assert_eq!(node.stored_of(LIVING), 1);
+    node.write(LIVING, 3, 1);
+    let shown = node.shown();
+    assert_ne!(shown.actor, actor);
+    assert_eq!(shown.state.clock.highest(&actor), 1);
+    assert_eq!(shown.state.clock.highest(&shown.actor), 1);
+}
+
+#[test]
+fn what_a_partition_says_of_itself_is_synced_before_it_is_said() {
+    let memory = Memory::new(1);
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let mut node = start(&store, 1, buckets(true));
+    node.core.set_lazy(true);
+    let strict: [fn() -> Operation; 2] = [
+        || Operation::Doubt { place: place() },
+        || Operation::Sweep { place: place() },
+    ];
+    for operation in strict {
+        node.write(LIVING, 1, 1);
+        assert_eq!(memory.unsynced(), 1);
+        node.done(operation());
+        assert_eq!(memory.unsynced(), 0);
+    }
+}

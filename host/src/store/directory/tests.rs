@@ -331,3 +331,44 @@ fn a_closed_directory_is_closed_for_whoever_still_holds_the_store() {
     let (_, opened) = open(folder.path());
     assert_eq!(opened.doubts, []);
 }
+
+#[test]
+fn an_end_that_was_not_clean_is_a_doubt_while_writes_are_answered_before_they_are_synced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (directory, _) = open(folder.path());
+    directory.notes().set_lazy(true).expect("works");
+    drop(directory);
+    let (directory, opened) = open(folder.path());
+    assert_eq!(opened.doubts, [Doubt::Unsynced]);
+    assert!(directory.notes().is_in_doubt() && !directory.is_vote_lost());
+    drop(directory);
+    let (directory, opened) = open(folder.path());
+    assert_eq!(opened.doubts, [Doubt::Earlier]);
+    directory.notes().resolve_doubt().expect("works");
+    directory.notes().set_lazy(true).expect("works");
+    directory.close().expect("works");
+    let (directory, opened) = open(folder.path());
+    assert_eq!(opened.doubts, [], "all was synced");
+    directory.notes().set_lazy(true).expect("works");
+    directory.notes().set_lazy(false).expect("works");
+    drop(directory);
+    assert_eq!(open(folder.path()).1.doubts, []);
+}
+
+#[test]
+fn the_mark_tells_of_no_commit_that_is_not_synced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (directory, _) = open(folder.path());
+    put(&directory, Space::Partitions, "synced");
+    let marked = || fs::read(folder.path().join("mark")).expect("a file");
+    let before = marked();
+    let write = Write::put(Space::Partitions, b"buffered".to_vec(), b"value".to_vec());
+    let store = directory.store();
+    store
+        .commit(vec![write], Durability::Buffered)
+        .expect("the store works");
+    assert!(has(&directory, Space::Partitions, "buffered"));
+    assert_eq!(marked(), before);
+    store.sync().expect("the store works");
+    assert!(before < marked());
+}

@@ -28,8 +28,8 @@ const ENGINE_NUMBER_MAX: u64 = 1 << 62;
 pub(super) struct Running {
     database: Database,
     spaces: [Keyspace; Space::ALL.len()],
-    /// What was synced last; snapshots are taken from here.
-    synced: Mutex<fjall::Snapshot>,
+    /// What was committed last; snapshots are taken from here.
+    shown: Mutex<fjall::Snapshot>,
 }
 
 impl Running {
@@ -48,10 +48,10 @@ impl Running {
                 .open()
         })?;
         let running = match guarded_opening(|| Running::prepare(&database, options)) {
-            Ok((spaces, synced)) => Running {
+            Ok((spaces, shown)) => Running {
                 database,
                 spaces,
-                synced: Mutex::new(synced),
+                shown: Mutex::new(shown),
             },
             Err(error) => {
                 close(database);
@@ -96,18 +96,18 @@ impl Running {
         &self.spaces[space.index()]
     }
 
-    pub(super) fn synced(&self) -> Result<fjall::Snapshot, StoreError> {
+    pub(super) fn shown(&self) -> Result<fjall::Snapshot, StoreError> {
         guarded(|| {
             Ok(self
-                .synced
+                .shown
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone())
         })
     }
 
-    fn show_synced(&self) {
-        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = self.database.snapshot();
+    fn show_all(&self) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = self.database.snapshot();
     }
 
     pub(super) fn commit(
@@ -132,9 +132,7 @@ impl Running {
                 }
             }
             batch.commit()?;
-            if durability == Durability::Synced {
-                self.show_synced();
-            }
+            self.show_all();
             Ok(())
         })
     }
@@ -251,10 +249,15 @@ impl Running {
         Ok(())
     }
 
+    /// Syncs the journal: all that was committed before is in it, or in tables already.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        guarded(|| self.database.persist(PersistMode::SyncData))
+    }
+
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         guarded(|| {
             self.database.persist(PersistMode::SyncAll)?;
-            self.show_synced();
+            self.show_all();
             Ok(())
         })?;
         Space::ALL

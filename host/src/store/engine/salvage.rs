@@ -88,7 +88,7 @@ fn copy_all(old: &Running, new: &Running) -> Result<Saved, StoreError> {
     let copy = Copy {
         old,
         new,
-        records: old.synced()?,
+        records: old.shown()?,
     };
     let all = (vec![RESERVED_PREFIX + 1], vec![u8::MAX; 64]);
     let (places, is_list_cut) = copy.places()?;

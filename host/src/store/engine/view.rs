@@ -1,4 +1,4 @@
-//! This is a view of one space as a synced commit left it, safe to hold while the engine closes.
+//! This is a view of one space as a commit left it, safe to hold while the engine closes.
 
 use crate::store::checked::unframe;
 use crate::store::engine::fault::unreadable;
