@@ -26,9 +26,10 @@ use crate::peer::partitions::Partitions;
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
-use crate::store::directory::salvage::salvage;
+use crate::store::directory::salvage::{salvage, salvage_unopened};
 use crate::store::directory::{self, Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
+use crate::store::engine::salvage::Saved;
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
 use doubt::Doubts;
@@ -42,7 +43,7 @@ use soros_core::id::NodeName;
 use soros_core::map::node::Identity;
 use state::{Parts, State};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -395,9 +396,9 @@ impl App {
                 }
                 continue;
             }
-            let noting = notes.clone();
-            let noted = tokio::task::spawn_blocking(move || noting.note_torn()).await;
-            if let Ok(Ok(())) = noted {
+            let said = notes.clone();
+            let saying = tokio::task::spawn_blocking(move || said.note_torn());
+            if let Ok(Ok(())) = saying.await {
                 tracing::error!(
                     "a table of the engine is damaged: the node starts again, to save what can be \
                      read"
@@ -484,20 +485,15 @@ async fn identity(
     })
 }
 
-/// Opens the node's folder. One that is damaged is set aside, and the node begins with an empty
-/// one: the other replicas have what it held.
+/// Opens the node's folder. Of one that is damaged what can be read is saved; if nothing can, all of
+/// it is set aside, and the node begins with an empty one: the other replicas have what it held.
 fn open_directory(
     path: &Path,
     name: Option<&NodeName>,
 ) -> Result<(Directory, Opened), DirectoryError> {
     let opened = match Directory::open(path, name, EngineOptions::default()) {
         Err(error) if error.is_damage() => {
-            let aside = directory::set_aside(path)?;
-            tracing::error!(
-                %error,
-                aside = %aside.display(),
-                "the data directory is damaged: it was set aside, and the node begins anew"
-            );
+            begin_again(path, &error)?;
             Directory::open(path, name, EngineOptions::default())?
         }
         opened => opened?,
@@ -506,7 +502,7 @@ fn open_directory(
         if let Err(error) = opened.0.close() {
             tracing::warn!(%error, "the damaged engine did not close cleanly");
         }
-        save(path)?;
+        report_saved(&salvage(path, EngineOptions::default())?);
         Directory::open(path, name, EngineOptions::default())?
     } else {
         opened
@@ -517,9 +513,23 @@ fn open_directory(
     Ok(opened)
 }
 
-/// Saves what can be read of a directory whose engine has a damaged table.
-fn save(path: &Path) -> Result<(), DirectoryError> {
-    let (saved, aside) = salvage(path, EngineOptions::default())?;
+/// Saves what can be read of a directory that does not open, or sets all of it aside.
+fn begin_again(path: &Path, error: &DirectoryError) -> Result<(), DirectoryError> {
+    if let Ok(saved) = salvage_unopened(path, EngineOptions::default()) {
+        tracing::error!(%error, "the data directory is damaged");
+        report_saved(&saved);
+        return Ok(());
+    }
+    let aside = directory::set_aside(path)?;
+    tracing::error!(
+        %error,
+        aside = %aside.display(),
+        "the data directory is damaged: it was set aside, and the node begins anew"
+    );
+    Ok(())
+}
+
+fn report_saved((saved, aside): &(Saved, PathBuf)) {
     tracing::error!(
         partitions = saved.partitions,
         lost = saved.lost,
@@ -529,7 +539,6 @@ fn save(path: &Path) -> Result<(), DirectoryError> {
         "a table of the engine is damaged: what can be read was saved, and the old engine was set \
          aside; the other replicas have what was lost"
     );
-    Ok(())
 }
 
 /// The size of the file system that a folder is on, or as much as can be when it does not say.

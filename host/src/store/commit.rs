@@ -459,6 +459,7 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
 
     /// From here on what may be unsynced is answered before it is synced, or nothing is. Whether it
     /// was so before.
+    #[expect(clippy::must_use_candidate, reason = "who sets it may not care")]
     pub fn set_lazy(&self, lazy: bool) -> bool {
         self.load.lazy.swap(lazy, Ordering::AcqRel)
     }

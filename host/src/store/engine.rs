@@ -30,7 +30,7 @@ mod view;
 const KEY_BYTES_MAX: usize = 65_535;
 
 /// An engine that is opened again twice within this time may have stopped at a damaged table.
-const STEADY_TIME: Duration = Duration::from_secs(60);
+const STEADY_TIME: Duration = Duration::from_mins(1);
 
 /// What an operator may choose about the engine.
 #[derive(Clone, Copy, Debug)]

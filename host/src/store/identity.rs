@@ -34,6 +34,7 @@ pub(crate) const BYTES_MAX: u64 = 256;
 
 /// Who a directory belongs to, and what it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the file")]
 pub(crate) struct Identity {
     pub(crate) name: NodeName,
     pub(crate) cluster: Option<ClusterId>,

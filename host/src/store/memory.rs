@@ -211,16 +211,12 @@ impl Store for Memory {
     fn sync(&self) -> Result<(), StoreError> {
         let mut disk = self.disk();
         disk.check_working()?;
-        match disk.fault.take() {
-            None => {
-                disk.synced = disk.newest;
-                Ok(())
-            }
-            Some(_) => {
-                disk.failed = true;
-                Err(StoreError::Failed("input or output error".to_owned()))
-            }
+        if disk.fault.take().is_some() {
+            disk.failed = true;
+            return Err(StoreError::Failed("input or output error".to_owned()));
         }
+        disk.synced = disk.newest;
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {

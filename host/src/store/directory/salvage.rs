@@ -51,11 +51,36 @@ impl Directory {
 }
 
 /// Saves what can be read of the directory at `path`, which nobody uses, and sets the rest aside:
-/// what was saved, and where the old engine is.
+/// what was saved, and where the old engine is. Whether anything was missing before, an opening has
+/// told.
 ///
 /// # Errors
 /// [`DirectoryError`]; the directory is then as it was.
 pub fn salvage(path: &Path, options: EngineOptions) -> Result<(Saved, PathBuf), DirectoryError> {
+    save(path, options, |identity| identity)
+}
+
+/// Saves what can be read of a directory that does not open. Nothing tells whether all is there
+/// that was, so that it is in doubt, and so is the vote.
+///
+/// # Errors
+/// [`DirectoryError`]; the directory is then as it was.
+pub fn salvage_unopened(
+    path: &Path,
+    options: EngineOptions,
+) -> Result<(Saved, PathBuf), DirectoryError> {
+    save(path, options, |identity| Identity {
+        is_in_doubt: true,
+        is_vote_lost: true,
+        ..identity
+    })
+}
+
+fn save(
+    path: &Path,
+    options: EngineOptions,
+    doubted: impl FnOnce(Identity) -> Identity,
+) -> Result<(Saved, PathBuf), DirectoryError> {
     let _lock = lock(path)?;
     check_format(path)?;
     let identity = read_identity(path)?;
@@ -78,11 +103,9 @@ pub fn salvage(path: &Path, options: EngineOptions) -> Result<(Saved, PathBuf), 
         }
     };
     rename(&unfinished, &finished)?;
-    let after = Identity {
-        // Of a partition that is not in the list it is not known that there was one.
-        is_in_doubt: identity.is_in_doubt || saved.is_list_cut,
-        ..identity
-    };
+    let mut after = doubted(identity);
+    // Of a partition that is not in the list it is not known that there was one.
+    after.is_in_doubt |= saved.is_list_cut;
     // Durable before anything is missing.
     write_identity(path, &after)?;
     std::fs::create_dir(&aside).map_err(|error| io(&aside, error))?;

@@ -38,6 +38,24 @@ impl Running {
         path: &Path,
         options: EngineOptions,
     ) -> Result<(Running, [Found; Space::ALL.len()]), StoreError> {
+        let running = Running::open_as_it_is(path, options)?;
+        match running
+            .check_numbers()
+            .and_then(|()| guarded_opening(|| running.found()))
+        {
+            Ok(found) => Ok((running, found)),
+            Err(error) => {
+                close(running);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the database without a look at whether all is there: for who only takes from it.
+    pub(super) fn open_as_it_is(
+        path: &Path,
+        options: EngineOptions,
+    ) -> Result<Running, StoreError> {
         files::check(path)?;
         let database = guarded_opening(|| {
             Database::builder(path)
@@ -47,24 +65,14 @@ impl Running {
                 .worker_threads_unchecked(options.workers)
                 .open()
         })?;
-        let running = match guarded_opening(|| Running::prepare(&database, options)) {
-            Ok((spaces, shown)) => Running {
+        match guarded_opening(|| Running::prepare(&database, options)) {
+            Ok((spaces, shown)) => Ok(Running {
                 database,
                 spaces,
                 shown: Mutex::new(shown),
-            },
+            }),
             Err(error) => {
                 close(database);
-                return Err(error);
-            }
-        };
-        match running
-            .check_numbers()
-            .and_then(|()| guarded_opening(|| running.found()))
-        {
-            Ok(found) => Ok((running, found)),
-            Err(error) => {
-                close(running);
                 Err(error)
             }
         }

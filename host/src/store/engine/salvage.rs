@@ -57,7 +57,7 @@ pub fn salvage(
         workers: 0,
         ..options
     };
-    let (old, _) = Running::open(from, still)?;
+    let old = Running::open_as_it_is(from, still)?;
     let saved = room_for(&old, to, options).and_then(|()| {
         let (new, _) = Running::open(to, options)?;
         let saved = copy_all(&old, &new);

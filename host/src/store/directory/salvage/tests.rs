@@ -1,6 +1,7 @@
 //! These are a salvage's promises: what it keeps is whole, what it lost is known for damaged, no
 //! loss is told of what is there, and it can be broken off anywhere.
 
+use super::super::Doubt;
 use super::*;
 use crate::store::conformance::small;
 use crate::store::{Durability, Write};
@@ -37,8 +38,12 @@ fn open(path: &Path) -> (Directory, super::super::Opened) {
     Directory::open(path, Some(&name), small()).expect("the directory opens")
 }
 
-/// Records of partitions and of the other spaces, all in tables.
 fn directory() -> tempfile::TempDir {
+    directory_of(OTHERS)
+}
+
+/// Records of partitions and of the other spaces, all in tables.
+fn directory_of(others: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let (directory, _) = open(folder.path());
     let store = directory.store();
@@ -51,7 +56,7 @@ fn directory() -> tempfile::TempDir {
         store.commit(writes, Durability::Synced).expect("works");
     }
     for space in [Space::Node, Space::Authority] {
-        let records = (0..OTHERS).map(|at| Write::put(space, at_key(at), value(at)));
+        let records = (0..others).map(|at| Write::put(space, at_key(at), value(at)));
         store
             .commit(records.collect(), Durability::Synced)
             .expect("works");
@@ -151,6 +156,22 @@ fn authority_records_that_cannot_be_read_go_alone() {
         .store()
         .keys(Space::Authority, &[1], &[0xff; 64], 1);
     assert_eq!(left, Ok(Vec::new()));
+}
+
+#[test]
+fn a_directory_that_does_not_open_for_a_damaged_table_is_saved_and_in_doubt() {
+    // The numbers of commits are near the middle.
+    let folder = directory_of(60);
+    damage(folder.path(), 3);
+    let name = "n1".parse().expect("a name");
+    let refused = Directory::open(folder.path(), Some(&name), small()).map(drop);
+    assert!(refused.is_err_and(|error| error.is_damage()));
+    let (saved, _) = salvage_unopened(folder.path(), small()).expect("works");
+    assert!(saved.is_authority_lost && !saved.is_node_lost && saved.lost == 0);
+    let (directory, opened) = open(folder.path());
+    assert_eq!(opened.doubts, [Doubt::Earlier]);
+    assert!(directory.is_vote_lost());
+    assert!((0..PARTITIONS).all(|one| is_kept(&directory, one)));
 }
 
 /// What a salvage leaves when its process ends before it is done.
