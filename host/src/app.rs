@@ -485,8 +485,8 @@ async fn identity(
     })
 }
 
-/// Opens the node's folder. Of one that is damaged what can be read is saved; if nothing can, all of
-/// it is set aside, and the node begins with an empty one: the other replicas have what it held.
+/// Opens the node's folder. Of one that is damaged what can be read is saved; if nothing can, all
+/// of it is set aside, and the node begins with an empty one: the other replicas have what it held.
 fn open_directory(
     path: &Path,
     name: Option<&NodeName>,

@@ -13,16 +13,18 @@
 use crate::store::overlay::Overlay;
 use crate::store::{Durability, Space, Store, StoreError};
 use crate::telemetry::CommitFigures;
-use soros_core::limits::UNSYNCED_TIME_MAX;
 use soros_core::record::{RecordError, Records};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use tokio::sync::oneshot;
+use unsynced::{Next, next, sync};
+
+mod unsynced;
 
 /// The most operations of one commit.
 pub const BATCH_OPERATIONS_MAX: usize = 1_024;
@@ -172,43 +174,6 @@ impl<C: Commits> Core<C> {
     #[must_use]
     pub fn owner(&self) -> &C {
         &self.owner
-    }
-
-    /// From the next commit on, what may be unsynced is answered before it is synced, or nothing is.
-    pub fn set_lazy(&mut self, lazy: bool) {
-        self.lazy = lazy;
-    }
-
-    /// When what was answered is to be synced at the latest.
-    #[must_use]
-    pub fn sync_due(&self) -> Option<Instant> {
-        self.unsynced.map(|since| since + UNSYNCED_TIME_MAX)
-    }
-
-    /// Syncs what was answered before it was.
-    ///
-    /// # Errors
-    /// [`CommitError`]; what was answered may be lost then.
-    pub fn sync(&mut self) -> Result<(), CommitError> {
-        if self.unsynced.is_none() {
-            return Ok(());
-        }
-        let synced = self.sync_store();
-        if let Err(error) = &synced {
-            tracing::error!(%error, "what was answered could not be synced");
-            // A store that opens again syncs what it finds.
-            self.unsynced = None;
-            self.after_failure();
-        }
-        synced
-    }
-
-    fn sync_store(&mut self) -> Result<(), CommitError> {
-        if self.unsynced.is_some() {
-            self.store.sync().map_err(failed)?;
-            self.unsynced = None;
-        }
-        Ok(())
     }
 
     /// Decides `operations` in order, stores their writes at once, and answers each.
@@ -457,26 +422,6 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
         self.submit(operation)?.await
     }
 
-    /// From here on what may be unsynced is answered before it is synced, or nothing is. Whether it
-    /// was so before.
-    #[expect(clippy::must_use_candidate, reason = "who sets it may not care")]
-    pub fn set_lazy(&self, lazy: bool) -> bool {
-        self.load.lazy.swap(lazy, Ordering::AcqRel)
-    }
-
-    /// Waits until everything that was answered is synced.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub async fn sync(&self) -> Result<(), CommitError> {
-        let (answer, answered) = oneshot::channel();
-        match self.queue.try_send(Message::Sync(answer)) {
-            Ok(()) => answered.await.unwrap_or(Err(CommitError::Lost)),
-            Err(TrySendError::Full(_)) => Err(CommitError::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
-        }
-    }
-
     /// The operations that wait for a commit.
     #[must_use]
     pub fn queued(&self) -> usize {
@@ -630,37 +575,6 @@ fn run<C: Commits>(
                 let _ = waiting.send(synced.clone());
             }
         }
-    }
-}
-
-fn sync<C: Commits>(core: &mut Core<C>, figures: &CommitFigures) -> Result<(), CommitError> {
-    core.sync().inspect_err(|_| figures.failures.increment())
-}
-
-/// What the thread does next.
-enum Next<O, A> {
-    Message(Message<O, A>),
-    SyncIsDue,
-    End,
-}
-
-/// Waits for a message, but not for longer than until `due`.
-fn next<O, A>(
-    queued: &Receiver<Message<O, A>>,
-    stopping: bool,
-    due: Option<Instant>,
-) -> Next<O, A> {
-    let received = match due {
-        _ if stopping => queued
-            .try_recv()
-            .map_err(|_| RecvTimeoutError::Disconnected),
-        Some(due) => queued.recv_timeout(due.saturating_duration_since(Instant::now())),
-        None => queued.recv().map_err(|_| RecvTimeoutError::Disconnected),
-    };
-    match received {
-        Ok(message) => Next::Message(message),
-        Err(RecvTimeoutError::Timeout) => Next::SyncIsDue,
-        Err(RecvTimeoutError::Disconnected) => Next::End,
     }
 }
 

@@ -152,7 +152,8 @@ pub enum Doubt {
     /// There is no mark to compare with.
     #[error("the mark is missing")]
     NoMark,
-    /// Writes were answered before they were synced, and it is not known whether the last ones were.
+    /// Writes were answered before they were synced, and it is not known whether the last ones
+    /// were.
     #[error("writes were answered before they were synced, and the end was not clean")]
     Unsynced,
     /// An earlier start was in doubt, and nothing has resolved it since.

@@ -351,3 +351,35 @@ fn damage_in_a_sealed_journal_is_told_though_the_next_one_is_read() {
     let again = Engine::open(folder.path(), small()).expect("opens");
     assert_eq!(again.recovery().broken, [], "a loss is told once");
 }
+
+/// Its workers compact, come to the damage and end, at each opening again.
+#[test]
+fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = engine(folder.path());
+    for commit in 0..200 {
+        put(&store, Space::Partitions, key(commit), vec![1; 100]);
+    }
+    store.close().expect("works");
+    let tables = folder.path().join("keyspaces").join("1").join("tables");
+    let tables = files::entries(&tables).expect("a folder");
+    let len = |table: &PathBuf| table.metadata().expect("a file").len();
+    let table = tables.into_iter().max_by_key(len).expect("a table");
+    let mut bytes = fs::read(&table).expect("a file");
+    let middle = bytes.len() / 2;
+    flip(&mut bytes, middle);
+    fs::write(table, bytes).expect("a file");
+    let store = engine(folder.path());
+    let mut turns = 0;
+    while !store.is_torn() {
+        turns += 1;
+        assert!(turns < 200, "no compaction comes to it");
+        let write = Write::put(Space::Partitions, key(turns), vec![2; 100]);
+        let written = store.commit(vec![write], Durability::Synced);
+        if written.and_then(|()| store.flush()).is_err() {
+            // It may stop while it opens; then it is opened again.
+            let _ = store.reopen();
+        }
+    }
+    assert!(store.has_room_for_copy());
+}
