@@ -374,7 +374,7 @@ fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
     while !store.is_torn() {
         turns += 1;
         assert!(turns < 200, "no compaction comes to it");
-        let write = Write::put(Space::Partitions, key(turns), vec![2; 100]);
+        let write = Write::put(Space::Partitions, key(turns).into(), vec![2; 100]);
         let written = store.commit(vec![write], Durability::Synced);
         if written.and_then(|()| store.flush()).is_err() {
             // It may stop while it opens; then it is opened again.
