@@ -305,20 +305,22 @@ impl Peer {
                 let join = Operation::Join { place, peer, clock };
                 self.committed(join, |_| Event::Joined).await
             }
-            Effect::Agree(settled) => {
-                let Some(quorum) = self.quorum_of(place) else {
-                    return Event::Failed;
-                };
-                let agree = Operation::Agree {
-                    place,
-                    peer,
-                    settled,
-                    replicas: quorum.replicas,
-                };
-                self.committed(agree, committed).await
-            }
+            Effect::Agree(settled) => self.agree(place, peer, settled).await,
             Effect::Alarm | Effect::End(_) => Event::Failed,
         }
+    }
+
+    async fn agree(&self, place: Place, peer: NodeId, settled: bool) -> Event {
+        let Some(quorum) = self.quorum_of(place) else {
+            return Event::Failed;
+        };
+        let agree = Operation::Agree {
+            place,
+            peer,
+            settled,
+            replicas: quorum.replicas,
+        };
+        self.committed(agree, committed).await
     }
 
     async fn asked(

@@ -6,6 +6,7 @@ use crate::dot::Actor;
 use crate::id::{BucketId, Generation, Incarnation, PlacementId};
 use crate::key::{Key, Partition};
 use crate::object::Value;
+use crate::operation::Consistency;
 use crate::place::{Entry, Place};
 
 const ME: NodeId = NodeId(1);

@@ -199,15 +199,7 @@ impl Process {
                     }
                     self.ask_peer(turn, id, peer, &Request::Chunk { place, kind, from });
                 }
-                Effect::Agree(settled) => {
-                    let agree = Operation::Agree {
-                        place,
-                        peer: peer.0,
-                        settled,
-                        replicas: turn.table.quorum().replicas,
-                    };
-                    self.submit(agree, Waiter::Task(id));
-                }
+                Effect::Agree(settled) => self.agree(turn, id, (place, peer.0), settled),
                 Effect::Merge(items) => {
                     self.submit(Operation::MergeItems { place, items }, Waiter::Task(id));
                 }
@@ -226,6 +218,22 @@ impl Process {
                 Effect::Join(clock) => self.join(turn, id, clock),
             }
         }
+    }
+
+    fn agree(
+        &mut self,
+        turn: &Turn<'_>,
+        id: TaskId,
+        (place, peer): (Place, NodeId),
+        settled: bool,
+    ) {
+        let agree = Operation::Agree {
+            place,
+            peer,
+            settled,
+            replicas: turn.table.quorum().replicas,
+        };
+        self.submit(agree, Waiter::Task(id));
     }
 
     fn merge_chunk(

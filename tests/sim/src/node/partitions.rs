@@ -415,12 +415,6 @@ impl Partitions {
             } => self.change(place, |replica| {
                 Ok(Answer::Closed(replica.close(after, &steps)))
             }),
-            Operation::Agree {
-                place,
-                peer,
-                settled,
-                replicas,
-            } => self.change(place, |it| Ok(agree(it, peer, settled, replicas))),
             Operation::Merged {
                 place,
                 begun,
@@ -439,7 +433,7 @@ impl Partitions {
         }
     }
 
-    /// Applies what begins with one node, and not with a client or another replica.
+    /// Applies what brings nothing from a client or another replica.
     fn apply_to_one(
         &mut self,
         operation: Operation,
@@ -456,6 +450,12 @@ impl Partitions {
                 Ok(Answer::Done)
             }
             Operation::Sweep { place } => self.sweep(batch, place, bug),
+            Operation::Agree {
+                place,
+                peer,
+                settled,
+                replicas,
+            } => self.change(place, |it| Ok(agree(it, peer, settled, replicas))),
             Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
             Operation::Renewal { place, step } => self.apply_step(batch, place, step, bug),
             Operation::Skip { place, seen } => {
