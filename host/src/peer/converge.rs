@@ -143,9 +143,9 @@ impl Peer {
             None => None,
             Some(seen) => match self.attempt_renewal(place, seen).await {
                 Ok(Answer::Attempted(attempt)) => Some(attempt),
+                Ok(Answer::NotNow) | Err(_) => return,
                 // It has begun anew since.
                 Ok(_) => return self.damage.clear(&place, note),
-                Err(_) => return,
             },
         };
         let promised = self.ask_to_rely(place).await;

@@ -41,11 +41,21 @@ pub struct Promises {
     pub bytes_max: usize,
 }
 
+/// How many attempts a replica passes over once it let another go first; more when its own had been
+/// in vain. Two that need each other would else stop each other for ever, one of them always being
+/// asked while it asks.
+const PASSED_OVER: u32 = 1;
+const PASSED_OVER_IN_VAIN: u32 = 4;
+
 /// A replica's attempts to be dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Attempts {
     last: u64,
     under_way: bool,
+    /// Whether too few held the rest at the last one.
+    in_vain: bool,
+    /// How many of the next ones are passed over.
+    passed_over: u32,
 }
 
 impl Attempts {
@@ -54,29 +64,51 @@ impl Attempts {
         Attempts {
             last: self.last + 1,
             under_way: false,
+            ..self
+        }
+    }
+
+    /// These, after another replica was let go first.
+    fn yielded(self) -> Attempts {
+        let passed_over = match self {
+            Attempts { in_vain: true, .. } => PASSED_OVER_IN_VAIN,
+            Attempts {
+                under_way: true, ..
+            } => PASSED_OVER,
+            _ => 0,
+        };
+        Attempts {
+            in_vain: false,
+            passed_over: self.passed_over.max(passed_over),
+            ..self.ended()
         }
     }
 }
 
 impl Replica {
     /// Begins an attempt to drop this replica, in which a record was seen to be damaged: the others
-    /// are to be asked for a promise from here on.
-    pub fn attempt_renewal(&mut self) -> Attempt {
+    /// are to be asked for a promise from here on. None when it is another's turn.
+    pub fn attempt_renewal(&mut self) -> Option<Attempt> {
+        if let Some(left) = self.attempts.passed_over.checked_sub(1) {
+            self.attempts.passed_over = left;
+            return None;
+        }
         self.attempts.last += 1;
         self.attempts.under_way = true;
-        Attempt {
+        Some(Attempt {
             generation: self.layout.generation(),
             number: self.attempts.last,
-        }
+        })
     }
 
     /// Lets another replica, which wants to be dropped, rely on what this one has seen: an own
     /// attempt ends. None while this one attempts the same and goes first.
     pub fn promise(&mut self, other: NodeId) -> Option<Clock> {
-        if self.attempts.under_way && self.actor.node < other {
+        let goes_first = self.actor.node < other && !self.attempts.in_vain;
+        if self.attempts.under_way && goes_first {
             return None;
         }
-        self.attempts = self.attempts.ended();
+        self.attempts = self.attempts.yielded();
         Some(self.state.clock.clone())
     }
 
@@ -100,6 +132,7 @@ impl Replica {
         }
         self.attempts.under_way = false;
         let Some(items) = self.taken_along(batch, promises)? else {
+            self.attempts.in_vain = true;
             return Ok(None);
         };
         let life = (self.actor.node, self.actor.incarnation);

@@ -55,7 +55,9 @@ fn is_live(node: &Node, key: usize) -> Result<bool, RecordError> {
 }
 
 fn renewed(one: &mut Node, others: &[&Node], bytes_max: usize) -> Option<Replica> {
-    let attempt = one.replica.attempt_renewal();
+    let attempt = std::iter::repeat_with(|| one.replica.attempt_renewal());
+    let attempt = attempt.take(9).flatten().next();
+    let attempt = attempt.expect("its turn comes");
     let clock = |other: &&Node| (other.id(), other.replica.state().clock.clone());
     let promises = Promises {
         attempt,
@@ -205,6 +207,7 @@ fn of_two_that_want_to_be_dropped_one_goes_first() {
         quorum: QUORUM,
         bytes_max: 1,
     };
+    let (first, second) = (first.expect("an attempt"), second.expect("an attempt"));
     let late = promises(second, NodeId(1));
     let renewed = high.replica.renew(&mut high.disk, &late);
     assert!(
@@ -216,6 +219,20 @@ fn of_two_that_want_to_be_dropped_one_goes_first() {
         .renew(&mut low.disk, &promises(first, NodeId(2)));
     assert!(renewed.expect("memory").is_some());
     assert!(low.replica.promise(NodeId(2)).is_some(), "its turn is over");
+}
+
+#[test]
+fn one_that_was_in_vain_lets_another_go_first_once() {
+    let mut one = damaged();
+    assert!(renewed(&mut one, &[], 1).is_none(), "nobody holds the rest");
+    assert!(one.replica.attempt_renewal().is_some());
+    let promise = |one: &mut Node| one.replica.promise(NodeId(2));
+    assert!(promise(&mut one).is_some(), "though it has the lower id");
+    assert!(one.replica.attempt_renewal().is_none(), "the other's turn");
+    assert!(promise(&mut one).is_some());
+    let attempts = std::iter::repeat_with(|| one.replica.attempt_renewal());
+    assert!(attempts.take(4).flatten().next().is_some());
+    assert!(promise(&mut one).is_none(), "its own turn");
 }
 
 /// Closes the actor of `written`, of which that is all.

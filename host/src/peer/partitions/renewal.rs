@@ -66,7 +66,8 @@ impl Partitions {
                 promise.map_or(Answer::NotNow, |clock| Answer::Promised(clock, trusted))
             }
             Renewal::Attempt { seen } if replica.layout().generation() == seen => {
-                Answer::Attempted(replica.attempt_renewal())
+                let attempt = replica.attempt_renewal();
+                attempt.map_or(Answer::NotNow, Answer::Attempted)
             }
             Renewal::Held { .. } | Renewal::Attempt { .. } => Answer::NotHeld,
             Renewal::Drop { promises } => match replica.renew(batch, &promises)? {

@@ -44,7 +44,7 @@ impl Partitions {
     ) -> Option<Attempt> {
         let replica = self.replicas.get_mut(&place);
         let of_then = |replica: &&mut Replica| replica.layout().generation() == seen;
-        replica.filter(of_then).map(Replica::attempt_renewal)
+        replica.filter(of_then)?.attempt_renewal()
     }
 
     pub(super) fn apply_step(
