@@ -30,6 +30,7 @@ use crate::store::directory::salvage::{salvage, salvage_unopened};
 use crate::store::directory::{self, Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
 use crate::store::engine::salvage::Saved;
+use crate::store::room::{Marks, Permille, Usage};
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
 use doubt::Doubts;
@@ -237,7 +238,9 @@ impl App {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, runtime: Arc<Runtime>) -> Result<App, StartError> {
         let (dir, name) = (config.dir.clone(), config.name.clone());
-        let opening = tokio::task::spawn_blocking(move || open_directory(&dir, name.as_ref()));
+        let options = engine_options(&config);
+        let opening =
+            tokio::task::spawn_blocking(move || open_directory(&dir, name.as_ref(), options));
         let (directory, opened) = opening.await??;
         let thread_name = format!("soros-{}", directory.name());
         let workers = Workers::start(&thread_name, config.workers.get());
@@ -477,9 +480,7 @@ async fn identity(
         url: listeners.url.clone(),
         peer: listeners.peer_address.clone(),
         zone: config.zone.clone(),
-        capacity: config
-            .capacity
-            .unwrap_or_else(|| disk_bytes(directory.path())),
+        capacity: capacity(config),
         roles: config.roles.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
@@ -490,11 +491,12 @@ async fn identity(
 fn open_directory(
     path: &Path,
     name: Option<&NodeName>,
+    options: EngineOptions,
 ) -> Result<(Directory, Opened), DirectoryError> {
-    let opened = match Directory::open(path, name, EngineOptions::default()) {
+    let opened = match Directory::open(path, name, options) {
         Err(error) if error.is_damage() => {
-            begin_again(path, &error)?;
-            Directory::open(path, name, EngineOptions::default())?
+            begin_again(path, options, &error)?;
+            Directory::open(path, name, options)?
         }
         opened => opened?,
     };
@@ -502,8 +504,8 @@ fn open_directory(
         if let Err(error) = opened.0.close() {
             tracing::warn!(%error, "the damaged engine did not close cleanly");
         }
-        report_saved(&salvage(path, EngineOptions::default())?);
-        Directory::open(path, name, EngineOptions::default())?
+        report_saved(&salvage(path, options)?);
+        Directory::open(path, name, options)?
     } else {
         opened
     };
@@ -514,8 +516,12 @@ fn open_directory(
 }
 
 /// Saves what can be read of a directory that does not open, or sets all of it aside.
-fn begin_again(path: &Path, error: &DirectoryError) -> Result<(), DirectoryError> {
-    if let Ok(saved) = salvage_unopened(path, EngineOptions::default()) {
+fn begin_again(
+    path: &Path,
+    options: EngineOptions,
+    error: &DirectoryError,
+) -> Result<(), DirectoryError> {
+    if let Ok(saved) = salvage_unopened(path, options) {
         tracing::error!(%error, "the data directory is damaged");
         report_saved(&saved);
         return Ok(());
@@ -541,9 +547,26 @@ fn report_saved((saved, aside): &(Saved, PathBuf)) {
     );
 }
 
-/// The size of the file system that a folder is on, or as much as can be when it does not say.
-fn disk_bytes(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+/// What the engine is opened with, on the disk and with the marks that the node was given.
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        marks: Marks {
+            high: Permille::of_fraction(config.disk.high),
+            capacity: config.capacity,
+        },
+        ..EngineOptions::for_disk(capacity(config))
+    }
+}
+
+/// What a node may hold: its capacity, or its file system if that is less or the only one known.
+fn capacity(config: &Config) -> u64 {
+    // The folder may not be there yet; then the file system is that of the next one above it.
+    let path = std::path::absolute(&config.dir).unwrap_or_else(|_| config.dir.clone());
+    let usage = path
+        .ancestors()
+        .find_map(|folder| Usage::of_file_system(folder).ok());
+    let disk = usage.map_or(u64::MAX, |usage| usage.size);
+    config.capacity.map_or(disk, |capacity| capacity.min(disk))
 }
 
 impl Roles {
@@ -555,10 +578,10 @@ impl Roles {
             ..
         } = ground;
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
-        let view = store.snapshot(Space::Partitions).into();
         let clock = Arc::new(NodeClock::start());
         let actor = (me, identity.incarnation);
-        let (partitions, moments) = Partitions::new(actor, ground.sound, view, clock.clone());
+        let (partitions, moments) =
+            Partitions::new(actor, ground.sound, Arc::clone(store), clock.clone());
         let damage = partitions.damage();
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);

@@ -71,7 +71,7 @@ pub enum Start {
 /// How a node uses its disk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Disk {
-    /// How full the disk, or the capacity, may be before writes are refused: above 0, at most 1.
+    /// How full the disk, or the capacity, may be before values are refused: above 0, at most 1.
     pub high: f64,
 }
 

@@ -1,6 +1,7 @@
 //! This is where a node keeps its records: sorted spaces of bytes behind one small trait, with
 //! atomic durable commits over all of them.
 
+use room::Disk;
 use soros_core::record::{Record, RecordError, Records};
 
 pub mod checked;
@@ -13,6 +14,7 @@ mod identity;
 pub mod mark;
 pub mod memory;
 pub mod overlay;
+pub mod room;
 pub mod sequence;
 mod whole;
 
@@ -156,6 +158,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The bytes the store takes on disk, about.
     fn bytes(&self) -> u64;
+
+    /// How the disk is, as of a moment ago. Quick enough to be asked for each write.
+    fn disk(&self) -> Disk;
 
     /// Writes out all that is buffered, so that the next opening is quick.
     ///

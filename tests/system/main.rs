@@ -4,6 +4,7 @@ mod clocks;
 mod command_line;
 mod damage;
 mod failover;
+mod full_disk;
 mod identity;
 mod key_value;
 mod losses;

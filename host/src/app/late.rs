@@ -182,6 +182,7 @@ impl LocalFacts for LatePeer {
             partitions_behind: peer.map_or(0, |peer| peer.partitions_behind()),
             clock_offset_ms: judgement.skew().map(|skew| skew.0 / 1_000),
             clock_skewed: judgement.is_off(),
+            disk_full: self.store.disk().room.is_full(),
         }
     }
 }

@@ -106,6 +106,10 @@ impl State {
         let waiting = links.loads().iter().map(|load| load.queued).sum::<usize>();
         metrics.link_queue.set(waiting as u64);
         metrics.store_bytes.set(store.bytes());
+        let disk = store.disk();
+        metrics.disk_size.set(disk.usage.size);
+        metrics.disk_free.set(disk.usage.free);
+        metrics.disk_full.set(disk.room.is_full().into());
     }
 
     /// Whether the node's clock is off, so that it refuses writes.

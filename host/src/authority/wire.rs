@@ -186,6 +186,9 @@ pub struct Facts {
     /// Whether that is too much, so that it refuses writes.
     #[serde(default)]
     pub clock_skewed: bool,
+    /// Whether its disk is full, so that it refuses values.
+    #[serde(default)]
+    pub disk_full: bool,
 }
 
 /// Why bytes are not a message.

@@ -85,7 +85,7 @@ pub const SETTINGS: [Setting; 17] = [
     setting(
         "disk.high",
         "FRACTION",
-        "How full the disk may be before writes stop; not built yet [default: 0.9]",
+        "How full the disk or the capacity may be before values are refused [default: 0.9]",
     ),
     setting(
         "log",

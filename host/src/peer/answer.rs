@@ -92,6 +92,7 @@ impl Peer {
             }
             Ok(Answer::Ended) => Err(Refusal::Ended),
             Ok(Answer::Unclear) => Err(Refusal::Unclear),
+            Ok(Answer::Full) => Err(Refusal::DiskFull),
             Ok(_) => Err(Refusal::NotServed),
             Err(error) => Err(refusal(&error)),
         }

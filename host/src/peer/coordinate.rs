@@ -382,6 +382,7 @@ fn stored(answer: Result<Answer, CommitError>, life_is_known: bool) -> write::Ev
         }
         Ok(Answer::TooLate) => write::Event::Expired,
         Ok(Answer::ClockOff(skew)) => skewed(skew),
+        Ok(Answer::Full) => write::Event::StoreFailed(OperationError::DiskFull),
         Ok(_) => write::Event::StoreFailed(OperationError::NotServed),
         Err(error) => write::Event::StoreFailed(operation_error(&error)),
     }

@@ -1,6 +1,7 @@
 //! This is what is asked of a node's partitions, and what they answer.
 
 use super::partitions::Renewal;
+use crate::store::room::Room;
 use soros_core::clock::Clock;
 use soros_core::close::{self, Ask};
 use soros_core::closed::{Closed, Closing};
@@ -177,6 +178,8 @@ pub enum Answer {
     TooLate,
     /// The other replica once had seen more, and does not know that it has lost something.
     Behind,
+    /// The disk has no room for it; nothing was written.
+    Full,
     /// The node's clock must not be believed; nothing was written.
     ClockOff(Skew),
     /// What became of a client's write.
@@ -206,6 +209,33 @@ pub enum Answer {
 }
 
 impl Operation {
+    /// How much may be missing of the disk's room for it to be taken all the same. What brings no
+    /// value always is: it is small, or makes room in the end.
+    pub(super) fn needs(&self) -> Room {
+        match self {
+            Operation::Write { store, .. } if store.version.value.is_some() => Room::Ample,
+            Operation::Merge { object, dots, .. } if object.is_live() => {
+                let minted = dots.iter().rev().find_map(|dot| object.versions.get(dot));
+                match minted {
+                    Some(version) if version.value.is_some() => Room::Ample,
+                    Some(_) => Room::Low,
+                    None => Room::High,
+                }
+            }
+            Operation::MergeItems { items, .. }
+                if items.iter().any(|item| item.object.is_live()) =>
+            {
+                Room::High
+            }
+            Operation::MergeChunk { chunk, .. }
+                if chunk.objects.iter().any(|(_, object)| object.is_live()) =>
+            {
+                Room::High
+            }
+            _ => Room::Low,
+        }
+    }
+
     /// The partition that is meant; none when it is several.
     pub(super) fn place(&self) -> Option<Place> {
         match self {

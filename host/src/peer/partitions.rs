@@ -11,6 +11,7 @@ use super::node_clock::NodeClock;
 use super::operation::{Answer, Operation};
 use crate::store::commit::{Commits, View};
 use crate::store::overlay::Overlay;
+use crate::store::{self, Space};
 use arc_swap::ArcSwap;
 use soros_core::clock::Clock;
 use soros_core::closed::Closed;
@@ -127,21 +128,22 @@ pub struct Partitions {
     moments: Moments,
     damage: Arc<Damage>,
     clock: Arc<NodeClock>,
+    store: Arc<dyn store::Store>,
 }
 
 impl Partitions {
-    /// No partition yet, on `records`; the moments are where readers look. When the records are not
+    /// No partition yet, on `store`; the moments are where readers look. When its records are not
     /// `sound`, some may be missing, and what they say of a partition is not believed. Nothing is
-    /// minted while `clock` is off.
+    /// minted while `clock` is off, and no value is stored that the store's disk has no room for.
     #[must_use]
     pub fn new(
         me: (NodeId, Incarnation),
         sound: bool,
-        records: View,
+        store: Arc<dyn store::Store>,
         clock: Arc<NodeClock>,
     ) -> (Partitions, Moments) {
         let moment = Moment {
-            records,
+            records: store.snapshot(Space::Partitions).into(),
             buckets: Arc::default(),
             places: BTreeMap::new(),
         };
@@ -157,6 +159,7 @@ impl Partitions {
             moments: moments.clone(),
             damage: Arc::default(),
             clock,
+            store,
         };
         (partitions, moments)
     }
@@ -501,6 +504,7 @@ impl Partitions {
                 Ok(Answer::NotHeld)
             }
             Operation::Write { deadline, .. } if deadline <= Instant::now() => Ok(Answer::TooLate),
+            operation if operation.needs() < self.store.disk().room => Ok(Answer::Full),
             Operation::Write { target, store, .. } => self.write(batch, &target, store),
             Operation::Merge {
                 target,

@@ -4,6 +4,7 @@ mod clocks;
 mod closings;
 mod deletions;
 mod doubts;
+mod full_disks;
 
 use super::node_clock::{Machine, NodeClock};
 use super::partitions::Partitions;
@@ -281,10 +282,10 @@ impl Cluster {
         let number = u64::try_from(peer).expect("few") + 1;
         let me = NodeId::of(&node_name(number));
         let store: Arc<dyn Store> = Arc::new(self.stores[peer].clone());
-        let view = store.snapshot(Space::Partitions).into();
         let incarnation = Incarnation(life << 64 | u128::from(number));
         let clock = Arc::new(NodeClock::start_on(Box::new(self.machines[peer].clone())));
-        let (partitions, moments) = Partitions::new((me, incarnation), sound, view, clock.clone());
+        let (partitions, moments) =
+            Partitions::new((me, incarnation), sound, store.clone(), clock.clone());
         let damage = partitions.damage();
         let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
         let (committer, thread) =

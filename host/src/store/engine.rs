@@ -4,60 +4,45 @@
 //! for ever once its workers have died; and it asserts on some files that are not as it left them.
 //! So every call into it is guarded: a panic becomes an error, a commit waits outside of fjall for
 //! the workers to catch up, and [`Store::reopen`] swaps the whole database while views stay safe.
+//! On a full disk a thread of its own makes room as far as it can.
 
 use crate::store::mark::Mark;
+use crate::store::room::{Disk, Usage};
 use crate::store::sequence::{Ledger, Recovery, Sequences};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
+use meter::Meter;
 use running::Running;
 use soros_core::record::{RecordError, Records};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
+use upkeep::Upkeep;
 use view::View;
 
 mod fault;
 mod files;
 #[cfg(test)]
 mod full_disk;
+mod meter;
+mod options;
 mod running;
 pub mod salvage;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod view;
+
+pub use options::EngineOptions;
 
 /// The longest key that fjall takes.
 const KEY_BYTES_MAX: usize = 65_535;
 
 /// An engine that is opened again twice within this time may have stopped at a damaged table.
 const STEADY_TIME: Duration = Duration::from_mins(1);
-
-/// What an operator may choose about the engine.
-#[derive(Clone, Copy, Debug)]
-pub struct EngineOptions {
-    /// The bytes of blocks kept in memory.
-    pub cache_bytes: u64,
-    /// The most bytes of partitions' writes in memory before they go to a table.
-    pub memtable_bytes: u64,
-    /// The bytes of disk that no commit may use up, so that memtables can still be written out.
-    pub reserve_bytes: u64,
-    /// The threads that write tables out and compact them. Without any, nothing can be written.
-    pub workers: usize,
-}
-
-impl Default for EngineOptions {
-    fn default() -> EngineOptions {
-        EngineOptions {
-            cache_bytes: 64 << 20,
-            memtable_bytes: 32 << 20,
-            reserve_bytes: 32 << 20,
-            workers: 2,
-        }
-    }
-}
-
 /// A store on fjall.
 pub struct Engine {
+    upkeep: Mutex<Option<Upkeep>>,
     shared: Arc<Shared>,
     /// Held over a commit: fjall holds its journal lock as long anyway.
     ledger: Mutex<Ledger>,
@@ -76,6 +61,9 @@ struct Shared {
     torn: AtomicBool,
     reopened: Mutex<Option<Instant>>,
     state: RwLock<State>,
+    /// Held over a merge that was asked for, and by whoever closes the database that is merged.
+    merging: Mutex<()>,
+    meter: Meter,
 }
 
 /// The open database, and how often it was opened.
@@ -103,9 +91,14 @@ impl Engine {
                 opening: 0,
                 running: Some(running),
             }),
+            merging: Mutex::default(),
+            meter: Meter::default(),
         };
         let (shared, ledger) = (Arc::new(shared), Mutex::new(ledger));
+        let upkeep = Upkeep::start(Arc::clone(&shared));
+        let upkeep = upkeep.map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Engine {
+            upkeep: Mutex::new(Some(upkeep)),
             shared,
             ledger,
             mark: None,
@@ -168,6 +161,8 @@ impl Engine {
     /// # Errors
     /// [`StoreError`] when the disk fails; the files are closed all the same.
     pub fn close(&self) -> Result<(), StoreError> {
+        let upkeep = self.upkeep.lock();
+        drop(upkeep.unwrap_or_else(PoisonError::into_inner).take());
         let ledger = self.ledger();
         let flushed = self.flush_under(&ledger);
         self.shared.failed.store(true, Ordering::Release);
@@ -190,13 +185,14 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let state = self.shared.state();
         let running = self.shared.working(&state)?;
-        self.shared.check_room(&writes)?;
+        self.shared.check_room(running, &writes)?;
+        if !self.shared.noted(running.wait_for_workers())? {
+            let message = "its tables are not written out and merged in time".to_owned();
+            return Err(StoreError::NotOpen(message));
+        }
         let mut commit = ledger.number(spaces, |space| running.written_out(space));
         writes.append(&mut commit.records);
-        let committed = running
-            .wait_for_workers()
-            .and_then(|()| running.commit(writes, durability));
-        self.shared.noted(committed)?;
+        self.shared.noted(running.commit(writes, durability))?;
         ledger.committed(&commit, running.newest());
         if let (Durability::Synced, Some(mark)) = (durability, &self.mark) {
             mark.set(&ledger.sequences());
@@ -210,7 +206,7 @@ impl Engine {
         }
         // The failed engine still answers what was read from it, which one that cannot open again
         // for want of room would not.
-        self.shared.check_room(&[])?;
+        self.shared.check_room_to_open()?;
         let before = ledger.sequences();
         let (mut after, recovery) = self.shared.reopen()?;
         let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
@@ -297,6 +293,10 @@ impl Store for Engine {
         state.running.as_ref().and_then(measure).unwrap_or(0)
     }
 
+    fn disk(&self) -> Disk {
+        self.shared.disk()
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         let ledger = self.ledger();
         self.flush_under(&ledger)
@@ -349,15 +349,41 @@ impl Shared {
 
     /// Refuses a commit that would take the disk's last bytes while the engine is still well:
     /// a journal that runs out of disk in the middle of a batch leaves its outcome unknown.
-    fn check_room(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let bytes: usize = writes.iter().map(written_bytes).sum();
-        let free = free_bytes(&self.path)?;
-        let needed = self.options.reserve_bytes.saturating_add(bytes as u64);
-        if needed <= free {
+    /// What is in the journal is written once more, to a table.
+    fn check_room(&self, running: &Running, writes: &[Write]) -> Result<(), StoreError> {
+        let bytes = writes.iter().map(written_bytes).sum::<usize>() as u64;
+        // Values are refused long before; what comes this far is small or makes room in the end.
+        // The cluster's map and its votes go on for longest.
+        let reserve = if writes.iter().any(|write| write.space == Space::Partitions) {
+            self.options.reserve_bytes / 2
+        } else {
+            self.options.reserve_bytes / 4
+        };
+        let unwritten = running.unwritten_bytes().saturating_add(bytes);
+        self.check_free(reserve.saturating_add(bytes).saturating_add(unwritten))
+    }
+
+    fn check_room_to_open(&self) -> Result<(), StoreError> {
+        let unwritten = self.state().running.as_ref().map(Running::unwritten_bytes);
+        let needed = self
+            .options
+            .reserve_bytes
+            .saturating_add(unwritten.unwrap_or(0));
+        self.check_free(needed)
+    }
+
+    fn check_free(&self, needed: u64) -> Result<(), StoreError> {
+        if needed <= self.free_bytes()? {
             Ok(())
         } else {
             Err(StoreError::Full)
         }
+    }
+
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let usage = Usage::of_file_system(&self.path);
+        let usage = usage.map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(usage.free)
     }
 
     fn reopen(&self) -> Result<(Ledger, Recovery), StoreError> {
@@ -378,8 +404,10 @@ impl Shared {
         before.is_some_and(|before| before.elapsed() < STEADY_TIME)
     }
 
-    /// Closes the database once nothing reads any more; views answer nothing from then on.
+    /// Closes the database once nothing reads or merges any more; views answer nothing from then
+    /// on.
     fn close(&self) {
+        let _merging = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state_mut();
         state.opening += 1;
         running::close(state.running.take());
@@ -408,9 +436,4 @@ fn assert_key(key: &[u8]) {
 fn written_bytes(write: &Write) -> usize {
     const ITEM_BYTES: usize = 32;
     ITEM_BYTES + write.key.len() + write.value.as_ref().map_or(0, Vec::len)
-}
-
-fn free_bytes(path: &Path) -> Result<u64, StoreError> {
-    let disk = rustix::fs::statvfs(path).map_err(|error| StoreError::Failed(error.to_string()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

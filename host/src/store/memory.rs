@@ -5,6 +5,7 @@
 //! Records are framed as on disk, so a flipped bit is found by the same check.
 
 use crate::store::checked::{frame, unframe};
+use crate::store::room::{self, Room};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
 use soros_core::record::{Listed, RecordError, Records, Surveyor};
 use std::collections::{BTreeMap, VecDeque};
@@ -40,6 +41,7 @@ struct Disk {
     opening: u64,
     failed: bool,
     full: bool,
+    room: Room,
     refuses_to_open: bool,
     fault: Option<Fault>,
     spaces: [BTreeMap<Vec<u8>, History>; Space::ALL.len()],
@@ -67,6 +69,7 @@ impl Memory {
             opening: 0,
             failed: false,
             full: false,
+            room: Room::Ample,
             refuses_to_open: false,
             fault: None,
             spaces: [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()],
@@ -88,6 +91,11 @@ impl Memory {
     /// Fills the disk, or frees it.
     pub fn set_full(&self, full: bool) {
         self.disk().full = full;
+    }
+
+    /// Passes a mark of the disk, or falls below it.
+    pub fn set_room(&self, room: Room) {
+        self.disk().room = room;
     }
 
     /// Lets the store fail to open again, or no longer.
@@ -228,6 +236,13 @@ impl Store for Memory {
             (key.len() + values.sum::<usize>()) as u64
         });
         sizes.sum()
+    }
+
+    fn disk(&self) -> room::Disk {
+        room::Disk {
+            room: Memory::disk(self).room,
+            ..room::Disk::default()
+        }
     }
 
     fn flush(&self) -> Result<(), StoreError> {

@@ -64,6 +64,12 @@ pub struct Metrics {
     pub commit_queue: Gauge,
     /// Bytes that the store takes on disk, about.
     pub store_bytes: Gauge,
+    /// Bytes of the file system.
+    pub disk_size: Gauge,
+    /// Bytes of the file system that are free.
+    pub disk_free: Gauge,
+    /// 1 while this node refuses values because its disk is full, else 0.
+    pub disk_full: Gauge,
     /// Calls of policies, by plugin and outcome (`ok` or what went wrong).
     pub policy_calls: Family<Counter>,
     /// How long calls of policies took, by kind (`placement`, `resolution`, `validation`).
@@ -133,6 +139,9 @@ impl Default for Metrics {
             commits: Arc::default(),
             commit_queue: Gauge::default(),
             store_bytes: Gauge::default(),
+            disk_size: Gauge::default(),
+            disk_free: Gauge::default(),
+            disk_full: Gauge::default(),
             policy_calls: Family::new(&["plugin", "outcome"], Counter::default),
             policy_seconds: Family::new(&["kind"], Histogram::of_times),
         }
@@ -249,6 +258,12 @@ impl Metrics {
             "Bytes that the store takes, about.",
             &self.store_bytes,
         );
+        let help = "Bytes of the file system that the store is on.";
+        page.gauge("soros_disk_size_bytes", help, &self.disk_size);
+        let help = "Bytes of that file system that are free.";
+        page.gauge("soros_disk_free_bytes", help, &self.disk_free);
+        let help = "1 while this node refuses values because its disk is full, else 0.";
+        page.gauge("soros_disk_full", help, &self.disk_full);
     }
 
     fn render_policies(&self, page: &mut Page) {

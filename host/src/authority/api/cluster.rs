@@ -59,6 +59,7 @@ struct Member<'a> {
     bytes: Option<u64>,
     clock_offset_ms: Option<i64>,
     clock_skewed: Option<bool>,
+    disk_full: Option<bool>,
 }
 
 /// The cluster.
@@ -120,6 +121,7 @@ fn members<'a>(
             bytes: facts.map(|facts| facts.bytes),
             clock_offset_ms: facts.and_then(|facts| facts.clock_offset_ms),
             clock_skewed: facts.map(|facts| facts.clock_skewed),
+            disk_full: facts.map(|facts| facts.disk_full),
         }
     };
     let mut members: Vec<_> = map.nodes().iter().map(member).collect();

@@ -171,6 +171,7 @@ impl LocalFacts for Net {
         Facts {
             clock_offset_ms: Some(-2),
             clock_skewed: false,
+            disk_full: false,
             bytes: 77,
             partitions_behind: 3,
         }

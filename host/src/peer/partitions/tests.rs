@@ -46,8 +46,8 @@ struct Node {
 /// A process that starts on a store and adopts a map.
 fn start(store: &Arc<dyn Store>, life: u128, buckets: Buckets) -> Node {
     let me = (NodeId(1), Incarnation(life));
-    let view = store.snapshot(Space::Partitions).into();
-    let (partitions, moments) = Partitions::new(me, true, view, Arc::new(NodeClock::start()));
+    let clock = Arc::new(NodeClock::start());
+    let (partitions, moments) = Partitions::new(me, true, Arc::clone(store), clock);
     let core = Core::new(partitions, Arc::clone(store), Space::Partitions);
     let core = core.expect("the store works");
     let mut node = Node { core, moments };

@@ -3,11 +3,17 @@
 
 use crate::store::conformance::small;
 use crate::store::engine::{Engine, EngineOptions};
+use crate::store::room::{Marks, Permille, Room};
 use crate::store::{Durability, Space, Store, StoreError, Write};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+/// How long the engine may take to see that there is room, or to make some.
+const PATIENCE: Duration = Duration::from_mins(1);
 const DISK: &std::ffi::CStr = c"size=64m";
+/// What the engine may hold where it frees what was deleted.
+const CAPACITY: u64 = 24 << 20;
 const VALUE_BYTES: usize = 16 << 10;
 
 struct SmallDisk(tempfile::TempDir);
@@ -147,4 +153,85 @@ fn an_engine_without_a_reserve_neither_hangs_nor_loses_when_it_takes_the_last_by
         Ok(again) => assert_kept(&again, kept),
         Err(error) => assert!(!matches!(error, StoreError::Damaged(_)), "{error}"),
     }
+}
+
+/// Waits until the engine has done something by itself.
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it took too long until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_high_mark_is_passed_and_left_again_with_what_others_write() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let marks = Marks {
+        high: Permille::new(500),
+        capacity: None,
+    };
+    let options = EngineOptions { marks, ..small() };
+    let store = Engine::open(&disk.path().join("engine"), options).expect("opens");
+    assert_eq!(store.disk().room, Room::Ample);
+    let foreign = disk.path().join("foreign");
+    std::fs::write(&foreign, vec![1; 40 << 20]).expect("there is room");
+    wait_until("the mark is passed", || store.disk().room == Room::High);
+    put(&store, 0).expect("the engine itself refuses nothing yet");
+    std::fs::remove_file(foreign).expect("a file");
+    wait_until("there is room", || store.disk().room == Room::Ample);
+}
+
+#[test]
+fn what_deletes_free_comes_back_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let marks = Marks {
+        high: Permille::new(900),
+        capacity: Some(CAPACITY),
+    };
+    let options = EngineOptions { marks, ..small() };
+    let store = Engine::open(folder.path(), options).expect("opens");
+    let room = || store.disk().room;
+    for _ in 0..3 {
+        let mut kept = 0;
+        while room() == Room::Ample {
+            put(&store, kept).expect("there is room");
+            kept += 1;
+        }
+        // What was deleted last may only be merged away once the disk is full again.
+        assert!(0 < kept, "there was room");
+        for turn in (0..kept).filter(|turn| turn % 8 != 0) {
+            let remove = Write::remove(Space::Partitions, key(turn));
+            let removed = store.commit(vec![remove], Durability::Synced);
+            removed.expect("removals are taken");
+        }
+        wait_until("there is room", || room() == Room::Ample);
+        let view = store.snapshot(Space::Partitions);
+        for turn in 0..kept {
+            let expected = (turn % 8 == 0).then(|| vec![7; VALUE_BYTES]);
+            assert_eq!(view.get(&key(turn)), Ok(expected), "commit {turn}");
+        }
+    }
+    // What a view may still see goes with the next merges.
+    wait_until("the files of merged tables are gone", || {
+        put(&store, 0).expect("there is room");
+        store.flush().expect("works");
+        bytes_of_tables(folder.path()) <= CAPACITY
+    });
+}
+
+fn bytes_of_tables(engine: &Path) -> u64 {
+    let keyspaces = std::fs::read_dir(engine.join("keyspaces")).expect("a folder");
+    let tables = keyspaces.filter_map(|keyspace| {
+        let tables = keyspace.expect("a keyspace").path().join("tables");
+        std::fs::read_dir(tables).ok()
+    });
+    let sizes = tables.flatten().filter_map(|table| {
+        let metadata = table.expect("an entry").metadata();
+        metadata.ok().map(|metadata| metadata.len())
+    });
+    sizes.sum()
 }

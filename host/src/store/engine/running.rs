@@ -6,12 +6,13 @@ use crate::store::engine::fault::{guarded, guarded_opening};
 use crate::store::engine::files;
 use crate::store::sequence::{self, Found, Link, Numbered};
 use crate::store::{Durability, Space, StoreError, Write};
+use fjall::compaction::Leveled;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use soros_core::codec::Codec;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The most bytes of sealed journals; with the active one the journal takes 64 to 128 MiB.
 const JOURNAL_SEALED_BYTES_MAX: u64 = 64 << 20;
@@ -19,7 +20,11 @@ const JOURNAL_SEALED_BYTES_MAX: u64 = 64 << 20;
 const SEALED_MEMTABLES_MAX: usize = 2;
 /// How many runs may wait for a compaction before a commit waits: below fjall's own 30.
 const RUNS_MAX: usize = 20;
-/// How often a commit that waits for the workers looks again.
+/// The longest that a commit waits for the workers.
+const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The longest that a memtable takes to be written out.
+const FLUSH_WAIT_MAX: Duration = Duration::from_mins(1);
+/// How often whoever waits for the workers looks again.
 const WORKERS_POLL: Duration = Duration::from_millis(2);
 /// The most commits, flushes and compactions that a database has lived through.
 const ENGINE_NUMBER_MAX: u64 = 1 << 62;
@@ -178,6 +183,17 @@ impl Running {
         guarded(|| self.database.disk_space())
     }
 
+    /// The bytes of the tables.
+    pub(super) fn table_bytes(&self) -> u64 {
+        let tables = || Ok(self.spaces.iter().map(Keyspace::disk_space).sum());
+        guarded(tables).unwrap_or(0)
+    }
+
+    /// The bytes of what is in memory and in the journal, and not yet in a table.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
     /// The engine's number of the newest commit.
     pub(super) fn newest(&self) -> u64 {
         self.database.visible_seqno().saturating_sub(1)
@@ -237,24 +253,28 @@ impl Running {
     }
 
     /// Waits until fjall would take a commit without waiting for its workers itself, which it does
-    /// for ever if they have died.
-    pub(super) fn wait_for_workers(&self) -> Result<(), StoreError> {
-        for keyspace in &self.spaces {
-            self.wait_while(|| {
+    /// for ever if they have died or find nothing to merge. Whether it would take one in time.
+    pub(super) fn wait_for_workers(&self) -> Result<bool, StoreError> {
+        self.wait_while(COMMIT_WAIT_MAX, || {
+            self.spaces.iter().any(|keyspace| {
                 keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX
                     || keyspace.tree.l0_run_count() > RUNS_MAX
-            })?;
-        }
-        Ok(())
+            })
+        })
     }
 
-    fn wait_while(&self, busy: impl Fn() -> bool) -> Result<(), StoreError> {
+    /// Whether it was no longer `busy` before `longest` had passed.
+    fn wait_while(&self, longest: Duration, busy: impl Fn() -> bool) -> Result<bool, StoreError> {
+        let begun = Instant::now();
         while guarded(|| Ok(busy()))? {
             // Poison is only told by a call that fails; this one has nothing to write.
             guarded(|| self.database.persist(PersistMode::Buffer))?;
+            if longest < begun.elapsed() {
+                return Ok(false);
+            }
             std::thread::sleep(WORKERS_POLL);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Syncs the journal: all that was committed before is in it, or in tables already.
@@ -276,7 +296,13 @@ impl Running {
     pub(super) fn flush_space(&self, space: Space) -> Result<(), StoreError> {
         let keyspace = self.keyspace(space);
         guarded(|| keyspace.rotate_memtable())?;
-        self.wait_while(|| keyspace.sealed_memtable_count() > 0)
+        if self.wait_while(FLUSH_WAIT_MAX, || keyspace.sealed_memtable_count() > 0)? {
+            Ok(())
+        } else {
+            Err(StoreError::Failed(
+                "a memtable was not written out".to_owned(),
+            ))
+        }
     }
 }
 
@@ -288,5 +314,8 @@ pub(super) fn close<T>(open: T) {
 fn keyspace_options(options: EngineOptions, space: Space) -> KeyspaceCreateOptions {
     // The other spaces are small, and what waits in their memtables pins the journal.
     let share = if space == Space::Partitions { 1 } else { 4 };
-    KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes / share)
+    let strategy = Leveled::default().with_table_target_size(options.table_bytes);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(options.memtable_bytes / share)
+        .compaction_strategy(Arc::new(strategy))
 }
