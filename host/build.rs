@@ -21,7 +21,7 @@ struct Plugin {
 }
 
 /// What ships, with its canonical name and what it decides.
-const SHIPPED: [(Plugin, &str, &str); 2] = [
+const SHIPPED: [(Plugin, &str, &str); 4] = [
     (
         Plugin {
             folder: "placement-balanced",
@@ -37,6 +37,22 @@ const SHIPPED: [(Plugin, &str, &str); 2] = [
         },
         "lww",
         "Resolution",
+    ),
+    (
+        Plugin {
+            folder: "validation-immutable",
+            package: "validation-immutable",
+        },
+        "immutable",
+        "Validation",
+    ),
+    (
+        Plugin {
+            folder: "validation-size-and-type",
+            package: "validation-size-and-type",
+        },
+        "size-and-type",
+        "Validation",
     ),
 ];
 

@@ -1,14 +1,16 @@
 //! This is what ships: it is what it says it is, and answers as the same policy in plain Rust.
 
 use super::{RUNTIME, resolve, sibling, snapshot};
-use crate::plugin::{Policy, Runtime, shipped};
+use crate::plugin::{AdmissionError, Policy, Runtime, shipped};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use soros_core::id::NodeId;
 use soros_core::map::json::Json;
 use soros_core::map::table::Table;
 use soros_core::policy::builtin::{Balanced, Lww};
 use soros_core::policy::figures::{Figures, moves};
-use soros_core::policy::{Placement, Resolution, Resolved, Sibling};
+use soros_core::policy::{
+    Change as Asked, Placement, Resolution, Resolved, Sibling, Validation, Verdict,
+};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -148,6 +150,79 @@ fn lww_is_asked_by_many_threads_at_once() {
         }
     });
     assert_eq!(policy.usage().failures, 0);
+}
+
+fn change<'a>(value: Option<&'a [u8]>, current: Option<&'a [u8]>) -> Asked<'a> {
+    Asked {
+        bucket: "b",
+        key: b"k",
+        content_type: "text/html; charset=utf-8",
+        value,
+        current,
+        principal: "",
+    }
+}
+
+/// The codes of the refusals; empty for what is accepted.
+fn codes(name: &str, config: &str, changes: &[Asked<'_>]) -> Vec<String> {
+    let config: Json = serde_json::from_str(config).expect("JSON");
+    let policy = RUNTIME.load(component(name), &config).expect("a config");
+    let validator = policy.validator().expect("a validator");
+    let code = |verdict| match verdict {
+        Verdict::Accept => String::new(),
+        Verdict::AcceptAs(_) => "changed".to_owned(),
+        Verdict::Refuse(refusal) => refusal.code,
+    };
+    let verdicts = validator.check(changes).expect("verdicts");
+    verdicts.into_iter().map(code).collect()
+}
+
+#[test]
+fn immutable_keeps_what_is_there() {
+    let (new, old) = (Some(&b"new"[..]), Some(&b"old"[..]));
+    let changes = [
+        change(new, None),
+        change(new, old),
+        change(old, old),
+        change(None, old),
+        change(None, None),
+    ];
+    let refused = "immutable";
+    assert_eq!(
+        codes("immutable", "{}", &changes),
+        ["", refused, refused, refused, ""]
+    );
+    assert_eq!(
+        codes("immutable", r#"{"deletes": true}"#, &changes),
+        ["", refused, refused, "", ""]
+    );
+}
+
+#[test]
+fn size_and_type_takes_what_it_is_told_to() {
+    let changes = [change(Some(b"1234"), None), change(Some(b"12345"), None)];
+    let codes = |config| codes("size-and-type", config, &changes);
+    assert_eq!(codes("{}"), ["", ""]);
+    let sized = r#"{"max_bytes": 4, "content_types": ["image/png", "text/*"]}"#;
+    assert_eq!(codes(sized), ["", "value-too-large"]);
+    let typed = r#"{"content_types": ["image/*"]}"#;
+    assert_eq!(codes(typed), ["content-type", "content-type"]);
+}
+
+#[test]
+fn size_and_type_says_what_is_wrong_with_its_config() {
+    let load = |config| {
+        let config: Json = serde_json::from_str(config).expect("JSON");
+        match RUNTIME.load(component("size-and-type"), &config) {
+            Err(AdmissionError::BadConfig(problems)) => problems,
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("{config:?} is taken"),
+        }
+    };
+    let problems = load(r#"{"content_types": ["text/plain", "text"]}"#);
+    assert_eq!(problems[0].path, "/content_types/1");
+    assert!(load(r#"{"bytes": 4}"#)[0].message.contains("unknown field"));
+    assert!(load(r#"{"max_bytes": -1}"#)[0].message.contains("invalid"));
 }
 
 /// Members with ids, capacities and zones, and how each partition was placed before: as numbers
