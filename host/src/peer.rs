@@ -20,15 +20,17 @@ pub mod survey;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod validate;
 pub mod wire;
 
 use crate::store::commit::{CommitError, Committer};
+use api::coordinates::Resolved as ReadResolved;
 use damage::Damage;
 use delays::Delays;
 use node_clock::NodeClock;
 use operation::{Answer, Operation};
 use partitions::{Moment, Moments, Shown};
-use soros_core::id::{Incarnation, NodeId};
+use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::map::Map;
 use soros_core::map::bucket::Buckets;
 use soros_core::map::node::RaftId;
@@ -44,6 +46,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use survey::SURVEYS_AT_A_TIME;
 use tokio::sync::{Notify, Semaphore};
+use validate::BucketValidator;
 use wire::Wire;
 
 /// Where a peer finds the cluster's map.
@@ -63,6 +66,14 @@ pub trait Policies: Send + Sync + 'static {
         object: &Object,
         version: &Version,
     ) -> Resolved;
+
+    /// What the bucket's resolver makes of the object's versions for a reader. None when the bucket
+    /// has no resolver, and when it keeps all or fails.
+    fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved>;
+
+    /// Who must agree to writes in a bucket that has validators, in their order; none while this
+    /// node has not loaded them yet.
+    fn validators(&self, bucket: BucketId) -> Option<Arc<Vec<BucketValidator>>>;
 }
 
 /// Who a peer is in this life of its process.

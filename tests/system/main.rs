@@ -14,3 +14,4 @@ mod partition;
 mod paused;
 mod power;
 mod unsynced;
+mod validators;

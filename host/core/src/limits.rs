@@ -40,6 +40,8 @@ pub const VALIDATORS_MAX: usize = 16;
 pub const PLUGIN_NAME_BYTES_MAX: usize = 63;
 /// The longest version of a plugin, in bytes.
 pub const PLUGIN_VERSION_BYTES_MAX: usize = 64;
+/// The longest text of a policy that is shown to people, in bytes: a reason, a problem.
+pub const POLICY_TEXT_BYTES_MAX: usize = 4 << 10;
 /// The longest address or URL of a node, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 512;
 /// The longest version of a node's program, in bytes.

@@ -5,8 +5,11 @@ use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot_set::DotSet;
 use crate::id::{BucketId, NodeId};
 use crate::key::Key;
+use crate::limits::{PLUGIN_NAME_BYTES_MAX, PLUGIN_VERSION_BYTES_MAX, POLICY_TEXT_BYTES_MAX};
+use crate::map::plugin::{PluginName, PluginVersion};
 use crate::object::{Object, Value};
 use crate::place::{Entry, Place};
+use crate::policy::Refusal;
 use crate::skew::Skew;
 
 /// How many replicas an operation waits for.
@@ -105,7 +108,8 @@ pub struct WriteAnswer {
     pub context: DotSet,
     /// Whether some replica held a live version before.
     pub existed: bool,
-    /// The dots of the versions the coordinator holds now, its own write's among them.
+    /// The dots of the versions the coordinator holds now, its own write's among them; none when a
+    /// validator changed the value.
     pub versions: DotSet,
     /// How many replicas have it.
     pub achieved: Achieved,
@@ -183,6 +187,31 @@ pub enum OperationError {
     /// The storage of the coordinator failed. It is not known what was stored.
     #[error("the storage failed")]
     Storage,
+    /// A validator of the bucket refuses the write. Nothing was stored.
+    #[error("{}", .0.refusal.message)]
+    Rejected(Box<Rejection>),
+    /// A validator that must agree could not be asked, or had no answer. Nothing was stored.
+    #[error(
+        "the validator `{plugin}` could not be asked ({reason}), and the bucket takes nothing that \
+         it has not seen"
+    )]
+    PolicyUnavailable {
+        /// The plugin.
+        plugin: PluginName,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A validator's refusal of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The plugin.
+    pub plugin: PluginName,
+    /// Its version.
+    pub version: PluginVersion,
+    /// What it said.
+    pub refusal: Refusal,
 }
 
 impl Codec for Consistency {
@@ -358,6 +387,15 @@ impl Codec for OperationError {
             OperationError::NotServed => writer.u8(7),
             OperationError::NotReady => writer.u8(8),
             OperationError::Storage => writer.u8(9),
+            OperationError::Rejected(rejection) => {
+                writer.u8(10);
+                rejection.encode(writer);
+            }
+            OperationError::PolicyUnavailable { plugin, reason } => {
+                writer.u8(11);
+                writer.bytes(plugin.as_str().as_bytes());
+                writer.bytes(reason.as_bytes());
+            }
         }
     }
 
@@ -385,7 +423,58 @@ impl Codec for OperationError {
             7 => OperationError::NotServed,
             8 => OperationError::NotReady,
             9 => OperationError::Storage,
+            10 => OperationError::Rejected(Box::new(Rejection::decode(reader)?)),
+            11 => OperationError::PolicyUnavailable {
+                plugin: plugin(reader)?,
+                reason: reader.text(POLICY_TEXT_BYTES_MAX)?,
+            },
             _ => return Err(DecodeError::Invalid("an operation's error")),
+        })
+    }
+}
+
+fn plugin(reader: &mut Reader<'_>) -> Result<PluginName, DecodeError> {
+    let name = reader.text(PLUGIN_NAME_BYTES_MAX)?;
+    name.parse().map_err(|_| DecodeError::Invalid("a plugin"))
+}
+
+/// Plugin, version, code, message; whether there is a pointer 1, and it.
+impl Codec for Rejection {
+    fn encode(&self, writer: &mut Writer) {
+        let Refusal {
+            code,
+            message,
+            pointer,
+        } = &self.refusal;
+        for text in [self.plugin.as_str(), self.version.as_str(), code, message] {
+            writer.bytes(text.as_bytes());
+        }
+        writer.u8(u8::from(pointer.is_some()));
+        if let Some(pointer) = pointer {
+            writer.bytes(pointer.as_bytes());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Rejection, DecodeError> {
+        let plugin = plugin(reader)?;
+        let version = reader.text(PLUGIN_VERSION_BYTES_MAX)?;
+        let version = version
+            .parse()
+            .map_err(|_| DecodeError::Invalid("a plugin's version"))?;
+        let code = reader.text(POLICY_TEXT_BYTES_MAX)?;
+        let message = reader.text(POLICY_TEXT_BYTES_MAX)?;
+        let pointer = match reader.u8()? {
+            0 => None,
+            _ => Some(reader.text(POLICY_TEXT_BYTES_MAX)?),
+        };
+        Ok(Rejection {
+            plugin,
+            version,
+            refusal: Refusal {
+                code,
+                message,
+                pointer,
+            },
         })
     }
 }

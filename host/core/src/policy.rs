@@ -119,6 +119,16 @@ pub struct Wants {
     pub value_bytes_max: u32,
 }
 
+impl Wants {
+    /// Whether the policy is asked about a write under `key`, of a value or a delete.
+    #[must_use]
+    pub fn has(&self, key: &[u8], value: Option<&[u8]>) -> bool {
+        let named = |prefix: &Vec<u8>| key.starts_with(prefix);
+        let is_named = self.prefixes.is_empty() || self.prefixes.iter().any(named);
+        is_named && (self.deletes || value.is_some())
+    }
+}
+
 /// Decides which nodes hold which partitions.
 pub trait Placement: Send + Sync {
     /// A table for `now` with few moves from `before`; the same arguments give the same table.

@@ -5,20 +5,25 @@ use crate::authority::{PlanError, Planner};
 use crate::network::BoxFuture;
 use crate::peer::Policies;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
+use crate::peer::validate::BucketValidator;
 use crate::plugin::{AdmissionError, Policy, Runtime, Shipped, shipped};
-use crate::telemetry::{Histogram, Metrics};
+use crate::telemetry::{Counter, Histogram, Metrics};
 use arc_swap::ArcSwap;
 use soros_core::dot::Dot;
-use soros_core::id::BucketId;
+use soros_core::id::{BucketId, BucketName};
 use soros_core::map::Map;
+use soros_core::map::json::Json;
 use soros_core::map::plugin::{
-    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Release,
+    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Release, ValidatorUse,
 };
 use soros_core::map::table::Table;
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::Target;
 use soros_core::policy::topology::Snapshot;
-use soros_core::policy::{Placement, Resolution, Resolved as Answer, Sibling};
+use soros_core::policy::{
+    Change, Placement, PolicyError, Resolution, Resolved as Answer, Sibling, Validation, Verdict,
+    Wants,
+};
 use soros_core::write::Resolved;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,10 +36,18 @@ const SEED: u64 = 0;
 /// The policies of a node.
 pub(super) struct NodePolicies {
     runtime: Arc<Runtime>,
-    resolvers: ArcSwap<BTreeMap<BucketId, BucketResolver>>,
+    loaded: ArcSwap<Loaded>,
     metrics: Arc<Metrics>,
     resolution_seconds: Arc<Histogram>,
+    validation_seconds: Arc<Histogram>,
     placement_seconds: Arc<Histogram>,
+}
+
+/// The policies of the buckets of one map.
+#[derive(Default)]
+struct Loaded {
+    resolvers: BTreeMap<BucketId, BucketResolver>,
+    validators: BTreeMap<BucketId, Arc<Vec<BucketValidator>>>,
 }
 
 #[derive(Clone)]
@@ -44,58 +57,136 @@ struct BucketResolver {
     policy: Arc<Policy>,
 }
 
+/// A validation policy, and where its calls show.
+struct Measured {
+    policy: Arc<Policy>,
+    calls: Arc<Counter>,
+    failures: Arc<Counter>,
+    seconds: Arc<Histogram>,
+    wants: Wants,
+}
+
+impl Validation for Measured {
+    fn wants(&self) -> &Wants {
+        &self.wants
+    }
+
+    fn check(&self, changes: &[Change<'_>]) -> Result<Vec<Verdict>, PolicyError> {
+        let Some(validator) = self.policy.validator() else {
+            return Err(PolicyError::GaveUp(NO_VALIDATOR.to_owned()));
+        };
+        let begun = Instant::now();
+        let verdicts = validator.check(changes);
+        self.seconds.observe_time(begun.elapsed());
+        let count = if verdicts.is_ok() {
+            &self.calls
+        } else {
+            &self.failures
+        };
+        count.increment();
+        verdicts
+    }
+}
+
+const NO_VALIDATOR: &str = "the plugin is no validation policy";
+
 impl NodePolicies {
     /// No policy yet; calls show in `metrics`.
     pub(super) fn new(runtime: Arc<Runtime>, metrics: Arc<Metrics>) -> NodePolicies {
         NodePolicies {
             runtime,
-            resolvers: ArcSwap::default(),
+            loaded: ArcSwap::default(),
+            validation_seconds: metrics.policy_seconds.with(&["validation"]),
             resolution_seconds: metrics.policy_seconds.with(&["resolution"]),
             placement_seconds: metrics.policy_seconds.with(&["placement"]),
             metrics,
         }
     }
 
-    /// Loads the resolvers of the map's buckets. One that does not load is reported, and its
-    /// bucket's siblings are kept.
+    /// Loads the policies of the map's buckets. A resolver that does not load is reported, and its
+    /// bucket's siblings are kept; for a validator the bucket says what becomes of writes.
     pub(super) async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
         let policies = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || policies.load_resolvers(&map)).await;
-        if let Ok(resolvers) = loaded {
-            self.resolvers.store(Arc::new(resolvers));
+        let loaded = tokio::task::spawn_blocking(move || policies.load_all(&map)).await;
+        if let Ok(loaded) = loaded {
+            self.loaded.store(Arc::new(loaded));
         }
     }
 
-    fn load_resolvers(&self, map: &Map) -> BTreeMap<BucketId, BucketResolver> {
-        let mut resolvers = BTreeMap::new();
+    fn load_all(&self, map: &Map) -> Loaded {
+        let mut loaded = Loaded::default();
         for (name, bucket) in map.buckets() {
-            let Some(policy) = &bucket.config.resolver else {
-                continue;
-            };
-            match self.load(map, policy) {
-                Ok(resolver) => {
-                    resolvers.insert(bucket.id, resolver);
+            if let Some(used) = &bucket.config.resolver {
+                match self.load(map, &used.plugin, &used.config) {
+                    Ok((version, policy)) => {
+                        let plugin = used.plugin.clone();
+                        let resolver = BucketResolver {
+                            plugin,
+                            version,
+                            policy,
+                        };
+                        loaded.resolvers.insert(bucket.id, resolver);
+                    }
+                    Err(error) => note_broken(name, &used.plugin, &error),
                 }
-                Err(error) => tracing::error!(
-                    bucket = %name,
-                    plugin = policy.plugin.as_str(),
-                    %error,
-                    "a bucket's resolver cannot be used: its siblings are kept"
-                ),
+            }
+            let validators = bucket.config.validators.iter();
+            let validators: Vec<_> = validators
+                .map(|used| self.load_validator(map, name, used))
+                .collect();
+            if !validators.is_empty() {
+                loaded.validators.insert(bucket.id, Arc::new(validators));
             }
         }
-        resolvers
+        loaded
     }
 
-    fn load(&self, map: &Map, policy: &PolicyUse) -> Result<BucketResolver, LoadError> {
-        let plugin = map.plugin(&policy.plugin).ok_or(LoadError::Unknown)?;
+    fn load_validator(
+        &self,
+        map: &Map,
+        bucket: &BucketName,
+        used: &ValidatorUse,
+    ) -> BucketValidator {
+        let measured = |(version, policy): (PluginVersion, Arc<Policy>)| {
+            let validator = policy.validator().ok_or(LoadError::OtherKind)?;
+            let wants = validator.wants().clone();
+            let calls = |outcome| {
+                let plugin = used.plugin.as_str();
+                self.metrics.policy_calls.with(&[plugin, outcome])
+            };
+            let measured: Arc<dyn Validation> = Arc::new(Measured {
+                wants,
+                calls: calls("ok"),
+                failures: calls("failed"),
+                seconds: Arc::clone(&self.validation_seconds),
+                policy,
+            });
+            Ok((version, measured))
+        };
+        let policy = self
+            .load(map, &used.plugin, &used.config)
+            .and_then(measured);
+        BucketValidator {
+            plugin: used.plugin.clone(),
+            on_failure: used.on_failure,
+            policy: policy.map_err(|error| {
+                note_broken(bucket, &used.plugin, &error);
+                error.to_string()
+            }),
+        }
+    }
+
+    fn load(
+        &self,
+        map: &Map,
+        name: &PluginName,
+        config: &Json,
+    ) -> Result<(PluginVersion, Arc<Policy>), LoadError> {
+        let plugin = map.plugin(name).ok_or(LoadError::Unknown)?;
         let (version, release) = plugin.active().ok_or(LoadError::Unknown)?;
         let component = component(&release.digest).ok_or(LoadError::NotHere)?;
-        Ok(BucketResolver {
-            plugin: policy.plugin.clone(),
-            version: version.clone(),
-            policy: self.runtime.load(component.bytes, &policy.config)?,
-        })
+        let policy = self.runtime.load(component.bytes, config)?;
+        Ok((version.clone(), policy))
     }
 
     fn resolve(
@@ -103,7 +194,12 @@ impl NodePolicies {
         target: &Target,
         siblings: &[Sibling<'_>],
     ) -> Option<(BucketResolver, Answer)> {
-        let resolver = self.resolvers.load().get(&target.bucket()).cloned()?;
+        let resolver = self
+            .loaded
+            .load()
+            .resolvers
+            .get(&target.bucket())
+            .cloned()?;
         let policy = resolver.policy.resolver()?;
         let begun = Instant::now();
         let answer = policy.resolve(target.key().as_bytes(), siblings);
@@ -125,30 +221,6 @@ impl NodePolicies {
             .policy_calls
             .with(&[plugin, outcome])
             .increment();
-    }
-
-    /// What the bucket's resolver makes of an object's versions for a reader.
-    pub(super) fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved> {
-        let dots: Vec<Dot> = object.versions.keys().copied().collect();
-        let siblings = object
-            .versions
-            .iter()
-            .map(|(dot, version)| sibling(dot.actor.node.0, version));
-        let (resolver, answer) = self.resolve(target, &siblings.collect::<Vec<_>>())?;
-        let choice = match answer {
-            Answer::Keep(index) => Choice::Keep(*dots.get(index)?),
-            Answer::Value(merged) => Choice::Value(merged),
-            Answer::Tombstone => Choice::Tombstone,
-            Answer::KeepAll => return None,
-        };
-        let BucketResolver {
-            plugin, version, ..
-        } = resolver;
-        Some(ReadResolved {
-            plugin,
-            version,
-            choice,
-        })
     }
 }
 
@@ -191,6 +263,32 @@ impl Policies for NodePolicies {
             Answer::Tombstone => merged(None),
             Answer::KeepAll => Resolved::KeepAll,
         }
+    }
+    fn resolve_read(&self, target: &Target, object: &Object) -> Option<ReadResolved> {
+        let dots: Vec<Dot> = object.versions.keys().copied().collect();
+        let siblings = object
+            .versions
+            .iter()
+            .map(|(dot, version)| sibling(dot.actor.node.0, version));
+        let (resolver, answer) = self.resolve(target, &siblings.collect::<Vec<_>>())?;
+        let choice = match answer {
+            Answer::Keep(index) => Choice::Keep(*dots.get(index)?),
+            Answer::Value(merged) => Choice::Value(merged),
+            Answer::Tombstone => Choice::Tombstone,
+            Answer::KeepAll => return None,
+        };
+        let BucketResolver {
+            plugin, version, ..
+        } = resolver;
+        Some(ReadResolved {
+            plugin,
+            version,
+            choice,
+        })
+    }
+
+    fn validators(&self, bucket: BucketId) -> Option<Arc<Vec<BucketValidator>>> {
+        self.loaded.load().validators.get(&bucket).cloned()
     }
 }
 
@@ -271,8 +369,15 @@ enum LoadError {
     Unknown,
     #[error("this binary does not have the plugin's component")]
     NotHere,
+    #[error("the plugin decides something else")]
+    OtherKind,
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+}
+
+fn note_broken(bucket: &BucketName, plugin: &PluginName, error: &LoadError) {
+    let (bucket, plugin) = (bucket.as_str(), plugin.as_str());
+    tracing::error!(bucket, plugin, %error, "a bucket's policy cannot be used");
 }
 
 fn component(digest: &PluginDigest) -> Option<&'static Shipped> {

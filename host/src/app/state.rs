@@ -3,8 +3,8 @@
 use super::policies::NodePolicies;
 use crate::authority::Authority;
 use crate::network::{BoxFuture, Code, Links};
-use crate::peer::Peer;
 use crate::peer::api::coordinates::{Coordinates, Readiness, Resolved};
+use crate::peer::{Peer, Policies};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use soros_core::id::NodeId;

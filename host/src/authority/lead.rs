@@ -210,16 +210,29 @@ async fn check_policies(
 ) -> Result<(), CommandError> {
     config.check().map_err(ChangeError::BadConfig)?;
     if let Some(resolver) = &config.resolver {
-        check_policy(inner, map, PluginKind::Resolution, resolver).await?;
+        let checked = check_policy(inner, map, PluginKind::Resolution, resolver).await;
+        checked.map_err(|error| at("/resolver/config", error))?;
     }
-    for used in &config.validators {
+    for (number, used) in config.validators.iter().enumerate() {
         let policy = PolicyUse {
             plugin: used.plugin.clone(),
             config: used.config.clone(),
         };
-        check_policy(inner, map, PluginKind::Validation, &policy).await?;
+        let checked = check_policy(inner, map, PluginKind::Validation, &policy).await;
+        checked.map_err(|error| at(&format!("/validators/{number}/config"), error))?;
     }
     Ok(())
+}
+
+/// The error of a policy's config that stands at `place` of what was sent.
+fn at(place: &str, error: CommandError) -> CommandError {
+    let CommandError::BadPolicyConfig(mut problems) = error else {
+        return error;
+    };
+    for problem in &mut problems {
+        problem.path.insert_str(0, place);
+    }
+    CommandError::BadPolicyConfig(problems)
 }
 
 async fn check_policy(
@@ -264,7 +277,8 @@ async fn plan(
     {
         return Err(ChangeError::PartitionsFixed(fixed).into());
     }
-    check_policy(inner, map, PluginKind::Placement, &config.policy).await?;
+    let checked = check_policy(inner, map, PluginKind::Placement, &config.policy).await;
+    checked.map_err(|error| at("/policy/config", error))?;
     let now = Snapshot::of(map.epoch(), map.nodes(), config)
         .map_err(|error| CommandError::PolicyFailed(error.to_string()))?;
     let planned = inner.parts.planner.plan(&config.policy, now, before).await;

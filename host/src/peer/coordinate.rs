@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soros_core::clock::Clock;
 use soros_core::dot::Dot;
+use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::Object;
@@ -39,10 +40,11 @@ impl Peer {
     /// [`OperationError`], which says whether anything may have been stored.
     pub async fn coordinate_write(
         self: &Arc<Self>,
-        request: WriteRequest,
+        mut request: WriteRequest,
         deadline: Instant,
     ) -> Result<WriteAnswer, OperationError> {
         let with = self.coordination(&request)?;
+        let changed = self.validate(&mut request, deadline).await?;
         let (answer, answered) = oneshot::channel();
         let peer = Arc::clone(self);
         // Ends by itself: nothing it waits for lasts longer than the deadline.
@@ -52,7 +54,11 @@ impl Peer {
             reached: 0,
             needed: 1,
         };
-        answered.await.unwrap_or(Err(unknown))
+        let mut answer = answered.await.unwrap_or(Err(unknown));
+        if let (Ok(answer), true) = (&mut answer, changed) {
+            answer.versions = DotSet::default();
+        }
+        answer
     }
 
     async fn drive_write(

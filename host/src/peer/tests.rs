@@ -4,10 +4,17 @@ mod clocks;
 mod closings;
 mod deletions;
 mod doubts;
+<<<<<<< HEAD
 mod full_disks;
+||||||| parent of 3fa85e4 (A bucket's validators are asked about every write)
+=======
+mod validators;
+>>>>>>> 3fa85e4 (A bucket's validators are asked about every write)
 
+use super::api::coordinates::Resolved as ReadResolved;
 use super::node_clock::{Machine, NodeClock};
 use super::partitions::Partitions;
+use super::validate::BucketValidator;
 use super::wire::{Urgency, Wire, WireError};
 use super::{Identity, Maps, Parts, Peer, Policies};
 use crate::store::commit::{Committer, CommitterThread, Core};
@@ -53,16 +60,27 @@ impl Maps for OneMap {
     }
 }
 
-/// Last-writer-wins as the core's oracle has it.
-struct LastWriterWins;
+/// Last-writer-wins as the core's oracle has it, and the validators that a test gives.
+#[derive(Default)]
+struct TestPolicies {
+    validators: Mutex<Option<Arc<Vec<BucketValidator>>>>,
+}
 
-impl Policies for LastWriterWins {
+impl Policies for TestPolicies {
     fn resolve_write(&self, _: &Map, _: &Target, object: &Object, new: &Version) -> Resolved {
         let last = object.versions.values().max_by_key(|version| version.time);
         match last {
             Some(version) if new.time < version.time => Resolved::Merged(version.clone()),
             _ => Resolved::KeepNew,
         }
+    }
+
+    fn resolve_read(&self, _: &Target, _: &Object) -> Option<ReadResolved> {
+        None
+    }
+
+    fn validators(&self, _: BucketId) -> Option<Arc<Vec<BucketValidator>>> {
+        self.validators.lock().expect("no test panicked").clone()
     }
 }
 
@@ -167,6 +185,7 @@ impl Machine for Arc<SetMachine> {
 struct Cluster {
     switch: Arc<Switch>,
     map: Arc<OneMap>,
+    policies: Arc<TestPolicies>,
     stores: Vec<Memory>,
     peers: Vec<Arc<Peer>>,
     machines: Vec<Arc<SetMachine>>,
@@ -217,6 +236,7 @@ fn map() -> Map {
         plugins: BTreeMap::from([
             (name("lww"), plugin(PluginKind::Resolution)),
             (name("balanced"), plugin(PluginKind::Placement)),
+            (name("immutable"), plugin(PluginKind::Validation)),
         ]),
         placement: PlacementConfig {
             partitions: PARTITIONS,
@@ -249,6 +269,7 @@ impl Cluster {
         let mut cluster = Cluster {
             switch: Arc::default(),
             map: Arc::new(OneMap(Mutex::new(Arc::new(map())))),
+            policies: Arc::default(),
             stores: (1..=3).map(Memory::new).collect(),
             peers: Vec::new(),
             machines: ahead.into_iter().map(SetMachine::new).collect(),
@@ -296,7 +317,7 @@ impl Cluster {
             damage,
             wire: Arc::new(SwitchWire(me, self.switch.clone())),
             maps: self.map.clone(),
-            policies: Arc::new(LastWriterWins),
+            policies: Arc::clone(&self.policies) as Arc<dyn Policies>,
             clock,
         };
         let identity = Identity {

@@ -28,15 +28,10 @@ impl Validator {
 
     /// What the host answers in the policy's name, if it need not be asked.
     fn foregone(&self, change: &Change<'_>) -> Option<Verdict> {
-        let prefixes = &self.wants.prefixes;
-        let named = |prefix: &Vec<u8>| change.key.starts_with(prefix);
-        let is_named = prefixes.is_empty() || prefixes.iter().any(named);
-        let Some(value) = change.value else {
-            return (!is_named || !self.wants.deletes).then_some(Verdict::Accept);
-        };
-        if !is_named {
+        if !self.wants.has(change.key, change.value) {
             return Some(Verdict::Accept);
         }
+        let value = change.value?;
         let limit = self.wants.value_bytes_max;
         let is_shown = u32::try_from(value.len()).is_ok_and(|len| len <= limit);
         (!is_shown).then(|| too_large(value.len(), limit))

@@ -192,7 +192,9 @@ fn outcome(error: &OperationError) -> Outcome {
         | OperationError::DiskFull
         | OperationError::Overloaded
         | OperationError::NotServed
-        | OperationError::NotReady => Outcome::Failed,
+        | OperationError::NotReady
+        | OperationError::Rejected(_)
+        | OperationError::PolicyUnavailable { .. } => Outcome::Failed,
     }
 }
 

@@ -16,10 +16,11 @@ use soros_core::key::Key;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{
-    Achieved, Basis, Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer,
-    WriteRequest,
+    Achieved, Basis, Consistency, OperationError, ReadAnswer, ReadRequest, Rejection, Target,
+    WriteAnswer, WriteRequest,
 };
 use soros_core::place::{Entry, Layout, Place};
+use soros_core::policy;
 use soros_core::read::Want;
 use soros_core::replica::{Chunk, Difference, Found, Held, Item, Standing, State, TransferKind};
 use soros_core::skew::Skew;
@@ -133,6 +134,19 @@ fn figures() -> impl Strategy<Value = Achieved> {
     (any::<u8>(), any::<u8>()).prop_map(|(reached, replicas)| Achieved { reached, replicas })
 }
 
+fn rejections() -> impl Strategy<Value = Rejection> {
+    let texts = (".{0,9}", ".{0,9}", prop::option::of("/[a-z]{0,9}"));
+    texts.prop_map(|(code, message, pointer)| Rejection {
+        plugin: "size-and-type".parse().expect("a name"),
+        version: "1.2.3-a+b".parse().expect("a version"),
+        refusal: policy::Refusal {
+            code,
+            message,
+            pointer,
+        },
+    })
+}
+
 fn errors() -> impl Strategy<Value = OperationError> {
     prop_oneof![
         dot_sets().prop_map(|context| OperationError::ContextRequired { context }),
@@ -142,6 +156,11 @@ fn errors() -> impl Strategy<Value = OperationError> {
         (any::<u8>(), any::<u8>())
             .prop_map(|(reached, needed)| OperationError::OutcomeUnknown { reached, needed }),
         any::<i64>().prop_map(|micros| OperationError::ClockSkew { skew: Skew(micros) }),
+        rejections().prop_map(|rejection| OperationError::Rejected(Box::new(rejection))),
+        "[a-z]{0,9}".prop_map(|reason| OperationError::PolicyUnavailable {
+            plugin: "immutable".parse().expect("a name"),
+            reason,
+        }),
         Just(OperationError::DiskFull),
         Just(OperationError::Overloaded),
         Just(OperationError::NotServed),

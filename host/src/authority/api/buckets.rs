@@ -81,7 +81,6 @@ fn refuse_unbuilt(config: &BucketConfig) -> Result<(), Refusal> {
             config.consistency == Consistency::Strong,
             "`\"consistency\": \"strong\"`",
         ),
-        (!config.validators.is_empty(), "A bucket with `validators`"),
         (config.default_ttl.is_some(), "A bucket with `default_ttl`"),
         (config.quota_bytes.is_some(), "A bucket with `quota_bytes`"),
     ];

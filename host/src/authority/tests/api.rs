@@ -170,7 +170,10 @@ const WRONG: &str = r#"
 /v1/buckets/a | {"resolver": {"plugin": "lww", "config": 1}} | 422 bad-config
 /v1/buckets/a | {"consistency": "weak"} | 400 bad-request
 /v1/buckets/a | {"consistency": "strong"} | 501 not-implemented
-/v1/buckets/a | {"validators": [{"plugin": "x"}]} | 501 not-implemented
+/v1/buckets/a | {"validators": [{"plugin": "x"}]} | 422 unknown-reference
+/v1/buckets/a | {"validators": [{"plugin": "lww"}]} | 422 unknown-reference
+/v1/buckets/a | {"validators": {"plugin": "x"}} | 400 bad-request
+/v1/buckets/a | {"validators": [{"plugin": "x", "on_failure": "half"}]} | 400 bad-request
 /v1/buckets/a | {"default_ttl": 60} | 501 not-implemented
 /v1/buckets/a | {"quota_bytes": 60} | 501 not-implemented
 /v1/placements/P | {} | 400 bad-request

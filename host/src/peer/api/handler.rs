@@ -188,8 +188,6 @@ impl<'a> Found<'a> {
         let config = &self.bucket.config;
         if self.bucket.state == BucketState::Closing {
             Err(Refusal::BucketClosing(name.clone()))
-        } else if !config.validators.is_empty() {
-            Err(Refusal::NotBuilt("a bucket with validators"))
         } else if config.default_ttl.is_some() {
             Err(Refusal::NotBuilt("a bucket with a `default_ttl`"))
         } else if config.quota_bytes.is_some() {

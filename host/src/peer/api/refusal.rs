@@ -9,7 +9,8 @@ use http::{HeaderValue, Method};
 use soros_core::id::BucketName;
 use soros_core::key::KeyError;
 use soros_core::limits::{CONTENT_TYPE_BYTES_MAX, KEY_BYTES_MAX, META_BYTES_MAX};
-use soros_core::operation::OperationError;
+use soros_core::operation::{OperationError, Rejection};
+use soros_core::policy;
 use soros_core::token::TokenError;
 
 /// Why a key-value request was not done, or is not known to be.
@@ -164,11 +165,29 @@ fn of_operation(error: &OperationError, asked: Operation) -> Problem {
             Problem::new(Code::ClockSkew, told).with("offset_ms", skew.0 / 1_000)
         }
         (OperationError::DiskFull, _) => Problem::new(Code::DiskFull, told),
+        (OperationError::Rejected(rejection), _) => rejected(rejection, told),
+        (OperationError::PolicyUnavailable { plugin, reason }, _) => {
+            Problem::new(Code::PolicyUnavailable, told)
+                .with("plugin", plugin.as_str())
+                .with("reason", reason.as_str())
+        }
         (OperationError::Overloaded, _) => Problem::new(Code::Overloaded, told),
         // The node itself is ready: no replica that could be asked was.
         (OperationError::NotServed | OperationError::NotReady, _) => unavailable(),
         (OperationError::Storage, Operation::Read) => Problem::internal(error),
         (OperationError::Storage, _) => Problem::new(Code::OutcomeUnknown, told),
+    }
+}
+
+fn rejected(rejection: &Rejection, told: String) -> Problem {
+    let policy::Refusal { code, pointer, .. } = &rejection.refusal;
+    let problem = Problem::new(Code::Rejected, told)
+        .with("plugin", rejection.plugin.as_str())
+        .with("version", rejection.version.as_str())
+        .with("reason", code.as_str());
+    match pointer {
+        Some(pointer) => problem.with("pointer", pointer.as_str()),
+        None => problem,
     }
 }
 
@@ -274,6 +293,36 @@ mod tests {
         };
         check(skewed, Operation::Put, 503, "clock-skew");
         check(OperationError::DiskFull, Operation::Put, 507, "disk-full");
+        let unavailable = OperationError::PolicyUnavailable {
+            plugin: "immutable".parse().expect("a name"),
+            reason: "it is not here".to_owned(),
+        };
+        check(unavailable, Operation::Delete, 503, "policy-unavailable");
+    }
+
+    #[test]
+    fn says_who_refuses_a_write_and_why() {
+        let rejection = Rejection {
+            plugin: "json-schema".parse().expect("a name"),
+            version: "1.2.3".parse().expect("a version"),
+            refusal: policy::Refusal {
+                code: "type".to_owned(),
+                message: "a number is needed".to_owned(),
+                pointer: Some("/age".to_owned()),
+            },
+        };
+        let error = OperationError::Rejected(Box::new(rejection));
+        let problem = of_operation(&error, Operation::Put);
+        assert_eq!(problem.code(), Code::Rejected);
+        assert_eq!(problem.detail(), "A number is needed.");
+        for (field, value) in [
+            ("plugin", "json-schema"),
+            ("version", "1.2.3"),
+            ("reason", "type"),
+            ("pointer", "/age"),
+        ] {
+            assert_eq!(problem.field(field), Some(&value.into()));
+        }
     }
 
     #[test]
