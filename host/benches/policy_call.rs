@@ -37,7 +37,7 @@ fn sibling(time: u64, value: &[u8]) -> Sibling<'_> {
 }
 
 fn resolve(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("room for engines");
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
     let lww = load(&runtime, "lww");
     let lww = lww.resolver().expect("a resolver");
     let [odd, merge] = ["keep one too many", "merge"].map(|manner| {
@@ -69,7 +69,7 @@ fn resolve(criterion: &mut Criterion) {
 }
 
 fn plan(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("room for engines");
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
     let policy = load(&runtime, "balanced");
     let placer = policy.placer().expect("a placer");
     let now = snapshot(12);
@@ -103,7 +103,7 @@ fn snapshot(nodes: u64) -> Snapshot {
 fn load_and_compile(criterion: &mut Criterion) {
     let component = shipped().iter().find(|plugin| plugin.name == "lww");
     let component = component.expect("it ships").bytes;
-    let runtime = Runtime::new().expect("room for engines");
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
     criterion.bench_function("load a component that is not loaded yet", |bencher| {
         bencher.iter(|| runtime.load(black_box(component), &Json::empty()));
     });

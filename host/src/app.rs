@@ -4,6 +4,7 @@
 //! A node has worker threads with a runtime each. Clients are spread over all of them; what the
 //! roles do by themselves runs on the first.
 
+mod components;
 mod doubt;
 mod health;
 mod late;
@@ -24,8 +25,9 @@ use crate::peer::node_clock::NodeClock;
 use crate::peer::operation::{Answer, Operation};
 use crate::peer::partitions::Partitions;
 use crate::peer::{self, Maps, Peer};
-use crate::plugin::{EngineError, Runtime};
+use crate::plugin::{Compiler, EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
+use crate::store::components::Components;
 use crate::store::directory::salvage::{salvage, salvage_unopened};
 use crate::store::directory::{self, Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
@@ -33,6 +35,7 @@ use crate::store::engine::salvage::Saved;
 use crate::store::room::{Marks, Permille, Usage};
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
+use components::NodeComponents;
 use doubt::Doubts;
 use late::LatePeer;
 use liveness::{Hints, Waiting};
@@ -112,8 +115,8 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`AppError`] when it cannot start or go on.
-pub async fn run(config: Config, stop: Shutdown) -> Result<(), AppError> {
-    let runtime = Arc::new(Runtime::new()?);
+pub async fn run(config: Config, compiler: Compiler, stop: Shutdown) -> Result<(), AppError> {
+    let runtime = Arc::new(Runtime::new(compiler)?);
     loop {
         match run_once(config.clone(), Arc::clone(&runtime), stop.clone()).await {
             Err(AppError::Run(RunError::Torn)) => {}
@@ -213,6 +216,7 @@ struct Ground {
     sound: bool,
     doubts: Arc<Doubts>,
     policies: Arc<NodePolicies>,
+    neighbours: Arc<Neighbours>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
 }
@@ -249,13 +253,18 @@ impl App {
         let store: Arc<dyn Store> = directory.store();
         let identity = identity(&config, &directory, &opened, &listeners).await?;
         let metrics = Arc::<Metrics>::default();
+        let neighbours = Arc::new(Neighbours::new(Arc::clone(&metrics)));
+        let wire = Arc::clone(&neighbours) as Arc<dyn authority::wire::Wire>;
+        let disk = Components::of(directory.path());
+        let components = NodeComponents::new(identity.id(), runtime, disk, wire);
         let ground = Ground {
             config,
             identity,
             store,
             sound: opened.doubts.is_empty(),
             doubts: Arc::new(Doubts::new(directory.notes())),
-            policies: Arc::new(NodePolicies::new(runtime, Arc::clone(&metrics))),
+            policies: Arc::new(NodePolicies::new(components, Arc::clone(&metrics))),
+            neighbours,
             workers: Arc::clone(&workers),
             metrics,
         };
@@ -574,9 +583,11 @@ impl Roles {
         let Ground {
             identity,
             store,
+            neighbours,
             workers,
             ..
         } = ground;
+        let neighbours = Arc::clone(neighbours);
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
         let clock = Arc::new(NodeClock::start());
         let actor = (me, identity.incarnation);
@@ -588,7 +599,6 @@ impl Roles {
         let commits = Arc::clone(&ground.metrics.commits);
         let started = Committer::start(core, &thread, commits);
         let (committer, thread) = started.map_err(StartError::Threads)?;
-        let neighbours = Arc::new(Neighbours::new(Arc::clone(&ground.metrics)));
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());
         let (hints, waiting) = liveness::hints();
@@ -688,6 +698,7 @@ fn authority_parts(
         store: Arc::clone(&ground.store),
         wire: Arc::clone(neighbours) as Arc<dyn authority::wire::Wire>,
         planner: Arc::clone(&ground.policies) as Arc<dyn authority::Planner>,
+        plugins: Arc::clone(&ground.policies) as Arc<dyn authority::Plugins>,
         buckets: Arc::clone(late) as Arc<dyn authority::BucketCheck>,
         adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
         facts: Arc::clone(late) as Arc<dyn authority::LocalFacts>,

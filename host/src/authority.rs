@@ -8,14 +8,17 @@
 pub mod api;
 pub mod bootstrap;
 pub mod command;
+pub mod components;
 pub mod keeper;
 pub mod log;
 pub mod member;
+pub mod push;
 pub mod raft;
 pub mod record;
 pub mod state;
 pub mod wire;
 
+mod activation;
 mod answer;
 mod chores;
 mod deletion;
@@ -32,6 +35,7 @@ mod voters;
 mod tests;
 
 use crate::network::BoxFuture;
+use crate::plugin::{Admitted, Check};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use bootstrap::BootstrapError;
@@ -39,13 +43,16 @@ use bytes::Bytes;
 use command::{Command, CommandError, Done, Proposed};
 use keeper::{Adopts, KeeperError, MapKeeper};
 use member::{Member, RaftIdError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, BucketName, ClusterId, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
+use soros_core::map::json::Json;
 use soros_core::map::node::{Identity, Node, NodeState, Role};
-use soros_core::map::plugin::{Plugin, PluginKind, PluginName, PolicyUse};
+use soros_core::map::plugin::{
+    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Release,
+};
 use soros_core::map::problem::ConfigProblem;
 use soros_core::map::table::Table;
 use soros_core::policy::topology::Snapshot;
@@ -57,24 +64,77 @@ use wire::{Facts, Leadership, Wire};
 
 /// Asks placement policies for tables, and all policies whether they take a configuration.
 pub trait Planner: Send + Sync + 'static {
-    /// Whether the active version of the policy takes its configuration.
+    /// Whether this release of the policy takes its configuration.
     fn check<'a>(
         &'a self,
         kind: PluginKind,
+        release: &'a Release,
         policy: &'a PolicyUse,
     ) -> BoxFuture<'a, Result<(), PlanError>>;
 
     /// A table for `now`, with few moves from `before`.
     fn plan<'a>(
         &'a self,
+        release: &'a Release,
         policy: &'a PolicyUse,
         now: Snapshot,
         before: Option<&'a Table>,
     ) -> BoxFuture<'a, Result<Table, PlanError>>;
 }
 
+/// Has the components of plugins, and makes policies of them.
+pub trait Plugins: Send + Sync + 'static {
+    /// Looks at a component that is to be a version of the plugin `name`.
+    fn admit<'a>(
+        &'a self,
+        name: &'a PluginName,
+        version: &'a PluginVersion,
+        component: Bytes,
+    ) -> BoxFuture<'a, Result<Admitted, Vec<Check>>>;
+
+    /// Makes a component durable here.
+    fn keep(&self, component: Bytes) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Makes a component durable here, which `holder` has.
+    fn hold<'a>(
+        &'a self,
+        release: &'a Release,
+        holder: NodeId,
+    ) -> BoxFuture<'a, Result<(), String>>;
+
+    /// A piece of a component from a byte on, or all of it; none when it is not here.
+    fn component(&self, digest: PluginDigest, piece: Option<u64>)
+    -> BoxFuture<'_, Option<Vec<u8>>>;
+
+    /// Gets ready to be asked as this release, with each of these configurations.
+    fn prepare<'a>(
+        &'a self,
+        release: &'a Release,
+        configs: Vec<Json>,
+    ) -> BoxFuture<'a, Result<(), PlanError>>;
+
+    /// How the plugins of the map stand here.
+    fn standings(&self) -> BTreeMap<PluginName, Standing>;
+}
+
+/// How a plugin stands at one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The versions whose components are here.
+    pub prepared: BTreeSet<PluginVersion>,
+    /// The version that is asked here; none while that cannot be.
+    pub active: Option<PluginVersion>,
+    /// Why it cannot.
+    pub problem: Option<String>,
+    /// How often it was asked since it was loaded.
+    pub calls: u64,
+    /// How often it failed then.
+    pub failures: u64,
+}
+
 /// Why a policy could not be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PlanError {
     /// It does not take its configuration.
     #[error("the policy does not take its configuration")]
@@ -168,6 +228,8 @@ pub struct Parts {
     pub wire: Arc<dyn Wire>,
     /// Its policies.
     pub planner: Arc<dyn Planner>,
+    /// Its plugins.
+    pub plugins: Arc<dyn Plugins>,
     /// Its way to find out whether a bucket has keys.
     pub buckets: Arc<dyn BucketCheck>,
     /// Serves under each map that the node adopts.
@@ -366,6 +428,16 @@ impl Authority {
     /// What the nodes of `map` say that they hold, as far as they answer at once.
     pub async fn facts(&self, map: &Map) -> BTreeMap<NodeId, Facts> {
         forward::facts(&self.inner, map).await
+    }
+
+    /// How the plugins of `map` stand at its nodes, as far as they answer at once.
+    pub async fn standings(&self, map: &Map) -> BTreeMap<NodeId, BTreeMap<PluginName, Standing>> {
+        forward::standings(&self.inner, map).await
+    }
+
+    /// The component of this digest, if this node has it.
+    pub async fn component(&self, digest: PluginDigest) -> Option<Vec<u8>> {
+        self.inner.parts.plugins.component(digest, None).await
     }
 
     /// Stops the role.

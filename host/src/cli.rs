@@ -13,6 +13,7 @@ mod dev;
 mod exit;
 mod failure;
 mod headers;
+mod internal;
 mod key;
 mod kv;
 mod locate;
@@ -90,6 +91,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Print a script that completes commands in a shell
     Completions(completions::CompletionsArgs),
+    #[command(subcommand, hide = true)]
+    Internal(internal::InternalCommand),
 }
 
 /// Runs the command of this process, with its arguments, environment and streams.
@@ -198,6 +201,7 @@ impl Command {
             Command::Locate(args) => caller.run(|client| args.run(client, console)),
             Command::Bench(args) => bench::run(&args, &caller, console),
             Command::Completions(args) => completions::run(&args, console),
+            Command::Internal(command) => command.run(),
         }
     }
 }

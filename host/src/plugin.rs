@@ -7,7 +7,9 @@
 //! call works. No socket, disk or role of the node is known here.
 
 mod abi;
+mod admission;
 mod compile;
+pub mod compiler;
 mod engine;
 mod error;
 mod guest;
@@ -20,6 +22,8 @@ mod shipped;
 mod ticker;
 mod validator;
 
+pub use admission::{Admitted, Check};
+pub use compiler::Compiler;
 pub use engine::EngineError;
 pub use error::AdmissionError;
 pub use instance::Usage;
@@ -50,6 +54,22 @@ pub struct Runtime {
     planning: Arc<Host>,
     compiled: Known<PluginDigest, Compiled>,
     loaded: Known<PolicyId, Policy>,
+    compiler: Compiler,
+}
+
+/// A component that stays compiled as long as this is kept.
+#[derive(Clone)]
+pub struct Ready {
+    digest: PluginDigest,
+    compiled: Arc<Compiled>,
+}
+
+impl Ready {
+    /// What the plugin says of itself.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.compiled.about
+    }
 }
 
 /// What is in use somewhere in the process, so that it is made once.
@@ -193,12 +213,13 @@ impl Policy {
 }
 
 impl Runtime {
-    /// Starts the engines.
+    /// Starts the engines. What does not ship is compiled by `compiler`.
     ///
     /// # Errors
     /// [`EngineError`] when the machine has no room for them.
-    pub fn new() -> Result<Runtime, EngineError> {
+    pub fn new(compiler: Compiler) -> Result<Runtime, EngineError> {
         Ok(Runtime {
+            compiler,
             requests: Arc::new(Host::for_requests()?),
             planning: Arc::new(Host::for_planning()?),
             compiled: Known(Mutex::default()),
@@ -212,16 +233,34 @@ impl Runtime {
     /// # Errors
     /// [`AdmissionError`] says what is wrong with the component or the config.
     pub fn load(&self, component: &[u8], config: &Json) -> Result<Arc<Policy>, AdmissionError> {
+        self.policy(&self.ready(component)?, config)
+    }
+
+    /// Compiles a component, so that policies of it are made at once.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] says what is wrong with it.
+    pub fn ready(&self, component: &[u8]) -> Result<Ready, AdmissionError> {
+        let digest = PluginDigest(*blake3::hash(component).as_bytes());
+        let compiled = self.compile(digest, component)?;
+        Ok(Ready { digest, compiled })
+    }
+
+    /// Makes a policy of a component that is compiled and a config; one that is loaded already is
+    /// given again.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] says what is wrong with the config.
+    pub fn policy(&self, ready: &Ready, config: &Json) -> Result<Arc<Policy>, AdmissionError> {
         let config = config.canonical();
         if CONFIG_BYTES_MAX < config.len() {
             return Err(AdmissionError::ConfigTooLarge(config.len()));
         }
-        let digest = PluginDigest(*blake3::hash(component).as_bytes());
-        let id = PolicyId::of(&digest, &config);
+        let id = PolicyId::of(&ready.digest, &config);
         if let Some(policy) = self.loaded.find(&id) {
             return Ok(policy);
         }
-        let compiled = self.compile(digest, component)?;
+        let compiled = Arc::clone(&ready.compiled);
         let about = compiled.about.clone();
         let journal = Arc::new(Journal::new(format!("{}@{}", about.name, about.version)));
         let source = Source {
@@ -233,7 +272,7 @@ impl Runtime {
         let role = Role::new(source).map_err(Fault::into_admission_error)?;
         let policy = Policy {
             about,
-            digest,
+            digest: ready.digest,
             id,
             role,
         };
@@ -250,7 +289,13 @@ impl Runtime {
         }
         let outline = compile::outline(component)?;
         let host = self.host(outline.kind);
-        let compiled = compile::compile(host, component, outline)?;
+        let ships = shipped().iter().any(|shipped| shipped.digest == digest);
+        let compiler = if ships {
+            &Compiler::Here
+        } else {
+            &self.compiler
+        };
+        let compiled = compile::compile(host, component, outline, compiler)?;
         Ok(self.compiled.keep(digest, compiled))
     }
 

@@ -6,6 +6,7 @@ use soros_core::record::{Record, RecordError, Records};
 
 pub mod checked;
 pub mod commit;
+pub mod components;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod directory;

@@ -36,6 +36,12 @@ pub const BUCKETS_MAX: usize = 1024;
 pub const PLACEMENTS_MAX: usize = 64;
 /// The most validators a bucket may have.
 pub const VALIDATORS_MAX: usize = 16;
+/// The most plugins a cluster may have.
+pub const PLUGINS_MAX: usize = 64;
+/// The most versions a plugin may have.
+pub const RELEASES_MAX: usize = 16;
+/// The most bytes that the components of all plugins may have together: each node holds all.
+pub const COMPONENTS_BYTES_MAX: u64 = 1 << 30;
 /// The longest name of a plugin, in bytes.
 pub const PLUGIN_NAME_BYTES_MAX: usize = 63;
 /// The longest version of a plugin, in bytes.

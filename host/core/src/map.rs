@@ -75,8 +75,8 @@ pub enum MapError {
     /// A table that does not fit its placement, or names a node that may hold no data.
     #[error("a table does not fit its placement or its nodes")]
     Table,
-    /// A plugin whose active version there is not.
-    #[error("a plugin's active version is missing")]
+    /// A plugin without versions, or whose active or previous one there is not.
+    #[error("a plugin has no versions, or one that it names is missing")]
     Plugin,
     /// A value out of its range.
     #[error("a configured value is out of its range")]
@@ -261,11 +261,7 @@ impl Parts {
     }
 
     fn check_plugins(&self) -> Result<(), MapError> {
-        let active = self
-            .plugins
-            .values()
-            .all(|plugin| plugin.active().is_some());
-        ensure(active, MapError::Plugin)
+        ensure(self.plugins.values().all(Plugin::holds), MapError::Plugin)
     }
 
     fn check_placement(&self, placement: &Placement) -> Result<(), MapError> {
@@ -307,7 +303,20 @@ impl Parts {
     fn has_plugin(&self, name: &PluginName, kind: PluginKind) -> bool {
         self.plugins
             .get(name)
-            .is_some_and(|plugin| plugin.kind == kind)
+            .is_some_and(|plugin| plugin.kind == kind && plugin.active.is_some())
+    }
+
+    /// Whether a bucket or placement names the plugin.
+    fn uses_plugin(&self, name: &PluginName) -> bool {
+        let of_bucket = |bucket: &Bucket| {
+            let config = &bucket.config;
+            let resolver = config.resolver.iter().map(|used| &used.plugin);
+            let mut validators = config.validators.iter().map(|used| &used.plugin);
+            validators.any(|used| used == name) || resolver.eq([name])
+        };
+        let mut placements = self.placements.values();
+        self.buckets.values().any(of_bucket)
+            || placements.any(|placement| placement.config.policy.plugin == *name)
     }
 
     fn may_hold_data(&self, node: NodeId) -> bool {

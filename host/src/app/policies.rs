@@ -1,16 +1,18 @@
 //! This is which policies a node runs: those that the map's buckets and placements name, loaded
 //! before the node says that it serves under the map.
 
-use crate::authority::{PlanError, Planner};
+use super::components::NodeComponents;
+use crate::authority::{PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::Policies;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::peer::validate::BucketValidator;
-use crate::plugin::{AdmissionError, Policy, Runtime, Shipped, shipped};
+use crate::plugin::{Admitted, Check, Policy, Shipped, shipped};
 use crate::telemetry::{Counter, Histogram, Metrics};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use soros_core::dot::Dot;
-use soros_core::id::{BucketId, BucketName};
+use soros_core::id::{BucketId, NodeId};
 use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{
@@ -25,17 +27,23 @@ use soros_core::policy::{
     Wants,
 };
 use soros_core::write::Resolved;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What every placement policy of this version is given as its seed: tables follow from the
 /// topology alone.
 const SEED: u64 = 0;
 
+/// How long a node that lacks components of policies in force looks for them before it serves
+/// without.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(3);
+/// How long between two looks for components that are missing.
+const FETCH_PAUSE: Duration = Duration::from_secs(1);
+
 /// The policies of a node.
 pub(super) struct NodePolicies {
-    runtime: Arc<Runtime>,
+    components: Arc<NodeComponents>,
     loaded: ArcSwap<Loaded>,
     metrics: Arc<Metrics>,
     resolution_seconds: Arc<Histogram>,
@@ -46,6 +54,11 @@ pub(super) struct NodePolicies {
 /// The policies of the buckets of one map.
 #[derive(Default)]
 struct Loaded {
+    map: Option<Arc<Map>>,
+    /// All of them.
+    policies: Vec<(PluginName, Arc<Policy>)>,
+    /// Why those are not here that should be.
+    problems: BTreeMap<PluginName, String>,
     resolvers: BTreeMap<BucketId, BucketResolver>,
     validators: BTreeMap<BucketId, Arc<Vec<BucketValidator>>>,
 }
@@ -92,9 +105,9 @@ const NO_VALIDATOR: &str = "the plugin is no validation policy";
 
 impl NodePolicies {
     /// No policy yet; calls show in `metrics`.
-    pub(super) fn new(runtime: Arc<Runtime>, metrics: Arc<Metrics>) -> NodePolicies {
+    pub(super) fn new(components: NodeComponents, metrics: Arc<Metrics>) -> NodePolicies {
         NodePolicies {
-            runtime,
+            components: Arc::new(components),
             loaded: ArcSwap::default(),
             validation_seconds: metrics.policy_seconds.with(&["validation"]),
             resolution_seconds: metrics.policy_seconds.with(&["resolution"]),
@@ -103,52 +116,88 @@ impl NodePolicies {
         }
     }
 
-    /// Loads the policies of the map's buckets. A resolver that does not load is reported, and its
-    /// bucket's siblings are kept; for a validator the bucket says what becomes of writes.
+    /// Loads the policies of the map's buckets, whose components are fetched from other nodes where
+    /// they are missing. A resolver that does not load is reported, and its bucket's siblings are
+    /// kept; for a validator the bucket says what becomes of writes.
     pub(super) async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
+        self.components.adopt(&map);
+        let fetched = self.components.fetch_active(&map);
+        if tokio::time::timeout(FETCH_TIME_MAX, fetched).await.is_err() {
+            tracing::error!("components of policies in force are missing, and are looked for");
+        }
+        self.load(Arc::clone(&map)).await;
+        if !self.components.has_all(&map) {
+            let policies = Arc::clone(self);
+            tokio::spawn(async move { policies.complete(map).await });
+        }
+    }
+
+    /// Brings every component of the map here, and loads the policies again that lacked theirs.
+    async fn complete(self: Arc<Self>, map: Arc<Map>) {
+        while !self.components.fetch_all(&map).await {
+            tokio::time::sleep(FETCH_PAUSE).await;
+            if !self.is_at(&map) {
+                return;
+            }
+        }
+        if self.is_at(&map) && !self.loaded.load().problems.is_empty() {
+            self.load(map).await;
+        }
+    }
+
+    fn is_at(&self, map: &Map) -> bool {
+        let loaded = self.loaded.load();
+        let at = loaded.map.as_ref().map(|loaded| loaded.epoch());
+        at == Some(map.epoch())
+    }
+
+    async fn load(self: &Arc<Self>, map: Arc<Map>) {
         let policies = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || policies.load_all(&map)).await;
+        let loaded = tokio::task::spawn_blocking(move || policies.load_all(map)).await;
         if let Ok(loaded) = loaded {
             self.loaded.store(Arc::new(loaded));
         }
     }
 
-    fn load_all(&self, map: &Map) -> Loaded {
+    fn load_all(&self, map: Arc<Map>) -> Loaded {
         let mut loaded = Loaded::default();
         for (name, bucket) in map.buckets() {
             if let Some(used) = &bucket.config.resolver {
-                match self.load(map, &used.plugin, &used.config) {
-                    Ok((version, policy)) => {
-                        let plugin = used.plugin.clone();
-                        let resolver = BucketResolver {
-                            plugin,
-                            version,
-                            policy,
-                        };
-                        loaded.resolvers.insert(bucket.id, resolver);
-                    }
-                    Err(error) => note_broken(name, &used.plugin, &error),
+                let (plugin, config) = (&used.plugin, &used.config);
+                if let Ok((version, policy)) = self.load_one(&map, (plugin, config), &mut loaded) {
+                    let plugin = plugin.clone();
+                    let resolver = BucketResolver {
+                        plugin,
+                        version,
+                        policy,
+                    };
+                    loaded.resolvers.insert(bucket.id, resolver);
                 }
             }
             let validators = bucket.config.validators.iter();
             let validators: Vec<_> = validators
-                .map(|used| self.load_validator(map, name, used))
+                .map(|used| self.load_validator(&map, used, &mut loaded))
                 .collect();
             if !validators.is_empty() {
                 loaded.validators.insert(bucket.id, Arc::new(validators));
             }
+            for (plugin, reason) in &loaded.problems {
+                let (bucket, plugin) = (name.as_str(), plugin.as_str());
+                tracing::error!(bucket, plugin, reason, "a policy cannot be used");
+            }
         }
+        loaded.map = Some(map);
         loaded
     }
 
     fn load_validator(
         &self,
         map: &Map,
-        bucket: &BucketName,
         used: &ValidatorUse,
+        loaded: &mut Loaded,
     ) -> BucketValidator {
         let measured = |(version, policy): (PluginVersion, Arc<Policy>)| {
-            let validator = policy.validator().ok_or(LoadError::OtherKind)?;
+            let validator = policy.validator().ok_or(NO_VALIDATOR)?;
             let wants = validator.wants().clone();
             let calls = |outcome| {
                 let plugin = used.plugin.as_str();
@@ -163,30 +212,32 @@ impl NodePolicies {
             });
             Ok((version, measured))
         };
-        let policy = self
-            .load(map, &used.plugin, &used.config)
-            .and_then(measured);
+        let policy = self.load_one(map, (&used.plugin, &used.config), loaded);
         BucketValidator {
             plugin: used.plugin.clone(),
             on_failure: used.on_failure,
-            policy: policy.map_err(|error| {
-                note_broken(bucket, &used.plugin, &error);
-                error.to_string()
-            }),
+            policy: policy.and_then(measured),
         }
     }
 
-    fn load(
+    fn load_one(
         &self,
         map: &Map,
-        name: &PluginName,
-        config: &Json,
-    ) -> Result<(PluginVersion, Arc<Policy>), LoadError> {
-        let plugin = map.plugin(name).ok_or(LoadError::Unknown)?;
-        let (version, release) = plugin.active().ok_or(LoadError::Unknown)?;
-        let component = component(&release.digest).ok_or(LoadError::NotHere)?;
-        let policy = self.runtime.load(component.bytes, config)?;
-        Ok((version.clone(), policy))
+        (name, config): (&PluginName, &Json),
+        loaded: &mut Loaded,
+    ) -> Result<(PluginVersion, Arc<Policy>), String> {
+        let active = map.plugin(name).and_then(Plugin::active);
+        let (version, release) = active.ok_or("it has no version in force")?;
+        match self.components.load(release, config) {
+            Ok(policy) => {
+                loaded.policies.push((name.clone(), Arc::clone(&policy)));
+                Ok((version.clone(), policy))
+            }
+            Err(error) => {
+                loaded.problems.insert(name.clone(), error.to_string());
+                Err(error.to_string())
+            }
+        }
     }
 
     fn resolve(
@@ -296,10 +347,11 @@ impl Planner for NodePolicies {
     fn check<'a>(
         &'a self,
         kind: PluginKind,
+        release: &'a Release,
         policy: &'a PolicyUse,
     ) -> BoxFuture<'a, Result<(), PlanError>> {
         Box::pin(async move {
-            let loaded = self.load_shipped(policy).await?;
+            let loaded = self.components.load_soon(release, &policy.config).await?;
             if loaded.kind() == kind {
                 Ok(())
             } else {
@@ -313,13 +365,14 @@ impl Planner for NodePolicies {
 
     fn plan<'a>(
         &'a self,
+        release: &'a Release,
         policy: &'a PolicyUse,
         now: Snapshot,
         before: Option<&'a Table>,
     ) -> BoxFuture<'a, Result<Table, PlanError>> {
         let before = before.cloned();
         Box::pin(async move {
-            let loaded = self.load_shipped(policy).await?;
+            let loaded = self.components.load_soon(release, &policy.config).await?;
             let begun = Instant::now();
             let planned = tokio::task::spawn_blocking(move || {
                 let placer = loaded
@@ -340,48 +393,77 @@ impl Planner for NodePolicies {
 
 const NOT_A_PLACER: &str = "the plugin is no placement policy";
 
-impl NodePolicies {
-    async fn load_shipped(&self, policy: &PolicyUse) -> Result<Arc<Policy>, PlanError> {
-        let (runtime, config) = (Arc::clone(&self.runtime), policy.config.clone());
-        let name = policy.plugin.clone();
-        let load = move || {
-            let shipped = shipped()
-                .iter()
-                .find(|shipped| shipped.name == name.as_str());
-            let shipped =
-                shipped.ok_or_else(|| PlanError::Failed(LoadError::NotHere.to_string()))?;
-            runtime
-                .load(shipped.bytes, &config)
-                .map_err(|error| match error {
-                    AdmissionError::BadConfig(problems) => PlanError::BadConfig(problems),
-                    error => PlanError::Failed(error.to_string()),
-                })
-        };
-        let loaded = tokio::task::spawn_blocking(load).await;
-        loaded.unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())))
+impl Plugins for NodePolicies {
+    fn admit<'a>(
+        &'a self,
+        name: &'a PluginName,
+        version: &'a PluginVersion,
+        component: Bytes,
+    ) -> BoxFuture<'a, Result<Admitted, Vec<Check>>> {
+        Box::pin(self.components.admit(name, version, component))
     }
-}
 
-/// Why a policy that the map names cannot be used here.
-#[derive(Debug, thiserror::Error)]
-enum LoadError {
-    #[error("the map has no such plugin")]
-    Unknown,
-    #[error("this binary does not have the plugin's component")]
-    NotHere,
-    #[error("the plugin decides something else")]
-    OtherKind,
-    #[error(transparent)]
-    Admission(#[from] AdmissionError),
-}
+    fn keep(&self, component: Bytes) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.components.keep(component))
+    }
 
-fn note_broken(bucket: &BucketName, plugin: &PluginName, error: &LoadError) {
-    let (bucket, plugin) = (bucket.as_str(), plugin.as_str());
-    tracing::error!(bucket, plugin, %error, "a bucket's policy cannot be used");
-}
+    fn hold<'a>(
+        &'a self,
+        release: &'a Release,
+        holder: NodeId,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.components.hold(release, holder))
+    }
 
-fn component(digest: &PluginDigest) -> Option<&'static Shipped> {
-    shipped().iter().find(|shipped| shipped.digest == *digest)
+    fn component(
+        &self,
+        digest: PluginDigest,
+        piece: Option<u64>,
+    ) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(self.components.read(digest, piece))
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        release: &'a Release,
+        configs: Vec<Json>,
+    ) -> BoxFuture<'a, Result<(), PlanError>> {
+        Box::pin(self.components.prepare(release, configs))
+    }
+
+    fn standings(&self) -> BTreeMap<PluginName, Standing> {
+        let loaded = self.loaded.load();
+        let Some(map) = &loaded.map else {
+            return BTreeMap::new();
+        };
+        let standing = |(name, plugin): (&PluginName, &Plugin)| {
+            let releases = plugin.releases.iter();
+            let here = releases.filter(|(_, release)| self.components.has(&release.digest));
+            let prepared: BTreeSet<PluginVersion> =
+                here.map(|(version, _)| version.clone()).collect();
+            let problem = loaded.problems.get(name).cloned();
+            let active = plugin
+                .active
+                .clone()
+                .filter(|version| problem.is_none() && prepared.contains(version));
+            let mut standing = Standing {
+                prepared,
+                active,
+                problem,
+                ..Standing::default()
+            };
+            let mut seen = BTreeSet::new();
+            for (_, policy) in loaded.policies.iter().filter(|(plugin, _)| plugin == name) {
+                if seen.insert(policy.id()) {
+                    let usage = policy.usage();
+                    standing.calls += usage.calls;
+                    standing.failures += usage.failures;
+                }
+            }
+            (name.clone(), standing)
+        };
+        map.plugins().iter().map(standing).collect()
+    }
 }
 
 fn sibling(writer: u64, version: &Version) -> Sibling<'_> {
@@ -411,15 +493,7 @@ pub(super) fn shipped_plugins() -> BTreeMap<PluginName, Plugin> {
             abi: crate::plugin::ABI.to_owned(),
             size: shipped.bytes.len() as u64,
         };
-        let releases = BTreeMap::from([(version.clone(), release)]);
-        Some((
-            name,
-            Plugin {
-                kind: shipped.kind,
-                releases,
-                active: version,
-            },
-        ))
+        Some((name, Plugin::of(shipped.kind, version, release)))
     };
     shipped().iter().filter_map(plugin).collect()
 }

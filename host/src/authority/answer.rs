@@ -3,6 +3,7 @@
 use super::Entry;
 use super::Inner;
 use super::command::CommandError;
+use super::components::sent;
 use super::forward::{carry_out_to_the_end, leadership_of};
 use super::member::{Member, Raft};
 use super::raft::Snapshot;
@@ -46,6 +47,32 @@ async fn on_request(inner: &Arc<Inner>, request: Request) -> Answer {
             Answer::Leadership(running.map(|own| leadership_of(&own)).unwrap_or_default())
         }
         Request::Facts => Answer::Facts(inner.parts.facts.facts()),
+        Request::Hold { .. }
+        | Request::Component { .. }
+        | Request::Prepare { .. }
+        | Request::Plugins => on_plugin_request(inner, request).await,
+    }
+}
+
+async fn on_plugin_request(inner: &Inner, request: Request) -> Answer {
+    let plugins = &inner.parts.plugins;
+    match request {
+        Request::Hold { release, holder } => {
+            let held = plugins.hold(&release, holder).await;
+            if let Err(reason) = &held {
+                tracing::error!(digest = %release.digest, reason, "a component was not kept");
+            }
+            Answer::Held(held.is_ok())
+        }
+        Request::Component { digest, from } => {
+            let piece = plugins.component(digest, Some(from)).await;
+            Answer::Component(piece.map(|piece| sent(&piece)))
+        }
+        Request::Prepare { release, configs } => {
+            Answer::Prepared(plugins.prepare(&release, configs).await)
+        }
+        Request::Plugins => Answer::Plugins(plugins.standings()),
+        _ => Answer::Refused,
     }
 }
 

@@ -111,6 +111,17 @@ impl AuthorityApi {
                 locate::locate(&self.authority, &asked.map, &bucket, &key)
             }
             Route::Plugins => plugins::list(&asked.map),
+            Route::Plugin(name) => plugins::show(self, &asked, &route::plugin(name)?).await,
+            Route::Release { name, version } => {
+                let (name, version) = (route::plugin(name)?, route::version(version)?);
+                plugins::on_release(self, &asked, body, &name, &version).await
+            }
+            Route::Activate(name) => {
+                plugins::activate(self, &asked, body, route::plugin(name)?).await
+            }
+            Route::Rollback(name) => {
+                plugins::rollback(self, &asked, body, route::plugin(name)?).await
+            }
             Route::Unbuilt(what, _) => Err(Refusal::NotBuilt(what)),
         }
     }

@@ -10,6 +10,7 @@ use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::ChangeError;
 use soros_core::map::node::Identity;
 use soros_core::map::placement::PlacementConfig;
+use soros_core::map::plugin::{PluginKind, PluginName, PluginVersion, Release};
 use soros_core::map::problem::ConfigProblem;
 use soros_core::map::settings::Settings;
 
@@ -47,6 +48,31 @@ pub enum Command {
     },
     /// The settings are to be replaced.
     PutSettings(Settings),
+    /// A version of a plugin is to be named, whose component is at every node that lives.
+    PutRelease {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+        /// What the plugin decides.
+        kind: PluginKind,
+        /// Its component.
+        release: Release,
+    },
+    /// A version of a plugin is to come into force.
+    Activate {
+        /// The plugin.
+        name: PluginName,
+        /// The version; none is the one that was in force before.
+        version: Option<PluginVersion>,
+    },
+    /// A version of a plugin is to go.
+    DropRelease {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+    },
 }
 
 /// A node that started, and what its directory knows of its lives before.
@@ -86,6 +112,26 @@ pub struct Done {
     pub created: bool,
     /// The nodes at which it is not yet in force; they learn of it before they serve again.
     pub not_ready: Vec<NodeName>,
+    /// The nodes that had a plugin's version ready before it came into force.
+    #[serde(default)]
+    pub ready: Vec<NodeName>,
+    /// The version of a plugin that came into force.
+    #[serde(default)]
+    pub version: Option<PluginVersion>,
+}
+
+impl Done {
+    /// What is in force from `epoch` on, at all nodes but these.
+    #[must_use]
+    pub fn at(epoch: Epoch, created: bool, not_ready: Vec<NodeName>) -> Done {
+        Done {
+            epoch,
+            created,
+            not_ready,
+            ready: Vec::new(),
+            version: None,
+        }
+    }
 }
 
 /// Why a command was not carried out.
@@ -119,6 +165,14 @@ pub enum CommandError {
     /// The policy could not be asked, or had no answer. Nothing was changed.
     #[error("the policy did not answer: {0}")]
     PolicyFailed(String),
+    /// A node that lives cannot make a plugin's version ready. Nothing was changed.
+    #[error("node `{node}` cannot make it ready: {reason}")]
+    NotPrepared {
+        /// The node.
+        node: NodeName,
+        /// Why.
+        reason: String,
+    },
     /// The node had a later life than its directory knows of: the directory is new, or was put
     /// back. Nothing was changed; it is taken in once it knows.
     #[error("the node had a later life than its directory knows of")]

@@ -79,11 +79,7 @@ pub(super) async fn delete(
         }
     };
     drop(deleting);
-    Ok(Done {
-        epoch,
-        created: false,
-        not_ready,
-    })
+    Ok(Done::at(epoch, false, not_ready))
 }
 
 /// Opens a bucket again that is closing since that epoch.

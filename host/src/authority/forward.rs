@@ -4,12 +4,13 @@ use super::command::{CommandError, Done, Proposed};
 use super::lead::carry_out;
 use super::member::Running;
 use super::wire::{Answer, Facts, Leadership, Request, To, WireError, ask};
-use super::{Inner, locked};
+use super::{Inner, Standing, locked};
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
 use soros_core::map::node::Role;
+use soros_core::map::plugin::PluginName;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,17 +168,43 @@ pub(super) async fn leadership(inner: &Inner) -> Leadership {
 
 /// What the living nodes of `map` say that they hold.
 pub(super) async fn facts(inner: &Inner, map: &Map) -> BTreeMap<NodeId, Facts> {
-    let asked = map.nodes().keys().map(async |&node| {
-        if node == inner.id() {
-            return Some((node, inner.parts.facts.facts()));
-        }
+    let own = inner.parts.facts.facts();
+    let answers = say(inner, map, Request::Facts).await;
+    let others = answers
+        .into_iter()
+        .filter_map(|(node, answer)| match answer {
+            Answer::Facts(facts) => Some((node, facts)),
+            _ => None,
+        });
+    others.chain([(inner.id(), own)]).collect()
+}
+
+/// How the plugins stand at the living nodes of `map`.
+pub(super) async fn standings(
+    inner: &Inner,
+    map: &Map,
+) -> BTreeMap<NodeId, BTreeMap<PluginName, Standing>> {
+    let own = inner.parts.plugins.standings();
+    let answers = say(inner, map, Request::Plugins).await;
+    let others = answers
+        .into_iter()
+        .filter_map(|(node, answer)| match answer {
+            Answer::Plugins(standings) => Some((node, standings)),
+            _ => None,
+        });
+    others.chain([(inner.id(), own)]).collect()
+}
+
+/// What the other nodes of `map` answer at once.
+async fn say(inner: &Inner, map: &Map, request: Request) -> Vec<(NodeId, Answer)> {
+    let request = &request;
+    let others = map.nodes().keys().filter(|node| **node != inner.id());
+    let asked = others.map(async |&node| {
         if !inner.parts.liveness.is_alive(node) {
             return None;
         }
-        match ask(inner.wire(), &To::Node(node), &Request::Facts, SAY_TIMEOUT).await {
-            Ok(Answer::Facts(facts)) => Some((node, facts)),
-            _ => None,
-        }
+        let answer = ask(inner.wire(), &To::Node(node), request, SAY_TIMEOUT).await;
+        Some((node, answer.ok()?))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }

@@ -6,7 +6,7 @@
 use super::command::{Command, CommandError, Done, Keys, Proposed, Registration};
 use super::member::Running;
 use super::raft::{Types, Voter};
-use super::{Inner, PlanError, deletion, spread, twin};
+use super::{Inner, PlanError, activation, deletion, spread, twin};
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use soros_core::epoch::Epoch;
@@ -16,7 +16,7 @@ use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::{Change, ChangeError, Proposal};
 use soros_core::map::node::Identity;
 use soros_core::map::placement::PlacementConfig;
-use soros_core::map::plugin::{PluginKind, PolicyUse};
+use soros_core::map::plugin::{Plugin, PluginKind, PolicyUse};
 use soros_core::map::table::Table;
 use soros_core::policy::topology::Snapshot;
 use std::sync::Arc;
@@ -61,17 +61,18 @@ pub(super) async fn carry_out(
         } => {
             return deletion::delete(inner, name, only_at).await;
         }
+        Command::Activate { name, version } => {
+            return activation::activate(inner, name, version.as_ref(), only_at).await;
+        }
         _ => {}
     }
     let changed = change(inner, only_at, async |map| {
         prepare(inner, map, &command).await
     })
     .await?;
-    Ok(Done {
-        epoch: changed.after.epoch(),
-        created: is_new(&changed.before, &command),
-        not_ready: spread::spread(inner, &changed.after).await,
-    })
+    let created = is_new(&changed.before, &command);
+    let not_ready = spread::spread(inner, &changed.after).await;
+    Ok(Done::at(changed.after.epoch(), created, not_ready))
 }
 
 fn is_new(before: &Map, command: &Command) -> bool {
@@ -79,9 +80,15 @@ fn is_new(before: &Map, command: &Command) -> bool {
         Command::PutBucket { name, .. } => before.bucket(name).is_none(),
         Command::PutPlacement { name, .. } => before.placement(name).is_none(),
         Command::Register(registration) => before.node(registration.identity.id()).is_none(),
+        Command::PutRelease { name, version, .. } => {
+            let plugin = before.plugin(name);
+            !plugin.is_some_and(|plugin| plugin.releases.contains_key(version))
+        }
         Command::DeleteBucket { .. }
         | Command::DeletePlacement { .. }
-        | Command::PutSettings(_) => false,
+        | Command::PutSettings(_)
+        | Command::Activate { .. }
+        | Command::DropRelease { .. } => false,
     }
 }
 
@@ -120,7 +127,7 @@ pub(super) async fn change(
 }
 
 /// The newest map, read after a quorum confirmed that this member leads.
-async fn newest(running: &Running) -> Result<Arc<Map>, CommandError> {
+pub(super) async fn newest(running: &Running) -> Result<Arc<Map>, CommandError> {
     let confirmed = running.raft.ensure_linearizable(ReadPolicy::ReadIndex);
     match timeout(LEADERSHIP_TIMEOUT, confirmed).await {
         Ok(Ok(_)) => running
@@ -198,6 +205,20 @@ async fn prepare(inner: &Inner, map: &Map, command: &Command) -> Result<Change, 
         }
         Command::DeletePlacement { name } => Change::DeletePlacement { name },
         Command::PutSettings(settings) => Change::PutSettings(settings),
+        Command::PutRelease {
+            name,
+            version,
+            kind,
+            release,
+        } => Change::PutRelease {
+            name,
+            version,
+            kind,
+            release,
+        },
+        // Activated by a path of its own, which makes all nodes ready first.
+        Command::Activate { name, .. } => return Err(ChangeError::PluginMoved(name).into()),
+        Command::DropRelease { name, version } => Change::DropRelease { name, version },
     })
 }
 
@@ -241,14 +262,14 @@ async fn check_policy(
     kind: PluginKind,
     policy: &PolicyUse,
 ) -> Result<(), CommandError> {
-    match map.plugin(&policy.plugin) {
-        Some(plugin) if plugin.kind == kind => inner
-            .parts
-            .planner
-            .check(kind, policy)
-            .await
-            .map_err(plan_failed),
-        _ => Ok(()),
+    let plugin = map.plugin(&policy.plugin);
+    let active = plugin.filter(|plugin| plugin.kind == kind);
+    match active.and_then(Plugin::active) {
+        Some((_, release)) => {
+            let checked = inner.parts.planner.check(kind, release, policy).await;
+            checked.map_err(plan_failed)
+        }
+        None => Ok(()),
     }
 }
 
@@ -260,18 +281,12 @@ async fn plan(
     before: Option<&Table>,
 ) -> Result<Table, CommandError> {
     config.check().map_err(ChangeError::BadConfig)?;
-    let name = &config.policy.plugin;
-    if map
-        .plugin(name)
-        .is_none_or(|plugin| plugin.kind != PluginKind::Placement)
-    {
-        let kind = PluginKind::Placement;
-        return Err(ChangeError::UnknownPlugin {
-            name: name.clone(),
-            kind,
-        }
-        .into());
-    }
+    let (name, kind) = (&config.policy.plugin, PluginKind::Placement);
+    let plugin = map.plugin(name).filter(|plugin| plugin.kind == kind);
+    let Some((_, release)) = plugin.and_then(Plugin::active) else {
+        let name = name.clone();
+        return Err(ChangeError::UnknownPlugin { name, kind }.into());
+    };
     if let Some(fixed) = before.map(|table| table.partitions().get())
         && fixed != config.partitions
     {
@@ -281,8 +296,11 @@ async fn plan(
     checked.map_err(|error| at("/policy/config", error))?;
     let now = Snapshot::of(map.epoch(), map.nodes(), config)
         .map_err(|error| CommandError::PolicyFailed(error.to_string()))?;
-    let planned = inner.parts.planner.plan(&config.policy, now, before).await;
-    planned.map_err(plan_failed)
+    let planned = inner
+        .parts
+        .planner
+        .plan(release, &config.policy, now, before);
+    planned.await.map_err(plan_failed)
 }
 
 /// What a policy's failure is to who gave the command.
@@ -311,11 +329,7 @@ async fn register(
     let epoch = changed.after.epoch();
     let inner = Arc::clone(inner);
     tokio::spawn(async move { spread::spread(&inner, &changed.after).await });
-    Ok(Done {
-        epoch,
-        created,
-        not_ready: Vec::new(),
-    })
+    Ok(Done::at(epoch, created, Vec::new()))
 }
 
 /// Refuses a node whose directory is not its latest, until the node knows: it must not be believed

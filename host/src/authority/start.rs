@@ -18,6 +18,7 @@ use soros_core::map::change::{Change, ChangeError, Proposal};
 use soros_core::map::founding::{Founding, founding_nodes};
 use soros_core::map::node::{Identity, Role};
 use soros_core::map::placement::PlacementConfig;
+use soros_core::map::plugin::Plugin;
 use soros_core::map::settings::Settings;
 use soros_core::policy::topology::Snapshot;
 use soros_core::token::TokenKey;
@@ -316,6 +317,8 @@ enum FirstMapError {
     Members(#[from] soros_core::map::change::ChangeError),
     #[error(transparent)]
     Topology(#[from] soros_core::policy::topology::TopologyError),
+    #[error("the placement policy does not ship")]
+    NoPlugin,
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error("no random bits: {0}")]
@@ -326,11 +329,15 @@ async fn first_map(inner: &Inner, members: Vec<Identity>) -> Result<Founding, Fi
     let placement = PlacementConfig::default();
     let nodes = founding_nodes(&members)?;
     let now = Snapshot::of(Epoch::NONE.next(), &nodes, &placement)?;
-    let table = inner
+    let plugin = inner.parts.first.plugins.get(&placement.policy.plugin);
+    let (_, release) = plugin
+        .and_then(Plugin::active)
+        .ok_or(FirstMapError::NoPlugin)?;
+    let planned = inner
         .parts
         .planner
-        .plan(&placement.policy, now, None)
-        .await?;
+        .plan(release, &placement.policy, now, None);
+    let table = planned.await?;
     let (mut cluster, mut token_key) = ([0; 16], [0; 32]);
     getrandom::fill(&mut cluster)?;
     getrandom::fill(&mut token_key)?;

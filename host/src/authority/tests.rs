@@ -6,5 +6,6 @@ mod cluster;
 mod commands;
 mod failures;
 mod founding;
+mod releases;
 mod spreading;
 mod storage;

@@ -10,6 +10,7 @@
 use super::command::{CommandError, Done, Proposed};
 use super::raft::{Types, Vote};
 use super::state::Picture;
+use super::{PlanError, Standing};
 use crate::network::BoxFuture;
 use bytes::Bytes;
 use openraft::raft::{
@@ -21,7 +22,10 @@ use serde::{Deserialize, Serialize};
 use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, NodeId};
 use soros_core::map::Map;
+use soros_core::map::json::Json;
 use soros_core::map::node::{Identity, RaftId};
+use soros_core::map::plugin::{PluginDigest, PluginName, Release};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The version of the messages that this program speaks.
@@ -92,6 +96,29 @@ pub enum Request {
     Leadership,
     /// What do you hold?
     Facts,
+    /// Make this component durable, which the node `holder` has.
+    Hold {
+        /// The component.
+        release: Release,
+        /// Who has it.
+        holder: NodeId,
+    },
+    /// A piece of a component, from this byte on.
+    Component {
+        /// Its digest.
+        digest: PluginDigest,
+        /// The byte.
+        from: u64,
+    },
+    /// Get ready to be asked as this release of a plugin, with each of these configurations.
+    Prepare {
+        /// The release.
+        release: Release,
+        /// The configurations.
+        configs: Vec<Json>,
+    },
+    /// How do the map's plugins stand with you?
+    Plugins,
 }
 
 /// A message of the Raft group.
@@ -139,6 +166,14 @@ pub enum Answer {
     Leadership(Leadership),
     /// To [`Request::Facts`].
     Facts(Facts),
+    /// To [`Request::Hold`]: whether it is durable.
+    Held(bool),
+    /// To [`Request::Component`]: the piece in base64, if the component is here.
+    Component(Option<String>),
+    /// To [`Request::Prepare`].
+    Prepared(Result<(), PlanError>),
+    /// To [`Request::Plugins`].
+    Plugins(BTreeMap<PluginName, Standing>),
     /// The request cannot be answered here: another member, a Raft member that stopped, a map of
     /// another cluster, or one that could not be stored.
     Refused,

@@ -4,6 +4,7 @@
 use crate::app;
 use crate::config::Config;
 use crate::network::Shutdown;
+use crate::plugin::Compiler;
 
 /// Runs a node on this thread until it is told to stop, and drains it then. The node writes its
 /// ready file itself, once it serves and knows a map.
@@ -29,8 +30,11 @@ pub fn run_node(config: Config, shutdown: Shutdown) -> Result<(), NodeFailure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| NodeFailure::Failed(Box::new(error)))?;
+    // This very program, even where its file has been replaced since.
+    let program = std::env::current_exe().ok();
+    let compiler = program.map_or(Compiler::Here, Compiler::Child);
     runtime
-        .block_on(app::run(config, shutdown))
+        .block_on(app::run(config, compiler, shutdown))
         .map_err(|error| {
             if error.is_usage() {
                 NodeFailure::Usage(Box::new(error))

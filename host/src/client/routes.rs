@@ -194,11 +194,7 @@ mod tests {
             abi,
             size: 9,
         };
-        Plugin {
-            kind,
-            releases: [(version.clone(), release)].into(),
-            active: version,
-        }
+        Plugin::of(kind, version, release)
     }
 
     /// A map of four nodes, of which two hold each partition.

@@ -4,12 +4,8 @@ mod clocks;
 mod closings;
 mod deletions;
 mod doubts;
-<<<<<<< HEAD
 mod full_disks;
-||||||| parent of 3fa85e4 (A bucket's validators are asked about every write)
-=======
 mod validators;
->>>>>>> 3fa85e4 (A bucket's validators are asked about every write)
 
 use super::api::coordinates::Resolved as ReadResolved;
 use super::node_clock::{Machine, NodeClock};
@@ -223,11 +219,7 @@ fn map() -> Map {
     };
     let version: soros_core::map::plugin::PluginVersion =
         "0.1.0".to_owned().try_into().expect("a version");
-    let plugin = |kind| Plugin {
-        kind,
-        releases: BTreeMap::from([(version.clone(), release.clone())]),
-        active: version.clone(),
-    };
+    let plugin = |kind| Plugin::of(kind, version.clone(), release.clone());
     let name = |text: &str| text.to_owned().try_into().expect("a plugin's name");
     let founding = Founding {
         cluster: ClusterId(1),

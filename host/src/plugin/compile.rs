@@ -2,6 +2,7 @@
 //! compiling is the expensive part, then compiled and linked.
 
 use crate::plugin::abi;
+use crate::plugin::compiler::Compiler;
 use crate::plugin::engine::Host;
 use crate::plugin::error::{AdmissionError, Fault};
 use crate::plugin::guest::{Guest, bounded, store};
@@ -11,7 +12,7 @@ use soros_core::map::plugin::{PluginKind, PluginName};
 use soros_core::policy::About;
 use std::sync::Arc;
 use wasmparser::{Encoding, Parser, Payload};
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::InstancePre;
 
 /// What a component is, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,10 +115,10 @@ pub(super) fn compile(
     host: &Arc<Host>,
     bytes: &[u8],
     outline: Outline,
+    compiler: &Compiler,
 ) -> Result<Compiled, AdmissionError> {
     let Outline { kind, interface } = outline;
-    let component = Component::from_binary(&host.engine, bytes)
-        .map_err(|error| AdmissionError::Invalid(shortened(&format!("{error:#}"))))?;
+    let component = compiler.component(host, kind, bytes)?;
     let pre = host.linker.instantiate_pre(&component);
     let pre = pre.map_err(|error| AdmissionError::Misfit(shortened(&format!("{error:#}"))))?;
     let mut store = store(host, &Arc::new(Journal::new(interface.clone())));

@@ -12,6 +12,7 @@ use crate::plugin::limits::{
 };
 use crate::plugin::log;
 use crate::plugin::ticker::Ticker;
+use soros_core::map::plugin::PluginKind;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 use wasmtime::component::Linker;
@@ -59,8 +60,7 @@ impl Host {
     /// The engine for policies that requests ask.
     pub(super) fn for_requests() -> Result<Host, EngineError> {
         let mut config = config();
-        config.memory_reservation(SLOT_BYTES as u64);
-        config.memory_guard_size(64 << 10);
+        of_requests(&mut config);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
         Host::start(&config, REQUEST, REQUEST_TICK)
     }
@@ -68,9 +68,20 @@ impl Host {
     /// The engine for placement.
     pub(super) fn for_planning() -> Result<Host, EngineError> {
         let mut config = config();
-        config.memory_reservation(PLANNING.memory_bytes as u64);
+        of_planning(&mut config);
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
         Host::start(&config, PLANNING, PLANNING_TICK)
+    }
+
+    /// An engine that only compiles, to the same code as the one for this kind of policy.
+    pub(super) fn for_compiling(kind: PluginKind) -> Result<Engine, EngineError> {
+        let mut config = config();
+        match kind {
+            PluginKind::Placement => of_planning(&mut config),
+            PluginKind::Resolution | PluginKind::Validation => of_requests(&mut config),
+        };
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        Engine::new(&config).map_err(EngineError::Engine)
     }
 
     fn start(config: &Config, limits: Limits, tick: Duration) -> Result<Host, EngineError> {
@@ -91,6 +102,16 @@ impl Host {
         let ticks = self.limits.deadline.as_nanos() / self.tick.as_nanos();
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
+}
+
+/// What compiled code depends on, of the engine for requests.
+fn of_requests(config: &mut Config) {
+    config.memory_reservation(SLOT_BYTES as u64);
+    config.memory_guard_size(64 << 10);
+}
+
+fn of_planning(config: &mut Config) {
+    config.memory_reservation(PLANNING.memory_bytes as u64);
 }
 
 fn config() -> Config {

@@ -1,5 +1,6 @@
 //! This is how components fail: why one is refused, and what an engine's error says of a call.
 
+use crate::plugin::compiler::CompilerError;
 use crate::plugin::guest::{Guest, Overrun};
 use crate::plugin::limits::{COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, Limits};
 use crate::plugin::log::shortened;
@@ -45,6 +46,9 @@ pub enum AdmissionError {
     /// It is not valid, or uses features of WebAssembly that policies may not use.
     #[error("it does not compile: {0}")]
     Invalid(String),
+    /// It could not be compiled within bounds.
+    #[error("{0}")]
+    Compiler(#[from] CompilerError),
     /// Its functions are not those of the interface that it names.
     #[error("it does not fit its interface: {0}")]
     Misfit(String),

@@ -26,15 +26,15 @@ pub(super) struct Source {
 }
 
 /// An instance that can be asked.
-struct Instance<E> {
-    store: Store<Guest>,
-    exports: E,
+pub(super) struct Instance<E> {
+    pub(super) store: Store<Guest>,
+    pub(super) exports: E,
     calls: u32,
 }
 
 impl<E: Exports> Instance<E> {
     /// Makes an instance and gives it its config.
-    fn new(source: &Source) -> Result<(Instance<E>, E::Wants), Fault> {
+    pub(super) fn new(source: &Source) -> Result<(Instance<E>, E::Wants), Fault> {
         let Compiled { pre, interface, .. } = source.compiled.as_ref();
         let mut store = store(&source.host, &source.journal);
         let exports = bounded(&mut store, |store| {

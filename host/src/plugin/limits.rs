@@ -42,6 +42,12 @@ pub const PLANNING: Limits = Limits {
 
 /// The largest component.
 pub const COMPONENT_BYTES_MAX: usize = 32 << 20;
+/// The most native code of a component.
+pub const NATIVE_BYTES_MAX: usize = 256 << 20;
+/// How long a component that does not ship may be compiled.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
+/// How much memory that may take.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 2 << 30;
 /// The longest config, in canonical JSON.
 pub const CONFIG_BYTES_MAX: usize = 64 << 10;
 /// The longest text of a policy that is shown to people: a reason, a problem, a log line.

@@ -6,7 +6,7 @@ mod hostile;
 mod misbehaving;
 mod shipped;
 
-use super::{AdmissionError, Policy, Runtime};
+use super::{AdmissionError, Compiler, Policy, Runtime};
 use soros_core::epoch::Epoch;
 use soros_core::id::NodeId;
 use soros_core::map::json::Json;
@@ -15,7 +15,8 @@ use soros_core::policy::{PolicyError, Resolution, Resolved, Sibling};
 use std::sync::{Arc, LazyLock};
 
 /// One for all tests, as a process has one.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("room for engines"));
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Runtime::new(Compiler::Here).expect("room for engines"));
 
 const RESOLUTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-resolution.wasm"));
 const PLACEMENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-placement.wasm"));

@@ -1,20 +1,25 @@
 //! This is every change of the map: each makes the next epoch of the map before it, or leaves it as
 //! it is and says why.
 
+mod releases;
+
 use super::bucket::{Bucket, BucketConfig, BucketState};
 use super::founding::Founding;
 use super::node::{Identity, Node, NodeState, Role};
 use super::placement::{Placement, PlacementConfig};
 use super::plan::check_table;
-use super::plugin::{PluginKind, PluginName};
+use super::plugin::{PluginKind, PluginName, PluginVersion, Release};
 use super::problem::ConfigProblem;
 use super::settings::Settings;
 use super::table::{Table, TableError};
 use super::{Map, MapError, Parts};
 use crate::epoch::Epoch;
 use crate::id::{BucketId, BucketName, NodeId, NodeName, PlacementId, PlacementName};
-use crate::limits::{BUCKETS_MAX, NODES_MAX, PLACEMENTS_MAX};
+use crate::limits::{
+    BUCKETS_MAX, COMPONENTS_BYTES_MAX, NODES_MAX, PLACEMENTS_MAX, PLUGINS_MAX, RELEASES_MAX,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One change of the map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +80,33 @@ pub enum Change {
     },
     /// The cluster's settings are replaced.
     PutSettings(Settings),
+    /// A version of a plugin is there: its component is at every node that lives.
+    PutRelease {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+        /// What the plugin decides.
+        kind: PluginKind,
+        /// Its component.
+        release: Release,
+    },
+    /// A version of a plugin comes into force.
+    Activate {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+        /// The tables that it answered with, of the placements that use it.
+        tables: BTreeMap<PlacementName, Table>,
+    },
+    /// A version of a plugin goes.
+    DropRelease {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+    },
 }
 
 /// A change, and the epoch it was made for.
@@ -101,6 +133,9 @@ impl Change {
             Change::PutPlacement { .. } => "put-placement",
             Change::DeletePlacement { .. } => "delete-placement",
             Change::PutSettings(_) => "put-settings",
+            Change::PutRelease { .. } => "put-release",
+            Change::Activate { .. } => "activate",
+            Change::DropRelease { .. } => "drop-release",
         }
     }
 }
@@ -198,6 +233,49 @@ pub enum ChangeError {
     /// Buckets use the placement.
     #[error("buckets use the placement `{0}`")]
     PlacementInUse(PlacementName),
+    /// No such plugin, or no such version of it.
+    #[error("there is no plugin `{name}`{}", of_version(.version.as_ref()))]
+    PluginNotFound {
+        /// The plugin.
+        name: PluginName,
+        /// The version, where the plugin itself is there.
+        version: Option<PluginVersion>,
+    },
+    /// The plugin decides something else.
+    #[error("the plugin `{0}` decides something else: choose another name")]
+    OtherKind(PluginName),
+    /// The version is there, with other bytes.
+    #[error("`{name}` has a version {version} of other bytes: push it under another version")]
+    VersionExists {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+    },
+    /// Buckets or placements use the plugin, and the version is in force.
+    #[error("{version} of `{name}` is in force, and buckets or placements use it")]
+    PluginInUse {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+    },
+    /// The plugin, or what uses it, changed while the change was made ready.
+    #[error("the plugin `{0}`, or what uses it, was changed meanwhile")]
+    PluginMoved(PluginName),
+    /// The plugin had no version in force before.
+    #[error("the plugin `{0}` had no other version in force before")]
+    NothingBefore(PluginName),
+    /// The cluster has as many plugins, versions or bytes of them as it may.
+    #[error(
+        "a cluster has at most {PLUGINS_MAX} plugins, {RELEASES_MAX} versions of each, and \
+         {COMPONENTS_BYTES_MAX} bytes of them together"
+    )]
+    TooManyPlugins,
+}
+
+fn of_version(version: Option<&PluginVersion>) -> String {
+    version.map_or_else(String::new, |version| format!(" of version {version}"))
 }
 
 /// The map after `proposal`, where `map` is the one before, if there is any.
@@ -248,6 +326,18 @@ impl Map {
             } => next.put_placement(name, config, table),
             Change::DeletePlacement { name } => next.delete_placement(name),
             Change::PutSettings(settings) => next.put_settings(settings),
+            Change::PutRelease {
+                name,
+                version,
+                kind,
+                release,
+            } => next.put_release(name, version, *kind, release),
+            Change::Activate {
+                name,
+                version,
+                tables,
+            } => next.activate(name, version, tables),
+            Change::DropRelease { name, version } => next.drop_release(name, version),
         }?;
         Ok(next.finish())
     }

@@ -170,15 +170,37 @@ pub struct Plugin {
     pub kind: PluginKind,
     /// Its versions.
     pub releases: BTreeMap<PluginVersion, Release>,
-    /// The version in force; one of `releases`.
-    pub active: PluginVersion,
+    /// The version in force, one of `releases`; none before the first is activated.
+    #[serde(default)]
+    pub active: Option<PluginVersion>,
+    /// The version that was in force before, one of `releases`.
+    #[serde(default)]
+    pub previous: Option<PluginVersion>,
 }
 
 impl Plugin {
+    /// A plugin of one version, which is in force.
+    #[must_use]
+    pub fn of(kind: PluginKind, version: PluginVersion, release: Release) -> Plugin {
+        Plugin {
+            kind,
+            active: Some(version.clone()),
+            previous: None,
+            releases: BTreeMap::from([(version, release)]),
+        }
+    }
+
     /// The version in force.
     #[must_use]
     pub fn active(&self) -> Option<(&PluginVersion, &Release)> {
-        self.releases.get_key_value(&self.active)
+        self.releases.get_key_value(self.active.as_ref()?)
+    }
+
+    /// Whether the versions that are named are there.
+    pub(super) fn holds(&self) -> bool {
+        let named = self.active.iter().chain(&self.previous);
+        let mut named = named.map(|version| self.releases.contains_key(version));
+        !self.releases.is_empty() && named.all(|is_there| is_there)
     }
 }
 

@@ -1,6 +1,8 @@
 //! These are the map's tests: each change as a script and its consequence, and any sequence of
 //! changes against what must hold of every map.
 
+mod releases;
+
 use super::change::{Change, ChangeError, Proposal, step};
 use super::diff::diff;
 use super::founding::{Founding, voters};
@@ -53,11 +55,7 @@ fn plugin(kind: PluginKind) -> Plugin {
         abi,
         size: 9,
     };
-    Plugin {
-        kind,
-        releases: BTreeMap::from([(version.clone(), release)]),
-        active: version,
-    }
+    Plugin::of(kind, version, release)
 }
 
 fn small() -> PlacementConfig {

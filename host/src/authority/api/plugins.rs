@@ -1,13 +1,27 @@
-//! This is the route that lists the plugins of the map.
+//! These are the routes of plugins: which there are, how they stand at the nodes, and how versions
+//! come, take over and go.
 
 use super::refusal::Refusal;
-use super::render;
-use crate::network::Response;
-use serde::Serialize;
+use super::{Asked, AuthorityApi, condition, config, is_read, render};
+use crate::authority::command::{Command, Done};
+use crate::authority::push::{PushError, Pushed};
+use crate::authority::{Authority, Standing};
+use crate::network::{Body, RequestBody, Response};
+use crate::plugin::limits::COMPONENT_BYTES_MAX;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use soros_core::epoch::Epoch;
+use soros_core::id::NodeName;
 use soros_core::map::Map;
 use soros_core::map::plugin::{
     Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, Release,
 };
+
+const WASM: &str = "application/wasm";
+/// How many bytes the body of an activation may have.
+const NOTHING_BYTES_MAX: usize = 1 << 10;
 
 #[derive(Serialize)]
 struct Plugins<'a> {
@@ -18,8 +32,11 @@ struct Plugins<'a> {
 struct Shown<'a> {
     name: &'a PluginName,
     kind: PluginKind,
-    active: &'a PluginVersion,
+    active: Option<&'a PluginVersion>,
+    previous: Option<&'a PluginVersion>,
     versions: Vec<ShownRelease<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<AtNode<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -28,6 +45,15 @@ struct ShownRelease<'a> {
     digest: PluginDigest,
     abi: &'a str,
     size: u64,
+}
+
+/// A plugin at a node; only the name of one that does not answer at once.
+#[derive(Serialize)]
+struct AtNode<'a> {
+    node: &'a NodeName,
+    wanted: Option<&'a PluginVersion>,
+    #[serde(flatten)]
+    standing: Option<Standing>,
 }
 
 /// All plugins.
@@ -41,19 +67,201 @@ pub(super) fn list(map: &Map) -> Result<Response, Refusal> {
 }
 
 fn shown<'a>(name: &'a PluginName, plugin: &'a Plugin) -> Shown<'a> {
-    let release = |(version, release): (&'a PluginVersion, &'a Release)| {
-        let Release { digest, abi, size } = release;
-        ShownRelease {
-            version,
-            digest: *digest,
-            abi,
-            size: *size,
-        }
-    };
     Shown {
         name,
         kind: plugin.kind,
-        active: &plugin.active,
-        versions: plugin.releases.iter().map(release).collect(),
+        active: plugin.active.as_ref(),
+        previous: plugin.previous.as_ref(),
+        versions: plugin.releases.iter().map(shown_release).collect(),
+        nodes: None,
     }
+}
+
+fn shown_release<'a>((version, release): (&'a PluginVersion, &'a Release)) -> ShownRelease<'a> {
+    let Release { digest, abi, size } = release;
+    ShownRelease {
+        version,
+        digest: *digest,
+        abi,
+        size: *size,
+    }
+}
+
+/// A plugin, and how it stands at the nodes.
+pub(super) async fn show(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    name: &PluginName,
+) -> Result<Response, Refusal> {
+    let plugin = found(&asked.map, name)?;
+    let mut standings = api.authority.standings(&asked.map).await;
+    let at_node = |(id, node): (&_, &'_ soros_core::map::node::Node)| {
+        let standings = standings.get_mut(id);
+        (
+            standings.and_then(|at_node| at_node.remove(name)),
+            node.identity.name.clone(),
+        )
+    };
+    let nodes: Vec<_> = asked.map.nodes().iter().map(at_node).collect();
+    let nodes = nodes.iter().map(|(standing, node)| AtNode {
+        node,
+        wanted: plugin.active.as_ref(),
+        standing: standing.clone(),
+    });
+    let shown = Shown {
+        nodes: Some(nodes.collect()),
+        ..shown(name, plugin)
+    };
+    // How it stands changes without the map: what is shown has no tag.
+    render::json(StatusCode::OK, &shown)
+}
+
+fn found<'a>(map: &'a Map, name: &PluginName) -> Result<&'a Plugin, Refusal> {
+    let plugin = map.plugin(name);
+    plugin.ok_or_else(|| Refusal::PluginNotFound(name.to_string()))
+}
+
+/// A version of a plugin.
+pub(super) async fn on_release(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    body: RequestBody,
+    name: &PluginName,
+    version: &PluginVersion,
+) -> Result<Response, Refusal> {
+    match asked.parts.method {
+        ref method if is_read(method) => show_release(api, asked, name, version).await,
+        Method::PUT => push(api, asked, body, name, version).await,
+        _ => {
+            let (name, version) = (name.clone(), version.clone());
+            let command = Command::DropRelease { name, version };
+            render::deleted(&api.propose(asked, command).await?)
+        }
+    }
+}
+
+async fn show_release(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    name: &PluginName,
+    version: &PluginVersion,
+) -> Result<Response, Refusal> {
+    let plugin = found(&asked.map, name)?;
+    let missing = || Refusal::PluginNotFound(format!("{name}@{version}"));
+    let release = plugin.releases.get_key_value(version).ok_or_else(missing)?;
+    if wants_bytes(&asked.parts.headers) {
+        return bytes(&api.authority, release.1.digest)
+            .await
+            .ok_or_else(missing);
+    }
+    render::configured(&shown_release(release), asked.map.epoch())
+}
+
+fn wants_bytes(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.split([',', ';']).any(|kind| kind.trim() == WASM))
+}
+
+async fn bytes(authority: &Authority, digest: PluginDigest) -> Option<Response> {
+    let component = authority.component(digest).await?;
+    let mut response = Response::new(Body::full(component));
+    let wasm = HeaderValue::from_static(WASM);
+    response.headers_mut().insert(CONTENT_TYPE, wasm);
+    Some(response)
+}
+
+async fn push(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    body: RequestBody,
+    name: &PluginName,
+    version: &PluginVersion,
+) -> Result<Response, Refusal> {
+    let only_at = only_at(asked)?;
+    let component = body.collect(COMPONENT_BYTES_MAX).await?;
+    let pushed = api.authority.push(name, version, component, only_at).await;
+    let Pushed { admitted, done } = pushed.map_err(|error| match error {
+        PushError::Command(error) => Refusal::Command(error),
+        error => Refusal::Push(error),
+    })?;
+    let Release { digest, abi, size } = &admitted.release;
+    let shown = json!({
+        "name": name, "version": version, "kind": admitted.kind, "digest": digest, "abi": abi,
+        "size": size, "checks": admitted.checks,
+    });
+    render::put(&shown, &done)
+}
+
+fn only_at(asked: &Asked<'_>) -> Result<Option<Epoch>, Refusal> {
+    let now = asked.map.epoch();
+    let only_at = condition::only_at(&asked.parts.headers, now)?;
+    Ok(only_at.map(|condition| condition.epoch(now)))
+}
+
+/// Which version is to come into force.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Activation {
+    version: PluginVersion,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Another version comes into force.
+pub(super) async fn activate(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    body: RequestBody,
+    name: PluginName,
+) -> Result<Response, Refusal> {
+    let Activation { version, dry_run } = config(body).await?;
+    if dry_run {
+        return Err(Refusal::NotBuilt("`\"dry_run\": true`"));
+    }
+    let version = Some(version);
+    activated(
+        api.propose(asked, Command::Activate { name, version })
+            .await?,
+    )
+}
+
+/// The version before comes into force again.
+pub(super) async fn rollback(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    body: RequestBody,
+    name: PluginName,
+) -> Result<Response, Refusal> {
+    let body = body.collect(NOTHING_BYTES_MAX).await?;
+    if !body.is_empty() {
+        serde_json::from_slice::<Nothing>(&body).map_err(Refusal::Json)?;
+    }
+    let version = None;
+    activated(
+        api.propose(asked, Command::Activate { name, version })
+            .await?,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+fn activated(done: Done) -> Result<Response, Refusal> {
+    let Done {
+        epoch,
+        ready,
+        version,
+        not_ready,
+        ..
+    } = done;
+    let ready: Vec<_> = ready
+        .into_iter()
+        .filter(|node| !not_ready.contains(node))
+        .collect();
+    let mut shown = json!({"epoch": epoch, "version": version, "ready": ready});
+    if !not_ready.is_empty() {
+        shown["not_ready"] = json!(not_ready);
+    }
+    render::configured(&shown, epoch)
 }

@@ -2,6 +2,7 @@
 //! code.
 
 use crate::authority::command::CommandError;
+use crate::authority::push::PushError;
 use crate::network::{BodyError, Code, Problem};
 use http::Method;
 use http::header::HeaderName;
@@ -10,6 +11,7 @@ use soros_core::epoch::Epoch;
 use soros_core::id::NameError;
 use soros_core::key::KeyError;
 use soros_core::map::change::ChangeError;
+use soros_core::map::plugin::PluginNameError;
 use soros_core::map::problem::ConfigProblem;
 
 /// Why a request is refused.
@@ -45,6 +47,15 @@ pub(super) enum Refusal {
     /// Not a placement's name.
     #[error(transparent)]
     PlacementName(NameError),
+    /// Not a plugin's name or version.
+    #[error(transparent)]
+    Plugin(PluginNameError),
+    /// No such plugin or version.
+    #[error("there is no plugin `{0}`")]
+    PluginNotFound(String),
+    /// A component was not let in.
+    #[error(transparent)]
+    Push(#[from] PushError),
     /// A query parameter that the route does not have.
     #[error("there is no query parameter `{0}` here")]
     UnknownParameter(String),
@@ -85,6 +96,9 @@ impl Refusal {
     pub(super) fn problem(&self) -> Problem {
         match self {
             Refusal::Command(error) => of_command(error),
+            Refusal::Push(error) => of_push(error),
+            Refusal::Plugin(_) => self.of(Code::BadRequest, "A version is as semver.org has it."),
+            Refusal::PluginNotFound(_) => self.of(Code::PluginNotFound, PLUGINS),
             Refusal::Moved(now) => self
                 .of(Code::PreconditionFailed, "Read it without `If-Match`.")
                 .with("epoch", now.0),
@@ -117,6 +131,7 @@ impl Refusal {
     }
 }
 
+const PLUGINS: &str = "`GET /v1/plugins` lists those there are.";
 const CORRECT: &str = "Correct the fields that `problems` names.";
 const KEY_RULE: &str = "A key has 1 to 1024 bytes, percent-encoded in the path.";
 const NAME_RULE: &str = "A name has 1 to 63 of a-z, 0-9, `.`, `_` and `-`.";
@@ -152,10 +167,43 @@ fn of_command(error: &CommandError) -> Problem {
         CommandError::BadPolicyConfig(problems) => {
             of(Code::BadConfig, CORRECT).with("problems", listed(problems))
         }
+        CommandError::NotPrepared { node, .. } => {
+            let then = "Nothing was changed: try again, or see that node's log.";
+            of(Code::NotReady, then).with("node", node.as_str())
+        }
         CommandError::PolicyFailed(_) => of(Code::PolicyUnavailable, "Nothing was changed."),
         CommandError::IdentityInUse(_) | CommandError::OldDirectory { .. } => {
             Problem::internal(error)
         }
+    }
+}
+
+fn of_push(error: &PushError) -> Problem {
+    let of = |code, then| problem(code, error, then);
+    match error {
+        PushError::Refused(checks) => {
+            let failed = checks.last();
+            let detail = failed.map_or(String::new(), |check| {
+                format!("The check `{}` failed: {}.", check.check, check.detail)
+            });
+            let checks: Vec<Value> = checks
+                .iter()
+                .map(|check| {
+                    json!({"check": check.check, "passed": check.passed, "detail": check.detail})
+                })
+                .collect();
+            Problem::new(Code::BadPlugin, detail).with("checks", checks)
+        }
+        PushError::NotHeld(nodes) => {
+            let names: Vec<Value> = nodes.iter().map(|node| node.as_str().into()).collect();
+            of(Code::NotReady, "Nothing was changed: try again.").with("not_ready", names)
+        }
+        PushError::TooFew { .. } => {
+            let then = "Nothing was changed: try again when more nodes are up.";
+            of(Code::QuorumUnavailable, then)
+        }
+        PushError::Storage(_) => Problem::internal(error),
+        PushError::Command(error) => of_command(error),
     }
 }
 
@@ -186,7 +234,19 @@ fn of_change(error: &ChangeError) -> Problem {
         ChangeError::BadConfig(problems) => {
             of(Code::BadConfig, CORRECT).with("problems", listed(problems))
         }
-        ChangeError::TooManyBuckets | ChangeError::TooManyPlacements => {
+        ChangeError::PluginNotFound { .. } => of(Code::PluginNotFound, PLUGINS),
+        ChangeError::VersionExists { .. } | ChangeError::OtherKind(_) => {
+            of(Code::VersionExists, "Versions never change.")
+        }
+        ChangeError::PluginInUse { .. } => of(
+            Code::InUse,
+            "Activate another version first, or stop using it.",
+        ),
+        ChangeError::PluginMoved(_) => of(Code::ChangeUnderWay, "Nothing was changed: try again."),
+        ChangeError::NothingBefore(_) => of(Code::PluginNotFound, "Activate a version by name."),
+        ChangeError::TooManyBuckets
+        | ChangeError::TooManyPlacements
+        | ChangeError::TooManyPlugins => {
             let full = json!([{"path": "", "message": error.to_string()}]);
             of(Code::BadConfig, "Delete what is not used any more.").with("problems", full)
         }

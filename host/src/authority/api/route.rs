@@ -5,6 +5,7 @@ use super::refusal::Refusal;
 use http::Method;
 use soros_core::id::{BucketName, PlacementName};
 use soros_core::key::Key;
+use soros_core::map::plugin::{PluginName, PluginNameError, PluginVersion};
 use std::collections::BTreeMap;
 
 /// A route of this API, its segments as they are in the request.
@@ -33,6 +34,19 @@ pub(super) enum Route<'a> {
     },
     /// All plugins.
     Plugins,
+    /// A plugin.
+    Plugin(&'a str),
+    /// A version of a plugin.
+    Release {
+        /// The plugin.
+        name: &'a str,
+        /// The version.
+        version: &'a str,
+    },
+    /// The change to another version of a plugin.
+    Activate(&'a str),
+    /// The change to the version before.
+    Rollback(&'a str),
     /// A route that is known and not built, and its methods.
     Unbuilt(&'static str, &'static [Method]),
 }
@@ -73,14 +87,16 @@ impl<'a> Route<'a> {
     /// The methods of the route.
     pub(super) fn methods(&self) -> &'static [Method] {
         match self {
-            Route::Bucket(_) | Route::Placement(_) => &ALL,
+            Route::Bucket(_) | Route::Placement(_) | Route::Release { .. } => &ALL,
+            Route::Activate(_) | Route::Rollback(_) => &POST,
             Route::Settings => &REPLACE,
             Route::Buckets
             | Route::Placements
             | Route::Cluster
             | Route::Map
             | Route::Locate { .. }
-            | Route::Plugins => &READ,
+            | Route::Plugins
+            | Route::Plugin(_) => &READ,
             Route::Unbuilt(_, methods) => methods,
         }
     }
@@ -96,16 +112,15 @@ impl<'a> Route<'a> {
 }
 
 /// The routes under `/v1/plugins/`.
-fn of_plugin(rest: &str) -> Option<Route<'static>> {
-    let segments: Vec<&str> = rest.split('/').collect();
-    match segments.as_slice() {
-        [_] => Some(Route::Unbuilt("A plugin of its own", &READ)),
-        [_, "activate" | "rollback"] => {
-            Some(Route::Unbuilt("A change of the active version", &POST))
-        }
-        [_, "shadow"] => Some(Route::Unbuilt("A shadow", &ALL)),
-        [_, _] => Some(Route::Unbuilt("A plugin's version", &ALL)),
-        _ => None,
+fn of_plugin(rest: &str) -> Option<Route<'_>> {
+    let Some((name, rest)) = rest.split_once('/') else {
+        return Some(Route::Plugin(rest));
+    };
+    match rest {
+        "activate" => Some(Route::Activate(name)),
+        "rollback" => Some(Route::Rollback(name)),
+        "shadow" => Some(Route::Unbuilt("A shadow", &ALL)),
+        version => one(version).map(|version| Route::Release { name, version }),
     }
 }
 
@@ -121,6 +136,20 @@ pub(super) fn bucket(raw: &str) -> Result<BucketName, Refusal> {
 /// The placement that a segment names.
 pub(super) fn placement(raw: &str) -> Result<PlacementName, Refusal> {
     text(raw)?.parse().map_err(Refusal::PlacementName)
+}
+
+/// The plugin that a segment names.
+pub(super) fn plugin(raw: &str) -> Result<PluginName, Refusal> {
+    text(raw)?.parse().map_err(Refusal::Plugin)
+}
+
+/// The version that a segment names.
+pub(super) fn version(raw: &str) -> Result<PluginVersion, Refusal> {
+    let text = text(raw)?;
+    if semver::Version::parse(&text).is_err() {
+        return Err(Refusal::Plugin(PluginNameError::Version));
+    }
+    text.parse().map_err(Refusal::Plugin)
 }
 
 /// The key that the rest of a path names.
@@ -231,14 +260,20 @@ mod tests {
                 }),
             ),
             ("/v1/plugins", Some(Route::Plugins)),
+            ("/v1/plugins/lww", Some(Route::Plugin("lww"))),
+            ("/v1/plugins/lww/activate", Some(Route::Activate("lww"))),
+            ("/v1/plugins/lww/rollback", Some(Route::Rollback("lww"))),
+            ("/v1/plugins/lww/1.0.0/more", None),
             ("/v1/kv/b/k", None),
             ("/", None),
         ];
         for (path, route) in routes {
             assert_eq!(Route::of(path), route, "{path}");
         }
-        let unbuilt = Route::of("/v1/plugins/lww/1.0.0").unwrap();
-        assert!(unbuilt.methods().contains(&Method::PUT));
+        let (name, version) = ("lww", "1.0.0");
+        let release = Route::of("/v1/plugins/lww/1.0.0").unwrap();
+        assert_eq!(release, Route::Release { name, version });
+        assert!(release.methods().contains(&Method::PUT));
         assert_eq!(
             Route::of("/v1/cluster/plan").unwrap().methods(),
             [Method::POST]

@@ -184,7 +184,11 @@ const WRONG: &str = r#"
 /v1/cluster/settings | {"siblings_max": 0} | 422 bad-config
 /v1/cluster/settings | {"durability": "never"} | 400 bad-request
 /v1/cluster/map | {} | 405 method-not-allowed
-/v1/plugins/lww/9.9.9 | {} | 501 not-implemented
+/v1/plugins/lww/9.9.9 | {} | 409 version-exists
+/v1/plugins/lww/9.9 | {} | 400 bad-request
+/v1/plugins/Lww/9.9.9 | {} | 400 bad-request
+/v1/plugins/lww/activate | {} | 405 method-not-allowed
+/v1/plugins/lww/shadow | {} | 501 not-implemented
 "#;
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,10 @@ use crate::authority::member::raft_id;
 use crate::authority::wire::{Facts, To, Wire, WireError};
 use crate::authority::{
     Authority, BucketCheck, Emptiness, Entry, First, Liveness, LocalFacts, Parts, PlanError,
-    Planner,
+    Planner, Plugins, Standing,
 };
 use crate::network::BoxFuture;
+use crate::plugin::{Admitted, Check};
 use crate::store::Store;
 use crate::store::memory::Memory;
 use bytes::Bytes;
@@ -17,16 +18,17 @@ use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, BucketName, ClusterId, Incarnation, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
+use soros_core::map::json::Json;
 use soros_core::map::node::{Identity, Role};
 use soros_core::map::plugin::{
-    Plugin, PluginDigest, PluginKind, PluginVersion, PolicyUse, Release,
+    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Release,
 };
 use soros_core::map::table::Table;
 use soros_core::policy::Placement;
 use soros_core::policy::builtin::Balanced;
 use soros_core::policy::topology::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -54,6 +56,10 @@ pub(super) struct Net {
     keys: AtomicU8,
     /// How many tables were planned.
     pub(super) plans: AtomicU64,
+    /// Whether no node can keep a component.
+    pub(super) full: AtomicBool,
+    /// Whether no version that is made ready takes any config.
+    pub(super) picky: AtomicBool,
     /// Whether the nodes' directories were found to be their latest, by their addresses.
     latest: Mutex<BTreeMap<String, bool>>,
 }
@@ -195,6 +201,7 @@ impl Planner for Net {
     fn check<'a>(
         &'a self,
         _: PluginKind,
+        _: &'a Release,
         policy: &'a PolicyUse,
     ) -> BoxFuture<'a, Result<(), PlanError>> {
         let taken = policy.config == soros_core::map::json::Json::empty();
@@ -208,6 +215,7 @@ impl Planner for Net {
 
     fn plan<'a>(
         &'a self,
+        _: &'a Release,
         _: &'a PolicyUse,
         now: Snapshot,
         before: Option<&'a Table>,
@@ -216,6 +224,65 @@ impl Planner for Net {
         let planned = Balanced.plan(&now, before, 0);
         let planned = planned.map_err(|error| PlanError::Failed(error.to_string()));
         Box::pin(std::future::ready(planned))
+    }
+}
+
+impl Plugins for Net {
+    fn admit<'a>(
+        &'a self,
+        _: &'a PluginName,
+        _: &'a PluginVersion,
+        component: Bytes,
+    ) -> BoxFuture<'a, Result<Admitted, Vec<Check>>> {
+        let admitted = Admitted {
+            kind: PluginKind::Validation,
+            release: release_of(&component),
+            checks: Vec::new(),
+        };
+        Box::pin(std::future::ready(Ok(admitted)))
+    }
+
+    fn keep(&self, _: Bytes) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn hold<'a>(&'a self, _: &'a Release, _: NodeId) -> BoxFuture<'a, Result<(), String>> {
+        let held = if self.full.load(Ordering::SeqCst) {
+            Err("the disk is full".to_owned())
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(held))
+    }
+
+    fn component(&self, _: PluginDigest, _: Option<u64>) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        _: &'a Release,
+        configs: Vec<Json>,
+    ) -> BoxFuture<'a, Result<(), PlanError>> {
+        let prepared = if configs.is_empty() || !self.picky.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(PlanError::BadConfig(Vec::new()))
+        };
+        Box::pin(std::future::ready(prepared))
+    }
+
+    fn standings(&self) -> BTreeMap<PluginName, Standing> {
+        BTreeMap::new()
+    }
+}
+
+/// How the map names a component.
+pub(super) fn release_of(component: &[u8]) -> Release {
+    Release {
+        digest: PluginDigest(*blake3::hash(component).as_bytes()),
+        abi: "soros:policy@1.0.0".to_owned(),
+        size: component.len() as u64,
     }
 }
 
@@ -317,6 +384,7 @@ impl Cluster {
             store,
             wire: Arc::new(wire),
             planner: self.net.clone(),
+            plugins: self.net.clone(),
             buckets: self.net.clone(),
             adopts: Arc::new(serves),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
@@ -458,15 +526,8 @@ fn plugins() -> BTreeMap<soros_core::map::plugin::PluginName, Plugin> {
             abi,
             size: 1,
         };
-        let releases = BTreeMap::from([(version.clone(), release)]);
-        (
-            name.parse().unwrap(),
-            Plugin {
-                kind,
-                releases,
-                active: version.clone(),
-            },
-        )
+        let plugin = Plugin::of(kind, version.clone(), release);
+        (name.parse().unwrap(), plugin)
     });
     named.into()
 }

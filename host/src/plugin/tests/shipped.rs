@@ -1,7 +1,7 @@
 //! This is what ships: it is what it says it is, and answers as the same policy in plain Rust.
 
 use super::{RUNTIME, resolve, sibling, snapshot};
-use crate::plugin::{AdmissionError, Policy, Runtime, shipped};
+use crate::plugin::{AdmissionError, Compiler, Policy, Runtime, shipped};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use soros_core::id::NodeId;
 use soros_core::map::json::Json;
@@ -125,7 +125,7 @@ fn lww_resolves_values_that_no_call_could_carry() {
 
 #[test]
 fn lww_costs_little_and_the_same_every_time() {
-    let runtime = Runtime::new().expect("room for engines");
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
     let policy = load_into(&runtime, "lww");
     let mut costs = Vec::new();
     for _ in 0..10 {
@@ -271,7 +271,7 @@ proptest! {
 
 #[test]
 fn balanced_plans_as_fast_in_the_sandbox_as_operators_need() {
-    let runtime = Runtime::new().expect("room for engines");
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
     let policy = load_into(&runtime, "balanced");
     let placer = policy.placer().expect("a placer");
     for (nodes, partitions, fuel_max) in [(12, 256, 100_000_000), (50, 1024, 2_000_000_000)] {

@@ -419,15 +419,8 @@ fn plugin(name: &str, kind: PluginKind) -> (PluginName, Plugin) {
         abi,
         size: 9,
     };
-    let releases = BTreeMap::from([(version.clone(), release)]);
-    (
-        name.parse().expect("a name"),
-        Plugin {
-            kind,
-            releases,
-            active: version,
-        },
-    )
+    let plugin = Plugin::of(kind, version, release);
+    (name.parse().expect("a name"), plugin)
 }
 
 fn founded() -> Map {

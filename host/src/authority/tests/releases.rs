@@ -1,0 +1,138 @@
+//! These tests are about versions of plugins: brought to all nodes before the map names them, made
+//! ready at all before they come into force.
+
+use super::cluster::{Cluster, release_of, soon};
+use crate::authority::command::{Command, CommandError, Done};
+use crate::authority::push::{PushError, Pushed};
+use bytes::Bytes;
+use soros_core::epoch::Epoch;
+use soros_core::map::bucket::BucketConfig;
+use soros_core::map::change::ChangeError;
+use soros_core::map::json::Json;
+use soros_core::map::plugin::{OnFailure, PluginName, PluginVersion, ValidatorUse};
+use std::sync::atomic::Ordering;
+
+const ALL: [&str; 3] = ["n1", "n2", "n3"];
+
+fn name() -> PluginName {
+    "own".parse().unwrap()
+}
+
+fn version(text: &str) -> PluginVersion {
+    text.parse().unwrap()
+}
+
+async fn push(cluster: &Cluster, through: &str, at: &str) -> Result<Pushed, PushError> {
+    let component = Bytes::from(format!("component {at}"));
+    let (name, version) = (name(), version(at));
+    let node = cluster.node(through);
+    soon(async { node.push(&name, &version, component, None).await }).await
+}
+
+async fn activate(
+    cluster: &Cluster,
+    through: &str,
+    at: Option<&str>,
+    only_at: Option<Epoch>,
+) -> Result<Done, CommandError> {
+    let command = Command::Activate {
+        name: name(),
+        version: at.map(version),
+    };
+    cluster.propose(through, command, only_at).await
+}
+
+fn active(cluster: &Cluster, at: &str) -> Option<PluginVersion> {
+    cluster.map(at).plugin(&name())?.active.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_comes_takes_over_and_gives_way_through_any_node() {
+    let cluster = Cluster::founded(&ALL).await;
+    for (through, at) in [("n1", "1.0.0"), ("n2", "2.0.0")] {
+        let pushed = push(&cluster, through, at).await.unwrap();
+        assert!(pushed.done.created && pushed.done.not_ready.is_empty());
+        let again = push(&cluster, "n3", at).await.unwrap();
+        assert!(!again.done.created);
+    }
+    for (through, at, is) in [
+        ("n3", Some("1.0.0"), "1.0.0"),
+        ("n1", Some("2.0.0"), "2.0.0"),
+        ("n2", None, "1.0.0"),
+        ("n3", None, "2.0.0"),
+    ] {
+        let done = activate(&cluster, through, at, None).await.unwrap();
+        assert_eq!((done.version, done.ready.len()), (Some(version(is)), 3));
+        for node in ALL {
+            assert_eq!(active(&cluster, node), Some(version(is)), "at {node}");
+        }
+    }
+    let map = cluster.map("n1");
+    let released = &map.plugin(&name()).unwrap().releases[&version("1.0.0")];
+    assert_eq!(*released, release_of(b"component 1.0.0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_map_names_nothing_that_a_living_node_could_not_keep() {
+    let cluster = Cluster::founded(&ALL).await;
+    cluster.net.full.store(true, Ordering::SeqCst);
+    let refused = push(&cluster, "n1", "1.0.0").await;
+    let Err(PushError::NotHeld(nodes)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(nodes.len(), 2);
+    assert_eq!(cluster.map("n2").plugin(&name()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_operators_at_one_epoch_one_is_told_that_it_moved() {
+    let cluster = Cluster::founded(&ALL).await;
+    for at in ["1.0.0", "2.0.0"] {
+        push(&cluster, "n1", at).await.unwrap();
+    }
+    let at = cluster.keeper("n1").epoch();
+    let (one, two) = tokio::join!(
+        activate(&cluster, "n1", Some("1.0.0"), Some(at)),
+        activate(&cluster, "n2", Some("2.0.0"), Some(at)),
+    );
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    let refused = one.err().or(two.err()).unwrap();
+    let CommandError::Refused(error) = refused else {
+        panic!("{refused:?}");
+    };
+    let is_known = matches!(
+        error,
+        ChangeError::Moved { .. } | ChangeError::PluginMoved(_)
+    );
+    assert!(is_known, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_does_not_take_a_config_in_use_does_not_come_into_force() {
+    let cluster = Cluster::founded(&ALL).await;
+    push(&cluster, "n1", "1.0.0").await.unwrap();
+    activate(&cluster, "n1", Some("1.0.0"), None).await.unwrap();
+    let validators = vec![ValidatorUse {
+        plugin: name(),
+        config: Json::empty(),
+        on_failure: OnFailure::Closed,
+    }];
+    let config = BucketConfig {
+        validators,
+        ..BucketConfig::default()
+    };
+    let bucket = "b".parse().unwrap();
+    let put = Command::PutBucket {
+        name: bucket,
+        config,
+    };
+    cluster.propose("n1", put, None).await.unwrap();
+    push(&cluster, "n1", "2.0.0").await.unwrap();
+    cluster.net.picky.store(true, Ordering::SeqCst);
+    let refused = activate(&cluster, "n2", Some("2.0.0"), None).await;
+    assert_eq!(refused, Err(CommandError::BadPolicyConfig(Vec::new())));
+    assert_eq!(active(&cluster, "n3"), Some(version("1.0.0")));
+    let nothing = activate(&cluster, "n2", None, None).await;
+    let before = ChangeError::NothingBefore(name());
+    assert_eq!(nothing, Err(CommandError::Refused(before)));
+}
