@@ -19,6 +19,7 @@ mod kv;
 mod locate;
 mod node;
 mod placement;
+mod plugin;
 mod ready;
 mod serve;
 mod settings;
@@ -82,6 +83,9 @@ enum Command {
     /// See and set placements
     #[command(subcommand)]
     Placement(placement::PlacementCommand),
+    /// See plugins, and bring, switch and remove them
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// See the cluster
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -197,6 +201,7 @@ impl Command {
             Command::Kv(command) => caller.run(|client| command.run(client, console)),
             Command::Bucket(command) => caller.run(|client| command.run(client, console)),
             Command::Placement(command) => caller.run(|client| command.run(client, console)),
+            Command::Plugin(command) => command.run(&caller, console),
             Command::Cluster(command) => caller.run(|client| command.run(client, console)),
             Command::Locate(args) => caller.run(|client| args.run(client, console)),
             Command::Bench(args) => bench::run(&args, &caller, console),

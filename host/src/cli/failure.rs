@@ -10,6 +10,7 @@ use crate::telemetry::LogError;
 use serde_json::{Value, json};
 use soros_core::id::NameError;
 use soros_core::key::KeyError;
+use soros_core::map::plugin::PluginNameError;
 use std::io;
 use std::path::PathBuf;
 
@@ -31,6 +32,12 @@ pub enum Failure {
     /// A bucket's or placement's name that is none.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A plugin's name or version that is none.
+    #[error(transparent)]
+    Plugin(#[from] PluginNameError),
+    /// A file that is no plugin's component.
+    #[error("the file is no plugin: {0}")]
+    BadComponent(String),
     /// A URL that is none.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -104,6 +111,7 @@ impl Failure {
             Failure::Siblings(_) => Exit::Conflict,
             Failure::Key(_)
             | Failure::Name(_)
+            | Failure::Plugin(_)
             | Failure::Url(_)
             | Failure::Header(_)
             | Failure::Usage(_)
@@ -118,6 +126,7 @@ impl Failure {
             // Who reads only the first lines of an answer has got what they wanted.
             Failure::Stream(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Failure::File(..)
+            | Failure::BadComponent(_)
             | Failure::TooLarge(_)
             | Failure::Stream(_)
             | Failure::PortTaken(_)
@@ -141,6 +150,8 @@ impl Failure {
             }
             Failure::Key(_) => "Give a key of 1 to 1024 bytes.",
             Failure::Name(_) => "`soros bucket ls` and `soros placement ls` show the names in use.",
+            Failure::Plugin(_) => "`soros plugin ls` shows the names and versions in use.",
+            Failure::BadComponent(_) => "Mend what is named and build the plugin again.",
             Failure::Url(_) => "Name a node with --url or SOROS_URL, as in http://127.0.0.1:7070.",
             Failure::Header(_) => "Give it as an earlier answer has it (`-v` shows the headers).",
             Failure::Usage(_) => "`--help` shows how the command is used.",

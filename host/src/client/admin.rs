@@ -5,12 +5,14 @@ use super::Client;
 use super::call::{Answer, Call};
 use super::error::ClientError;
 use super::kv::key_path;
-use http::header::{HeaderValue, IF_MATCH};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, IF_MATCH};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketName, PlacementName};
 use soros_core::key::Key;
+use soros_core::map::plugin::{PluginName, PluginVersion};
 
 /// A configuration and the epoch that it was read under.
 #[derive(Clone, Debug)]
@@ -141,6 +143,76 @@ impl Client {
             .json()
     }
 
+    /// All plugins.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plugins(&self) -> Result<Value, ClientError> {
+        self.read("/v1/plugins").await?.json()
+    }
+
+    /// A plugin, and how it stands at the nodes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plugin(&self, name: &PluginName) -> Result<Value, ClientError> {
+        self.read(&format!("/v1/plugins/{name}")).await?.json()
+    }
+
+    /// Brings a component to all nodes, if the map is still at `epoch`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn push_plugin(
+        &self,
+        name: &PluginName,
+        version: &PluginVersion,
+        component: Bytes,
+        epoch: Option<Epoch>,
+    ) -> Result<Value, ClientError> {
+        let path = release_path(name, version);
+        let mut call = Call::new(Method::PUT, &path);
+        call.body = component;
+        let call = call.header(CONTENT_TYPE, HeaderValue::from_static("application/wasm"));
+        self.send(&only_at(call, epoch)).await?.json()
+    }
+
+    /// Switches to a version of a plugin, or back to the one before, if the map is still at
+    /// `epoch`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn activate_plugin(
+        &self,
+        name: &PluginName,
+        version: Option<&PluginVersion>,
+        epoch: Option<Epoch>,
+    ) -> Result<Value, ClientError> {
+        let call = match version {
+            Some(version) => {
+                let body = serde_json::json!({"version": version.as_str()});
+                let call = Call::new(Method::POST, &format!("/v1/plugins/{name}/activate"));
+                call.json(body.to_string().into())
+            }
+            None => Call::new(Method::POST, &format!("/v1/plugins/{name}/rollback")),
+        };
+        self.send(&only_at(call, epoch)).await?.json()
+    }
+
+    /// Removes a version of a plugin that is not in use, if the map is still at `epoch`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove_plugin(
+        &self,
+        name: &PluginName,
+        version: &PluginVersion,
+        epoch: Option<Epoch>,
+    ) -> Result<(), ClientError> {
+        let call = Call::new(Method::DELETE, &release_path(name, version));
+        self.send(&only_at(call, epoch)).await.map(drop)
+    }
+
     /// Whether a node serves: what `/health/ready` says.
     ///
     /// # Errors
@@ -168,11 +240,19 @@ impl Client {
         epoch: Option<Epoch>,
     ) -> Result<Configured, ClientError> {
         let call = Call::new(Method::PUT, path).json(config.to_string().into());
-        let call = match epoch.and_then(|epoch| quoted(epoch).ok()) {
-            Some(epoch) => call.header(IF_MATCH, epoch),
-            None => call,
-        };
-        configured(&self.send(&call).await?)
+        configured(&self.send(&only_at(call, epoch)).await?)
+    }
+}
+
+/// The path of a version of a plugin, which has no letter that a path may not have.
+fn release_path(name: &PluginName, version: &PluginVersion) -> String {
+    format!("/v1/plugins/{name}/{version}")
+}
+
+fn only_at(call: Call, epoch: Option<Epoch>) -> Call {
+    match epoch.and_then(|epoch| quoted(epoch).ok()) {
+        Some(epoch) => call.header(IF_MATCH, epoch),
+        None => call,
     }
 }
 

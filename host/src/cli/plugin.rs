@@ -1,0 +1,283 @@
+//! This is `soros plugin`: which plugins there are, how they stand at the nodes, and how versions
+//! come, take over and go.
+
+use super::bucket::show_config;
+use super::connect::{Caller, client, runtime};
+use super::console::{Console, Output};
+use super::{Failure, table};
+use crate::client::{Client, ClientOptions, Limits};
+use crate::plugin::limits::COMPONENT_BYTES_MAX;
+use crate::plugin::{Compiler, Runtime};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use soros_core::epoch::Epoch;
+use soros_core::map::plugin::{PluginName, PluginVersion};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a push or an activation may take: compiling, and bringing it to all nodes.
+const PATIENCE: Duration = Duration::from_secs(70);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PluginCommand {
+    /// List the plugins
+    Ls,
+    /// Show a plugin, and how it stands at the nodes
+    Show {
+        /// The plugin
+        name: String,
+    },
+    /// Bring a component to all nodes, under the name and version that it says it has
+    Push {
+        /// The component
+        file: PathBuf,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Switch to a version, once all nodes that live have it ready
+    Activate {
+        /// The plugin
+        name: String,
+        /// The version
+        version: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Switch back to the version before
+    Rollback {
+        /// The plugin
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Remove a version that is not in use
+    Rm {
+        /// The plugin
+        name: String,
+        /// The version
+        version: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Condition {
+    /// Change it only while the cluster's map is at this epoch
+    #[arg(long, value_name = "EPOCH")]
+    if_match: Option<u64>,
+}
+
+impl Condition {
+    fn epoch(&self) -> Option<Epoch> {
+        self.if_match.map(Epoch)
+    }
+}
+
+impl PluginCommand {
+    pub(super) fn run(self, caller: &Caller<'_>, console: &mut Console) -> Result<(), Failure> {
+        let options = ClientOptions {
+            limits: Limits {
+                attempt: PATIENCE,
+                whole: PATIENCE,
+                ..Limits::default()
+            },
+            ..ClientOptions::default()
+        };
+        let client = client(&caller.urls()?, options)?;
+        runtime()?.block_on(self.ask(&client, console))
+    }
+
+    async fn ask(self, client: &Client, console: &mut Console) -> Result<(), Failure> {
+        match self {
+            PluginCommand::Ls => list(client, console).await,
+            PluginCommand::Show { name } => show(client, console, &name.parse()?).await,
+            PluginCommand::Push { file, condition } => {
+                push(client, console, &file, &condition).await
+            }
+            PluginCommand::Activate {
+                name,
+                version,
+                condition,
+            } => {
+                let (name, version): (PluginName, PluginVersion) =
+                    (name.parse()?, version.parse()?);
+                let epoch = condition.epoch();
+                let done = client.activate_plugin(&name, Some(&version), epoch).await;
+                switched(console, &name, &done.map_err(Failure::write)?)
+            }
+            PluginCommand::Rollback { name, condition } => {
+                let name: PluginName = name.parse()?;
+                let done = client.activate_plugin(&name, None, condition.epoch()).await;
+                switched(console, &name, &done.map_err(Failure::write)?)
+            }
+            PluginCommand::Rm {
+                name,
+                version,
+                condition,
+            } => {
+                let (name, version): (PluginName, PluginVersion) =
+                    (name.parse()?, version.parse()?);
+                let removed = client
+                    .remove_plugin(&name, &version, condition.epoch())
+                    .await;
+                removed.map_err(Failure::write)?;
+                Ok(console.removed(&format!("{name} {version}"))?)
+            }
+        }
+    }
+}
+
+async fn list(client: &Client, console: &mut Console) -> Result<(), Failure> {
+    let answer = client.plugins().await.map_err(Failure::read)?;
+    if console.output == Output::Json {
+        return Ok(console.json(&answer)?);
+    }
+    let plugins = answer["plugins"].as_array().map_or(&[][..], Vec::as_slice);
+    let rows: Vec<Vec<String>> = plugins.iter().map(row).collect();
+    lines(
+        console,
+        &["NAME", "KIND", "ACTIVE", "PREVIOUS", "VERSIONS"],
+        &rows,
+    )
+}
+
+fn row(plugin: &Value) -> Vec<String> {
+    let cell = |name: &str| table::cell(plugin.get(name));
+    vec![
+        cell("name"),
+        cell("kind"),
+        cell("active"),
+        cell("previous"),
+        versions(&plugin["versions"]),
+    ]
+}
+
+fn versions(list: &Value) -> String {
+    let names = list.as_array().into_iter().flatten();
+    let name = |one: &Value| table::cell(Some(one.get("version").unwrap_or(one)));
+    names.map(name).collect::<Vec<_>>().join(" ")
+}
+
+fn lines(console: &mut Console, titles: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    for line in table::lines(titles, rows) {
+        console.line(&line)?;
+    }
+    Ok(())
+}
+
+async fn show(client: &Client, console: &mut Console, name: &PluginName) -> Result<(), Failure> {
+    let plugin = client.plugin(name).await.map_err(Failure::read)?;
+    if console.output == Output::Json {
+        return Ok(console.json(&plugin)?);
+    }
+    let releases = plugin["versions"].as_array().into_iter().flatten();
+    let release = |release: &Value| {
+        let cell = |name: &str| table::cell(release.get(name));
+        let version = cell("version");
+        let state = ["active", "previous"].into_iter();
+        let mut state = state.filter(|state| plugin[*state] == release["version"]);
+        let state = state.next().unwrap_or("-").to_owned();
+        vec![
+            version,
+            state,
+            table::bytes(release.get("size")),
+            cell("digest"),
+        ]
+    };
+    let releases: Vec<Vec<String>> = releases.map(release).collect();
+    lines(console, &["VERSION", "STATE", "SIZE", "DIGEST"], &releases)?;
+    console.line("")?;
+    let nodes = plugin["nodes"].as_array().into_iter().flatten();
+    let node = |node: &Value| {
+        let cell = |name: &str| table::cell(node.get(name));
+        let prepared = versions(&node["prepared"]);
+        let names = ["calls", "failures", "problem"].map(cell);
+        let cells = [cell("node"), cell("wanted"), prepared, cell("active")];
+        cells.into_iter().chain(names).collect()
+    };
+    let nodes: Vec<Vec<String>> = nodes.map(node).collect();
+    let titles = [
+        "NODE", "WANTED", "PREPARED", "ACTIVE", "CALLS", "FAILURES", "PROBLEM",
+    ];
+    lines(console, &titles, &nodes)
+}
+
+async fn push(
+    client: &Client,
+    console: &mut Console,
+    file: &Path,
+    condition: &Condition,
+) -> Result<(), Failure> {
+    let component = read(file)?;
+    let (name, version) = about(&component)?;
+    let epoch = condition.epoch();
+    let pushed = client
+        .push_plugin(&name, &version, component.into(), epoch)
+        .await;
+    let pushed = pushed.map_err(Failure::write)?;
+    if console.output == Output::Json {
+        return Ok(console.json(&pushed)?);
+    }
+    let checks = pushed["checks"].as_array().into_iter().flatten();
+    let check = |check: &Value| {
+        let passed = if check["passed"] == true {
+            "passed"
+        } else {
+            "failed"
+        };
+        let cell = |name: &str| table::cell(check.get(name));
+        vec![cell("check"), passed.to_owned(), cell("detail")]
+    };
+    let checks: Vec<Vec<String>> = checks.map(check).collect();
+    lines(console, &["CHECK", "RESULT", "FOUND"], &checks)?;
+    console.line("")?;
+    let digest = table::cell(pushed.get("digest"));
+    console.line(&format!("pushed {name} {version}, {digest}"))?;
+    Ok(console.line(&format!(
+        "to use it: soros plugin activate {name} {version}"
+    ))?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error| Failure::File(path.to_owned(), error);
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    // One byte more than a node takes, so that the node says so.
+    let most = COMPONENT_BYTES_MAX as u64 + 1;
+    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// What a component calls itself. It is asked in the sandbox in which nodes run it.
+fn about(component: &[u8]) -> Result<(PluginName, PluginVersion), Failure> {
+    let bad = |error: &dyn std::fmt::Display| Failure::BadComponent(error.to_string());
+    let compiler = std::env::current_exe().map_or(Compiler::Here, Compiler::Child);
+    let runtime = Runtime::new(compiler).map_err(|error| bad(&error))?;
+    let ready = runtime.ready(component).map_err(|error| bad(&error))?;
+    let about = ready.about();
+    Ok((about.name.parse()?, about.version.parse()?))
+}
+
+fn switched(console: &mut Console, name: &PluginName, done: &Value) -> Result<(), Failure> {
+    if console.output == Output::Json {
+        return show_config(console, done);
+    }
+    let ready = done["ready"].as_array().into_iter().flatten();
+    let ready: Vec<String> = ready.map(|node| table::cell(Some(node))).collect();
+    let version = table::cell(done.get("version"));
+    let epoch = table::cell(done.get("epoch"));
+    let line = format!(
+        "{name} {version} is active from epoch {epoch} on, at {}",
+        ready.join(" ")
+    );
+    console.line(&line)?;
+    let late = done["not_ready"].as_array().into_iter().flatten();
+    let late: Vec<String> = late.map(|node| table::cell(Some(node))).collect();
+    if !late.is_empty() {
+        console.line(&format!("not yet at {}", late.join(" ")))?;
+    }
+    Ok(())
+}
