@@ -88,6 +88,7 @@ fn main() {
         write(&out.join(format!("{}.wasm", plugin.package)), &component);
     }
     write(&out.join("shipped.rs"), listing(&root, &out).as_bytes());
+    println!("cargo::metadata=plugins={}", out.display());
 }
 
 fn plugins() -> impl Iterator<Item = &'static Plugin> {

@@ -10,6 +10,7 @@ pub mod http;
 pub mod load;
 pub mod network;
 pub mod oracle;
+pub mod plugins;
 pub mod ports;
 pub mod register;
 pub mod skip;

@@ -36,7 +36,7 @@ impl Validation for Misbehaving {
     fn wants(&self) -> Wants {
         Wants {
             prefixes: vec![b"a/".to_vec(), b"b/".to_vec()],
-            current: true,
+            current: self.0 != "stamp",
             deletes: self.0 != "not deletes",
             value_bytes_max: 1 << 10,
         }
@@ -45,6 +45,7 @@ impl Validation for Misbehaving {
     fn check(&self, change: &Change) -> Verdict {
         match self.0.as_str() {
             "panic" => panic!("on purpose"),
+            "stamp" => Verdict::AcceptAs(stamped(change.value.as_deref().unwrap_or_default())),
             "change everything" => Verdict::AcceptAs(b"changed".to_vec()),
             "refuse" => Verdict::Refuse(Refusal {
                 code: "because".into(),
@@ -54,6 +55,11 @@ impl Validation for Misbehaving {
             _ => Verdict::Accept,
         }
     }
+}
+
+/// The value behind this version, so that it shows which one took it.
+fn stamped(value: &[u8]) -> Vec<u8> {
+    [env!("CARGO_PKG_VERSION").as_bytes(), b":", value].concat()
 }
 
 soros_sdk::export_validation!(Misbehaving);

@@ -1,0 +1,8 @@
+//! This is how the tests find the components that the host's build script made: those that only
+//! tests use are in no binary.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let folder = std::env::var("DEP_SOROS_HOST_PLUGINS").expect("the host's build script says it");
+    println!("cargo::rustc-env=SOROS_TEST_PLUGINS={folder}");
+}
