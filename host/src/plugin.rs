@@ -290,12 +290,12 @@ impl Runtime {
         let outline = compile::outline(component)?;
         let host = self.host(outline.kind);
         let ships = shipped().iter().any(|shipped| shipped.digest == digest);
-        let compiler = if ships {
+        let by = if ships {
             &Compiler::Here
         } else {
             &self.compiler
         };
-        let compiled = compile::compile(host, component, outline, compiler)?;
+        let compiled = compile::compile(host, component, outline, by)?;
         Ok(self.compiled.keep(digest, compiled))
     }
 

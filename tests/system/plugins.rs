@@ -4,6 +4,8 @@
 use hyper::Method;
 use soros_tests::cluster::Cluster;
 use soros_tests::plugins::{activate, push, stamping};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 const NAME: &str = "misbehaving";
 
@@ -99,7 +101,7 @@ async fn the_command_line_takes_a_plugin_through_its_life() {
     }
     let url = cluster.url(0);
     let run = |words: &[&str]| {
-        let mut command = std::process::Command::new(soros_tests::binary::soros());
+        let mut command = Command::new(soros_tests::binary::soros());
         let output = command
             .args(["--url", &url, "--output", "json", "plugin"])
             .args(words);
@@ -133,6 +135,9 @@ async fn the_command_line_takes_a_plugin_through_its_life() {
         Some(4)
     );
     assert_eq!(run(&["rm", NAME, "0.2.0"]).0, Some(0));
+    let (code, shipped, complaint) = run(&["push", "--shipped", "immutable"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    assert_eq!(shipped["name"], "immutable");
     std::fs::write(folder.join("none.wasm"), b"none").expect("a file");
     let (code, _, complaint) = run(&["push", "none.wasm"]);
     assert_eq!(code, Some(1), "{complaint}");
@@ -140,4 +145,83 @@ async fn the_command_line_takes_a_plugin_through_its_life() {
         complaint.contains("not a WebAssembly component"),
         "{complaint}"
     );
+}
+
+/// What the process says that compiles: a byte for how it went, and the code or a complaint.
+fn compiled(kind: &str, component: &[u8]) -> (Option<i32>, Vec<u8>) {
+    let mut process = Command::new(soros_tests::binary::soros())
+        .args(["internal", "compile", kind])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let mut input = process.stdin.take().expect("a pipe");
+    std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(component));
+        let output = process.wait_with_output().expect("it ends");
+        (output.status.code(), output.stdout)
+    })
+}
+
+#[test]
+fn the_process_that_compiles_says_code_or_what_is_wrong() {
+    let (status, code) = compiled("validation", &stamping("0.1.0"));
+    assert_eq!((status, code[0]), (Some(0), 1));
+    assert!(1000 < code.len());
+    let (status, complaint) = compiled("validation", b"no component");
+    assert_eq!((status, complaint[0]), (Some(0), 0));
+    assert_eq!(compiled("nothing", b"").0, Some(1));
+}
+
+#[tokio::test]
+async fn nodes_start_without_a_component_and_get_it_by_a_push() {
+    let mut cluster = Cluster::start(3).await;
+    let component = stamping("0.1.0");
+    let pushed = push(&mut cluster.http(0), NAME, "0.1.0", component.clone()).await;
+    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    let activated = activate(&mut cluster.http(0), NAME, "0.1.0").await;
+    assert_eq!(activated.status, 200, "{}", activated.text());
+    for (bucket, on_failure) in [("shut", "closed"), ("ajar", "open")] {
+        let path = format!("/v1/buckets/{bucket}");
+        let config = format!(
+            r#"{{"validators":[{{"plugin":"{NAME}","config":"stamp","on_failure":"{on_failure}"}}]}}"#
+        );
+        let made = cluster.http(0).put(&path, &[], config).await;
+        assert_eq!(made.expect("an answer").status, 201);
+    }
+    for node in 0..3 {
+        cluster.kill(node);
+    }
+    for node in 0..3 {
+        let folder = cluster.folder(node).join("plugins");
+        std::fs::remove_dir_all(folder).expect("the node's copies");
+    }
+    for node in 0..3 {
+        cluster.spawn(node);
+    }
+    for node in 0..3 {
+        cluster.wait_ready(node).await;
+    }
+    let put = async |bucket: &str| {
+        let path = format!("/v1/kv/{bucket}/a/k");
+        let answer = cluster.http(1).put(&path, &[], "v").await;
+        answer.expect("an answer")
+    };
+    let shut = put("shut").await;
+    assert_eq!(shut.code(), "policy-unavailable", "{}", shut.text());
+    assert_eq!(shut.json()["plugin"], NAME);
+    for bucket in ["ajar", "default"] {
+        let taken = put(bucket).await;
+        assert!(taken.status.is_success(), "{bucket}: {}", taken.text());
+    }
+    let shown = cluster.http(2).get(&format!("/v1/plugins/{NAME}")).await;
+    let shown = shown.expect("an answer").json();
+    assert!(shown["nodes"][0]["problem"].is_string(), "{shown}");
+    let pushed = push(&mut cluster.http(2), NAME, "0.1.0", component).await;
+    assert_eq!(pushed.status, 200, "{}", pushed.text());
+    let taken = put("shut").await;
+    assert!(taken.status.is_success(), "{}", taken.text());
+    let read = cluster.http(0).get("/v1/kv/shut/a/k").await;
+    assert_eq!(read.expect("an answer").text(), "0.1.0:v");
 }

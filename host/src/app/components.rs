@@ -37,14 +37,14 @@ pub(super) struct NodeComponents {
     runtime: Arc<Runtime>,
     disk: Components,
     wire: Arc<dyn Wire>,
-    shelf: Mutex<Shelf>,
+    known: Mutex<Known>,
     /// One component at a time is looked at: compiling takes a processor and much memory.
     admission: Semaphore,
 }
 
 /// What is known of the map's components, and what is compiled.
 #[derive(Default)]
-struct Shelf {
+struct Known {
     /// Those that the map names.
     named: BTreeSet<PluginDigest>,
     /// Those that are in force, or were before.
@@ -96,13 +96,13 @@ impl NodeComponents {
             runtime,
             disk,
             wire,
-            shelf: Mutex::default(),
+            known: Mutex::default(),
             admission: Semaphore::new(1),
         }
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of what `map` names. What the map before named and this one does not goes.
@@ -113,19 +113,19 @@ impl NodeComponents {
             .map(|release| release.digest)
             .collect();
         let in_force = plugins().flat_map(in_force).collect();
-        for (&node, known) in map.nodes() {
+        for (&node, entry) in map.nodes() {
             if node != self.me {
-                self.wire.set_address(node, &known.identity.peer);
+                self.wire.set_address(node, &entry.identity.peer);
             }
         }
         let others = map.nodes().keys().filter(|node| **node != self.me);
         let gone: Vec<_> = {
-            let mut shelf = self.shelf();
-            shelf.others = others.copied().collect();
-            shelf.in_force = in_force;
-            let before = std::mem::replace(&mut shelf.named, named);
-            shelf.tidy();
-            before.difference(&shelf.named).copied().collect()
+            let mut known = self.known();
+            known.others = others.copied().collect();
+            known.in_force = in_force;
+            let before = std::mem::replace(&mut known.named, named);
+            known.tidy();
+            before.difference(&known.named).copied().collect()
         };
         for digest in gone {
             if let Err(error) = self.disk.remove(&digest) {
@@ -150,7 +150,7 @@ impl NodeComponents {
     pub(super) async fn fetch_active(&self, map: &Map) {
         let active = map.plugins().values().filter_map(Plugin::active);
         for (_, release) in active {
-            if self.has(&release.digest) || !self.shelf().missed.insert(release.digest) {
+            if self.has(&release.digest) || !self.known().missed.insert(release.digest) {
                 continue;
             }
             while !self.fetch(release).await {
@@ -175,7 +175,7 @@ impl NodeComponents {
     }
 
     async fn fetch(&self, release: &Release) -> bool {
-        let others = self.shelf().others.clone();
+        let others = self.known().others.clone();
         match fetch(&*self.wire, &others, release).await {
             Some(bytes) => self.keep(bytes.into()).await.is_ok(),
             None => false,
@@ -201,7 +201,7 @@ impl NodeComponents {
 
     /// Makes a component durable here.
     pub(super) async fn keep(&self, component: Bytes) -> Result<(), String> {
-        let (disk, named) = (self.disk.clone(), self.shelf().named.clone());
+        let (disk, named) = (self.disk.clone(), self.known().named.clone());
         let write = move || {
             disk.write(&component)?;
             let unnamed = disk
@@ -298,31 +298,29 @@ impl NodeComponents {
     }
 
     fn ready(&self, release: &Release) -> Result<Ready, LoadError> {
-        if let Some(ready) = self.shelf().ready.get(&release.digest) {
+        if let Some(ready) = self.known().ready.get(&release.digest) {
             return Ok(ready.clone());
         }
-        let bytes = match shipped_bytes(&release.digest) {
-            Some(bytes) => Cow::Borrowed(bytes),
-            None => {
-                let read = self
-                    .disk
-                    .read(&release.digest, COMPONENT_BYTES_MAX as u64)?;
-                Cow::Owned(read.ok_or(LoadError::NotHere)?)
-            }
+        let bytes = if let Some(bytes) = shipped_bytes(&release.digest) {
+            Cow::Borrowed(bytes)
+        } else {
+            let bytes_max = COMPONENT_BYTES_MAX as u64;
+            let read = self.disk.read(&release.digest, bytes_max)?;
+            Cow::Owned(read.ok_or(LoadError::NotHere)?)
         };
         let ready = self.runtime.ready(&bytes)?;
-        let mut shelf = self.shelf();
-        shelf.ready.insert(release.digest, ready.clone());
-        shelf.spare.push(release.digest);
-        shelf.tidy();
+        let mut known = self.known();
+        known.ready.insert(release.digest, ready.clone());
+        known.spare.push(release.digest);
+        known.tidy();
         Ok(ready)
     }
 }
 
-impl Shelf {
+impl Known {
     /// Lets go of what is compiled and needed no more.
     fn tidy(&mut self) {
-        let Shelf {
+        let Known {
             in_force,
             ready,
             spare,

@@ -63,6 +63,10 @@ pub(super) async fn activate(
         })
     })
     .await?;
+    let (epoch, version, before) = (after.epoch(), switch.version.as_str(), &switch.active);
+    let before = before.as_ref().map(PluginVersion::as_str);
+    let (plugin, digest) = (name.as_str(), switch.release.digest);
+    tracing::info!(plugin, version, before, %digest, %epoch, "a version of a plugin is in force");
     Ok(Done {
         epoch: after.epoch(),
         created: false,
@@ -83,13 +87,8 @@ impl Switch {
             version,
         };
         let plugin = map.plugin(name).ok_or_else(|| not_found(None))?;
-        let version = match version {
-            Some(version) => version,
-            None => {
-                let previous = plugin.previous.as_ref();
-                previous.ok_or_else(|| ChangeError::NothingBefore(name.clone()))?
-            }
-        };
+        let version = version.or(plugin.previous.as_ref());
+        let version = version.ok_or_else(|| ChangeError::NothingBefore(name.clone()))?;
         let release = plugin.releases.get(version);
         let release = release.ok_or_else(|| not_found(Some(version.clone())))?;
         Ok(Switch {
@@ -115,10 +114,11 @@ fn configs(map: &Map, name: &PluginName) -> Vec<Json> {
         (&used.plugin, &used.config)
     }));
     configs.retain(|(plugin, _)| *plugin == name);
-    configs
+    let distinct = configs
         .into_iter()
-        .map(|(_, config)| config.clone())
-        .collect()
+        .map(|(_, config)| (config.canonical(), config));
+    let distinct: BTreeMap<String, &Json> = distinct.collect();
+    distinct.into_values().cloned().collect()
 }
 
 /// Has every node that lives make the version ready, and names them.

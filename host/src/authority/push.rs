@@ -90,6 +90,9 @@ impl Authority {
             release: admitted.release.clone(),
         };
         let done = self.propose(command, only_at).await?;
+        let (plugin, version, epoch) = (name.as_str(), version.as_str(), done.epoch);
+        let digest = admitted.release.digest;
+        tracing::info!(plugin, version, %digest, %epoch, "a version of a plugin was pushed");
         Ok(Pushed { admitted, done })
     }
 }

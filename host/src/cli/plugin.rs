@@ -7,7 +7,7 @@ use super::console::{Console, Output};
 use super::{Failure, table};
 use crate::client::{Client, ClientOptions, Limits};
 use crate::plugin::limits::COMPONENT_BYTES_MAX;
-use crate::plugin::{Compiler, Runtime};
+use crate::plugin::{Compiler, Runtime, shipped};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use soros_core::epoch::Epoch;
@@ -32,7 +32,11 @@ pub(super) enum PluginCommand {
     /// Bring a component to all nodes, under the name and version that it says it has
     Push {
         /// The component
-        file: PathBuf,
+        #[arg(required_unless_present = "shipped")]
+        file: Option<PathBuf>,
+        /// The one of this name that ships with this program
+        #[arg(long, value_name = "NAME", conflicts_with = "file")]
+        shipped: Option<String>,
         #[command(flatten)]
         condition: Condition,
     },
@@ -94,8 +98,13 @@ impl PluginCommand {
         match self {
             PluginCommand::Ls => list(client, console).await,
             PluginCommand::Show { name } => show(client, console, &name.parse()?).await,
-            PluginCommand::Push { file, condition } => {
-                push(client, console, &file, &condition).await
+            PluginCommand::Push {
+                file,
+                shipped,
+                condition,
+            } => {
+                let component = component(file.as_deref(), shipped.as_deref())?;
+                push(client, console, component, &condition).await
             }
             PluginCommand::Activate {
                 name,
@@ -208,10 +217,9 @@ async fn show(client: &Client, console: &mut Console, name: &PluginName) -> Resu
 async fn push(
     client: &Client,
     console: &mut Console,
-    file: &Path,
+    component: Vec<u8>,
     condition: &Condition,
 ) -> Result<(), Failure> {
-    let component = read(file)?;
     let (name, version) = about(&component)?;
     let epoch = condition.epoch();
     let pushed = client
@@ -239,6 +247,16 @@ async fn push(
     Ok(console.line(&format!(
         "to use it: soros plugin activate {name} {version}"
     ))?)
+}
+
+/// The component in a file, or the one of this name that ships.
+fn component(file: Option<&Path>, name: Option<&str>) -> Result<Vec<u8>, Failure> {
+    if let Some(file) = file {
+        return read(file);
+    }
+    let named = shipped().iter().find(|shipped| Some(shipped.name) == name);
+    let missing = Failure::Usage("no plugin of that name ships with this program");
+    named.map(|shipped| shipped.bytes.to_vec()).ok_or(missing)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -6,6 +6,7 @@
 
 use super::Peer;
 use super::api::coordinates::Choice;
+use soros_core::limits::POLICY_TEXT_BYTES_MAX;
 use soros_core::map::plugin::{OnFailure, PluginName, PluginVersion};
 use soros_core::object::Object;
 use soros_core::operation::{
@@ -153,6 +154,8 @@ impl BucketValidator {
             },
             Err(reason) => reason.clone(),
         };
+        let end = reason.floor_char_boundary(POLICY_TEXT_BYTES_MAX);
+        let reason = reason[..end].to_owned();
         let plugin = self.plugin.clone();
         tracing::warn!(plugin = plugin.as_str(), reason, "a validator failed");
         match self.on_failure {

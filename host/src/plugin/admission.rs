@@ -210,7 +210,7 @@ const SIBLINGS: [Sibling<'_>; 3] = [
     sibling(2, Some(b"two")),
 ];
 
-const fn sibling<'a>(time: u64, value: Option<&'a [u8]>) -> Sibling<'a> {
+const fn sibling(time: u64, value: Option<&[u8]>) -> Sibling<'_> {
     Sibling {
         time,
         writer: 1,

@@ -79,7 +79,7 @@ impl Host {
         match kind {
             PluginKind::Placement => of_planning(&mut config),
             PluginKind::Resolution | PluginKind::Validation => of_requests(&mut config),
-        };
+        }
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
         Engine::new(&config).map_err(EngineError::Engine)
     }

@@ -9,6 +9,7 @@ use soros_core::map::plugin::PluginDigest;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 const FOLDER: &str = "plugins";
@@ -18,6 +19,8 @@ const ENDING: &str = "wasm";
 #[derive(Clone, Debug)]
 pub struct Components {
     folder: PathBuf,
+    /// Held while a file is written: two writers would share the one beside it.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Components {
@@ -26,6 +29,7 @@ impl Components {
     pub fn of(directory: &Path) -> Components {
         Components {
             folder: directory.join(FOLDER),
+            writing: Arc::default(),
         }
     }
 
@@ -77,8 +81,9 @@ impl Components {
     /// # Errors
     /// What the file system says.
     pub fn write(&self, bytes: &[u8]) -> io::Result<PluginDigest> {
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = digest_of(bytes);
-        if !self.has(&digest) {
+        if self.read(&digest, bytes.len() as u64)?.is_none() {
             if !self.folder.exists() {
                 std::fs::create_dir_all(&self.folder)?;
                 whole::sync_folder_of(&self.folder)?;
@@ -163,6 +168,7 @@ mod tests {
         std::fs::write(components.path(&digest), b"owe").expect("writable");
         assert_eq!(components.read(&digest, 9).expect("readable"), None);
         assert!(!components.has(&digest));
+        std::fs::write(components.path(&digest), b"own").expect("writable");
         components.write(b"one").expect("writable");
         let read = components.read(&digest, 9).expect("readable");
         assert_eq!(read.as_deref(), Some(&b"one"[..]));
