@@ -195,7 +195,11 @@ impl NodeComponents {
         let look = move || runtime.admit(&component, &name, &version);
         spawn_blocking(look).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a component was not looked at to the end");
-            Err(Vec::new())
+            Err(vec![Check {
+                check: "compile".to_owned(),
+                passed: false,
+                detail: "the node broke off: its log says why".to_owned(),
+            }])
         })
     }
 

@@ -76,7 +76,7 @@ impl Runtime {
             );
             return Err(failed("name", &reason));
         }
-        let found = self.determinism(&compiled);
+        let found = self.determinism(&compiled, "{}");
         let determinism = found.map_err(|reason| failed("determinism", &reason))?;
         let kind = compiled.kind;
         let mut checks = passed(CHECKS.len());
@@ -101,11 +101,15 @@ impl Runtime {
     }
 
     /// Whether it answers the same question alike: asked twice, and in another instance.
-    fn determinism(&self, compiled: &Arc<Compiled>) -> Result<String, String> {
+    pub(super) fn determinism(
+        &self,
+        compiled: &Arc<Compiled>,
+        config: &str,
+    ) -> Result<String, String> {
         let source = Source {
             host: Arc::clone(self.host(compiled.kind)),
             compiled: Arc::clone(compiled),
-            config: "{}".to_owned(),
+            config: config.to_owned(),
             journal: Arc::new(Journal::new(compiled.about.name.clone())),
         };
         match compiled.kind {

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(types: &[&str], content_type: &str, passes: bool) {
+    fn check(types: &[&str], content_type: &str, is_taken: bool) {
         let change = Change {
             bucket: "b".into(),
             key: b"k".to_vec(),
@@ -140,7 +140,7 @@ mod tests {
         };
         let verdict = policy(types).expect("a config").check(&change);
         let passed = matches!(verdict, Verdict::Accept);
-        assert_eq!(passed, passes, "{content_type} of {types:?}: {verdict:?}");
+        assert_eq!(passed, is_taken, "{content_type} of {types:?}: {verdict:?}");
     }
 
     #[test]

@@ -624,6 +624,7 @@ fn some_change() -> impl Strategy<Value = Change> {
             table: table(&FOUNDERS, &small(), 0),
         }),
         places().prop_map(|name| Change::DeletePlacement { name: place(name) }),
+        releases::some_change(),
         (0..200_u64).prop_map(|siblings_max| {
             Change::PutSettings(Settings {
                 siblings_max,

@@ -3,8 +3,8 @@
 
 use super::shipped::component;
 use super::{RESOLUTION, RUNTIME, load};
-use crate::plugin::AdmissionError;
 use crate::plugin::limits::{COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, REQUEST};
+use crate::plugin::{AdmissionError, Check, shipped};
 use soros_core::map::json::Json;
 use soros_core::policy::PolicyError;
 
@@ -138,4 +138,47 @@ fn another_config_is_another_policy() {
     let (one, two) = (one.expect("any string"), two.expect("any string"));
     assert_eq!(one.digest(), two.digest());
     assert_ne!(one.id(), two.id());
+}
+
+fn look(component: &[u8], name: &str, version: &str) -> Result<Vec<Check>, Vec<Check>> {
+    let (name, version) = (name.parse().expect("a name"), version.parse());
+    let admitted = RUNTIME.admit(component, &name, &version.expect("a version"));
+    admitted.map(|admitted| admitted.checks)
+}
+
+#[test]
+fn what_ships_passes_every_check() {
+    for plugin in shipped() {
+        let checks = look(plugin.bytes, plugin.name, plugin.version).expect(plugin.name);
+        assert_eq!(checks.len(), 8);
+        assert!(checks.iter().all(|check| check.passed), "{checks:?}");
+    }
+}
+
+#[test]
+fn the_check_that_fails_is_the_last_one() {
+    let imports = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#;
+    let imports = wat::parse_str(imports).expect("a component in words");
+    let lww = component("lww");
+    for (component, name, failed, count) in [
+        (&b"none"[..], "lww", "component", 2),
+        (&imports, "lww", "imports", 3),
+        (lww, "other", "name", 7),
+    ] {
+        let checks = look(component, name, "0.1.0").expect_err("it fails");
+        let last = checks.last().expect("a check");
+        assert_eq!((last.check.as_str(), last.passed), (failed, false));
+        assert_eq!(checks.len(), count);
+        assert!(!last.detail.is_empty());
+    }
+}
+
+#[test]
+fn a_policy_that_remembers_is_found_out() {
+    let ready = RUNTIME.ready(RESOLUTION).expect("a component");
+    let alike = |config| RUNTIME.determinism(&ready.compiled, config);
+    assert!(alike(r#""merge""#).is_ok());
+    let found = alike(r#""remember""#).expect_err("it remembers");
+    assert!(found.contains("asked again"), "{found}");
+    assert!(alike("{}").expect("it is not asked").contains("not asked"));
 }

@@ -64,6 +64,23 @@ fn guarded() -> Change {
     put("guarded", config)
 }
 
+pub(super) fn some_change() -> impl Strategy<Value = Change> {
+    let plugin = || prop_oneof![Just("own"), Just("lww"), Just("balanced")];
+    let at = || prop_oneof![Just("0.1.0"), Just("1.0.0"), Just("2.0.0")];
+    let kind = prop_oneof![Just(PluginKind::Validation), Just(PluginKind::Resolution)];
+    prop_oneof![
+        (plugin(), at(), kind, 0..3_u8).prop_map(|(plugin, at, kind, byte)| push(
+            plugin,
+            at,
+            kind,
+            release(byte, 9)
+        )),
+        (plugin(), at()).prop_map(|(plugin, at)| activate(plugin, at)),
+        (plugin(), at()).prop_map(|(plugin, at)| drop_release(plugin, at)),
+        Just(guarded()),
+    ]
+}
+
 #[test]
 fn a_version_is_used_only_once_it_is_in_force() {
     let map = after(&[validator("1.0.0", 1)]);
