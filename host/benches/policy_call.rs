@@ -11,7 +11,7 @@ use soros_core::map::json::Json;
 use soros_core::policy::builtin::Lww;
 use soros_core::policy::topology::{Member, Node, Snapshot, State, Topology};
 use soros_core::policy::{Placement, Resolution, Sibling};
-use soros_host::plugin::{Policy, Resolver, Runtime, shipped};
+use soros_host::plugin::{Compiler, Policy, Resolver, Runtime, shipped};
 use std::hint::black_box;
 use std::sync::Arc;
 use versus::Versus;

@@ -5,10 +5,12 @@ use super::*;
 use soros_core::map::plugin::{OnFailure, ValidatorUse};
 use soros_core::policy::{Change as Asked, PolicyError, Refusal, Validation, Verdict, Wants};
 
+type Judge = fn(&Asked<'_>) -> Result<Verdict, PolicyError>;
+
 /// A validator that answers by a function, and remembers what it was shown.
 struct Fake {
     wants: Wants,
-    answer: fn(&Asked<'_>) -> Result<Verdict, PolicyError>,
+    answer: Judge,
     shown: Mutex<Vec<Shown>>,
 }
 
@@ -31,7 +33,7 @@ impl Validation for Fake {
     }
 }
 
-fn fake(current: bool, answer: fn(&Asked<'_>) -> Result<Verdict, PolicyError>) -> Arc<Fake> {
+fn fake(current: bool, answer: Judge) -> Arc<Fake> {
     let wants = Wants {
         prefixes: Vec::new(),
         current,
@@ -45,13 +47,13 @@ fn fake(current: bool, answer: fn(&Asked<'_>) -> Result<Verdict, PolicyError>) -
     })
 }
 
-fn refuse(_: &Asked<'_>) -> Result<Verdict, PolicyError> {
+const REFUSE: Judge = |_| {
     Ok(Verdict::Refuse(Refusal {
         code: "no".to_owned(),
         message: "not this".to_owned(),
         pointer: None,
     }))
-}
+};
 
 fn fail(_: &Asked<'_>) -> Result<Verdict, PolicyError> {
     Err(PolicyError::GaveUp("broken".to_owned()))
@@ -96,7 +98,7 @@ async fn guard(cluster: &Cluster, validators: &[(&Arc<Fake>, OnFailure)]) {
 
 #[tokio::test]
 async fn a_refusal_says_who_and_why_and_nothing_is_stored() {
-    let no = fake(false, refuse);
+    let no = fake(false, REFUSE);
     let cluster = guarded(&[(&no, OnFailure::Open)]).await;
     let key = target(RESOLVED, "k");
     for (value, peer) in [(Some("a"), 0), (None, 1)] {
@@ -180,7 +182,7 @@ async fn a_validator_that_fails_closes_the_bucket_or_leaves_it_open() {
     guard(&cluster, &[(&broken, OnFailure::Open)]).await;
     let taken = cluster.put(0, &key, Some("b"), Basis::Unsaid).await;
     taken.expect("the bucket is open");
-    let no = fake(false, refuse);
+    let no = fake(false, REFUSE);
     guard(
         &cluster,
         &[(&broken, OnFailure::Open), (&no, OnFailure::Open)],
