@@ -12,6 +12,7 @@ use crate::telemetry::{Counter, Histogram, Metrics};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use soros_core::dot::Dot;
+use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, NodeId};
 use soros_core::map::Map;
 use soros_core::map::json::Json;
@@ -61,6 +62,13 @@ struct Loaded {
     problems: BTreeMap<PluginName, String>,
     resolvers: BTreeMap<BucketId, BucketResolver>,
     validators: BTreeMap<BucketId, Arc<Vec<BucketValidator>>>,
+}
+
+impl Loaded {
+    /// The epoch of the map that they are of; 0 before any.
+    fn epoch(&self) -> Epoch {
+        self.map.as_ref().map(|map| map.epoch()).unwrap_or_default()
+    }
 }
 
 #[derive(Clone)]
@@ -146,22 +154,28 @@ impl NodePolicies {
     }
 
     fn is_at(&self, map: &Map) -> bool {
-        let loaded = self.loaded.load();
-        let at = loaded.map.as_ref().map(|loaded| loaded.epoch());
-        at == Some(map.epoch())
+        self.loaded.load().epoch() == map.epoch()
     }
 
     async fn load(self: &Arc<Self>, map: Arc<Map>) {
         let policies = Arc::clone(self);
         let loaded = tokio::task::spawn_blocking(move || policies.load_all(map)).await;
-        if let Ok(loaded) = loaded {
-            self.loaded.store(Arc::new(loaded));
+        if let Ok(loaded) = loaded.map(Arc::new) {
+            // Of two that are loaded at once the older must not have the last word.
+            self.loaded.rcu(|now| {
+                let newest = loaded.epoch().max(now.epoch());
+                Arc::clone(if newest == loaded.epoch() {
+                    &loaded
+                } else {
+                    now
+                })
+            });
         }
     }
 
     fn load_all(&self, map: Arc<Map>) -> Loaded {
         let mut loaded = Loaded::default();
-        for (name, bucket) in map.buckets() {
+        for bucket in map.buckets().values() {
             if let Some(used) = &bucket.config.resolver {
                 let (plugin, config) = (&used.plugin, &used.config);
                 if let Ok((version, policy)) = self.load_one(&map, (plugin, config), &mut loaded) {
@@ -181,10 +195,10 @@ impl NodePolicies {
             if !validators.is_empty() {
                 loaded.validators.insert(bucket.id, Arc::new(validators));
             }
-            for (plugin, reason) in &loaded.problems {
-                let (bucket, plugin) = (name.as_str(), plugin.as_str());
-                tracing::error!(bucket, plugin, reason, "a policy cannot be used");
-            }
+        }
+        for (plugin, reason) in &loaded.problems {
+            let plugin = plugin.as_str();
+            tracing::error!(plugin, reason, "a policy cannot be used");
         }
         loaded.map = Some(map);
         loaded
