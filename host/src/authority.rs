@@ -58,7 +58,7 @@ use soros_core::map::table::Table;
 use soros_core::policy::topology::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use wire::{Facts, Leadership, Wire};
 
@@ -304,6 +304,8 @@ struct Inner {
     member: Option<Member>,
     /// Held while the leader makes a change of the map it has just read.
     turn: tokio::sync::Mutex<()>,
+    /// Held by each component that is being let in here.
+    pushes: Semaphore,
     /// Buckets of which this node, as the leader, is finding out whether they are empty.
     deleting: Mutex<BTreeSet<BucketName>>,
     /// Who led when last heard.
@@ -339,6 +341,7 @@ impl Authority {
             keeper: Arc::new(keeper),
             member,
             turn: tokio::sync::Mutex::default(),
+            pushes: Semaphore::new(push::AT_A_TIME),
             deleting: Mutex::default(),
             leader_hint: Mutex::default(),
             hints,

@@ -184,9 +184,8 @@ async fn nodes_start_without_a_component_and_get_it_by_a_push() {
     assert_eq!(activated.status, 200, "{}", activated.text());
     for (bucket, on_failure) in [("shut", "closed"), ("ajar", "open")] {
         let path = format!("/v1/buckets/{bucket}");
-        let config = format!(
-            r#"{{"validators":[{{"plugin":"{NAME}","config":"stamp","on_failure":"{on_failure}"}}]}}"#
-        );
+        let used = format!(r#""plugin":"{NAME}","config":"stamp","on_failure":"{on_failure}""#);
+        let config = format!(r#"{{"validators":[{{{used}}}]}}"#);
         let made = cluster.http(0).put(&path, &[], config).await;
         assert_eq!(made.expect("an answer").status, 201);
     }

@@ -15,13 +15,21 @@ use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
 use soros_core::map::plugin::{PluginDigest, PluginName, PluginVersion, Release};
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 
 /// How long a node may take to fetch a component and to make it durable.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many components may be on their way into one node: each takes its size in memory, and waits
+/// for its turn to be compiled.
+pub(super) const AT_A_TIME: usize = 2;
+
 /// Why a component was not let in. The map is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
+    /// As many are being let in as may be.
+    #[error("{AT_A_TIME} components are being let in by this node")]
+    Busy,
     /// It failed a check, the last one.
     #[error("the component failed a check")]
     Refused(Vec<Check>),
@@ -59,6 +67,15 @@ pub struct Pushed {
 }
 
 impl Authority {
+    /// Makes room for a component, before any of it is read.
+    ///
+    /// # Errors
+    /// [`PushError::Busy`] when there is none.
+    pub fn begin_push(&self) -> Result<SemaphorePermit<'_>, PushError> {
+        let room = self.inner.pushes.try_acquire();
+        room.map_err(|_| PushError::Busy)
+    }
+
     /// Lets a component in as version `version` of the plugin `name`. The same bytes again are let
     /// in again, and change nothing.
     ///

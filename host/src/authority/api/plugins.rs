@@ -178,6 +178,7 @@ async fn push(
     version: &PluginVersion,
 ) -> Result<Response, Refusal> {
     let only_at = only_at(asked)?;
+    let _room = api.authority.begin_push()?;
     let component = body.collect(COMPONENT_BYTES_MAX).await?;
     let pushed = api.authority.push(name, version, component, only_at).await;
     let Pushed { admitted, done } = pushed.map_err(|error| match error {

@@ -202,6 +202,7 @@ fn of_push(error: &PushError) -> Problem {
             let then = "Nothing was changed: try again when more nodes are up.";
             of(Code::QuorumUnavailable, then)
         }
+        PushError::Busy => of(Code::Overloaded, "Try again soon, or at another node."),
         PushError::Storage(_) => Problem::internal(error),
         PushError::Command(error) => of_command(error),
     }

@@ -136,3 +136,14 @@ async fn a_version_that_does_not_take_a_config_in_use_does_not_come_into_force()
     let before = ChangeError::NothingBefore(name());
     assert_eq!(nothing, Err(CommandError::Refused(before)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_has_room_for_two_components_at_a_time() {
+    let cluster = Cluster::founded(&ALL).await;
+    let node = cluster.node("n1");
+    let one = node.begin_push().unwrap();
+    let two = node.begin_push().unwrap();
+    assert!(matches!(node.begin_push(), Err(PushError::Busy)));
+    drop((one, two));
+    assert!(node.begin_push().is_ok());
+}
