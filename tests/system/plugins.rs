@@ -217,10 +217,13 @@ async fn nodes_start_without_a_component_and_get_it_by_a_push() {
     let shown = cluster.http(2).get(&format!("/v1/plugins/{NAME}")).await;
     let shown = shown.expect("an answer").json();
     assert!(shown["nodes"][0]["problem"].is_string(), "{shown}");
+    let unusable = async || cluster.figure(1, "soros_plugins_unusable").await;
+    assert!(0.0 < unusable().await);
     let pushed = push(&mut cluster.http(2), NAME, "0.1.0", component).await;
     assert_eq!(pushed.status, 200, "{}", pushed.text());
     let taken = put("shut").await;
     assert!(taken.status.is_success(), "{}", taken.text());
+    assert!(unusable().await < 1.0);
     let read = cluster.http(0).get("/v1/kv/shut/a/k").await;
     assert_eq!(read.expect("an answer").text(), "0.1.0:v");
 }

@@ -81,8 +81,9 @@ struct BucketResolver {
 /// A validation policy, and where its calls show.
 struct Measured {
     policy: Arc<Policy>,
-    calls: Arc<Counter>,
-    failures: Arc<Counter>,
+    accepted: Arc<Counter>,
+    refused: Arc<Counter>,
+    failed: Arc<Counter>,
     seconds: Arc<Histogram>,
     wants: Wants,
 }
@@ -99,10 +100,11 @@ impl Validation for Measured {
         let begun = Instant::now();
         let verdicts = validator.check(changes);
         self.seconds.observe_time(begun.elapsed());
-        let count = if verdicts.is_ok() {
-            &self.calls
-        } else {
-            &self.failures
+        let refuses = |verdict: &Verdict| matches!(verdict, Verdict::Refuse(_));
+        let count = match &verdicts {
+            Ok(verdicts) if verdicts.iter().any(refuses) => &self.refused,
+            Ok(_) => &self.accepted,
+            Err(_) => &self.failed,
         };
         count.increment();
         verdicts
@@ -161,6 +163,8 @@ impl NodePolicies {
         let policies = Arc::clone(self);
         let loaded = tokio::task::spawn_blocking(move || policies.load_all(map)).await;
         if let Ok(loaded) = loaded.map(Arc::new) {
+            let unusable = loaded.problems.len() as u64;
+            self.metrics.plugins_unusable.set(unusable);
             // Of two that are loaded at once the older must not have the last word.
             self.loaded.rcu(|now| {
                 let newest = loaded.epoch().max(now.epoch());
@@ -219,8 +223,9 @@ impl NodePolicies {
             };
             let measured: Arc<dyn Validation> = Arc::new(Measured {
                 wants,
-                calls: calls("ok"),
-                failures: calls("failed"),
+                accepted: calls("ok"),
+                refused: calls("refused"),
+                failed: calls("failed"),
                 seconds: Arc::clone(&self.validation_seconds),
                 policy,
             });

@@ -70,7 +70,9 @@ pub struct Metrics {
     pub disk_free: Gauge,
     /// 1 while this node refuses values because its disk is full, else 0.
     pub disk_full: Gauge,
-    /// Calls of policies, by plugin and outcome (`ok` or what went wrong).
+    /// Plugins that buckets name and this node cannot ask.
+    pub plugins_unusable: Gauge,
+    /// Calls of policies, by plugin and outcome (`ok`, `refused` by a validator, or `failed`).
     pub policy_calls: Family<Counter>,
     /// How long calls of policies took, by kind (`placement`, `resolution`, `validation`).
     pub policy_seconds: Family<Histogram>,
@@ -142,6 +144,7 @@ impl Default for Metrics {
             disk_size: Gauge::default(),
             disk_free: Gauge::default(),
             disk_full: Gauge::default(),
+            plugins_unusable: Gauge::default(),
             policy_calls: Family::new(&["plugin", "outcome"], Counter::default),
             policy_seconds: Family::new(&["kind"], Histogram::of_times),
         }
@@ -267,6 +270,8 @@ impl Metrics {
     }
 
     fn render_policies(&self, page: &mut Page) {
+        let help = "Plugins that buckets name and this node cannot ask.";
+        page.gauge("soros_plugins_unusable", help, &self.plugins_unusable);
         let help = "Calls of policies, by how they ended.";
         page.counters("soros_policy_calls_total", help, &self.policy_calls);
         let help = "How long calls of policies took.";
