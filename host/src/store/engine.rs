@@ -373,17 +373,11 @@ impl Shared {
     }
 
     fn check_free(&self, needed: u64) -> Result<(), StoreError> {
-        if needed <= self.free_bytes()? {
+        if needed <= free_bytes(&self.path)? {
             Ok(())
         } else {
             Err(StoreError::Full)
         }
-    }
-
-    fn free_bytes(&self) -> Result<u64, StoreError> {
-        let usage = Usage::of_file_system(&self.path);
-        let usage = usage.map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(usage.free)
     }
 
     fn reopen(&self) -> Result<(Ledger, Recovery), StoreError> {
@@ -436,4 +430,11 @@ fn assert_key(key: &[u8]) {
 fn written_bytes(write: &Write) -> usize {
     const ITEM_BYTES: usize = 32;
     ITEM_BYTES + write.key.len() + write.value.as_ref().map_or(0, Vec::len)
+}
+
+/// The bytes that are free on the file system of `path`.
+fn free_bytes(path: &Path) -> Result<u64, StoreError> {
+    let usage = Usage::of_file_system(path);
+    let usage = usage.map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(usage.free)
 }

@@ -338,8 +338,8 @@ fn a_power_cut_takes_whole_writes_and_leaves_a_suspect_that_mints_none_of_their_
     memory.crash();
     // As a directory says that was lazy and not closed.
     let me = (NodeId(1), Incarnation(2));
-    let view = store.snapshot(Space::Partitions).into();
-    let (partitions, moments) = Partitions::new(me, false, view, Arc::new(NodeClock::start()));
+    let clock = Arc::new(NodeClock::start());
+    let (partitions, moments) = Partitions::new(me, false, Arc::clone(&store), clock);
     let core = Core::new(partitions, store, Space::Partitions).expect("the store works");
     let mut node = Node { core, moments };
     node.done(Operation::Adopt {

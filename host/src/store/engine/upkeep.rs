@@ -86,7 +86,8 @@ impl Shared {
         };
         let bytes = keyspace.disk_space();
         let needed = bytes.saturating_add(self.options.reserve_bytes);
-        if newest == *merged || MERGED_BYTES_MAX < bytes || self.free_bytes()? < needed {
+        if newest == *merged || MERGED_BYTES_MAX < bytes || super::free_bytes(&self.path)? < needed
+        {
             return Ok(false);
         }
         guarded(|| keyspace.major_compact())?;
