@@ -260,6 +260,10 @@ impl Replica {
         (kind, closed): (TransferKind, &Closed),
     ) -> Result<bool, RecordError> {
         let stored = self.load(batch, entry)?;
+        if kind == TransferKind::Union && stored.blocker.is_some() {
+            // It has met more than the clock says: what it lacks may be obsolete by that.
+            return Ok(true);
+        }
         let mine = stored.object.clone();
         let clock = &self.state.clock;
         let merged = match kind {
@@ -273,12 +277,6 @@ impl Replica {
         let Some(merged) = merged else {
             return Ok(false);
         };
-        let is_new = |dot: &Dot| !stored.object.versions.contains_key(dot);
-        if kind == TransferKind::Union && merged.versions.keys().any(is_new) {
-            // They would be joined without having compared that, and it may be obsolete there.
-            self.transfers
-                .retain(|_, transfer| !transfer.has_compared(entry));
-        }
         // They are here with all that the sender knew of their key: should it be gone before the
         // join, others learn of them from this replica.
         let dots: Vec<Dot> = merged.versions.keys().copied().collect();
