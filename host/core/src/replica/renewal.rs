@@ -156,20 +156,35 @@ impl Replica {
         promises: &Promises,
     ) -> Result<Option<Vec<Item>>, RecordError> {
         let (mut holders, mut lacking) = (0, BTreeMap::new());
+        let lacked = |held, clock| {
+            let told = self.told_of(held, clock);
+            let view = self.view(records);
+            let difference = told.map(|told| view.difference(&told, promises.bytes_max));
+            let found = difference.transpose().map(|found| found.map(|it| it.found));
+            found.map(|found| found.unwrap_or(Difference::LogTooShort))
+        };
         for (node, clock) in &promises.clocks {
-            let Some(told) = self.told_of(*node, clock) else {
-                continue;
+            let held = self.held_by(*node, clock.seen());
+            let mut all = vec![lacked(held, clock)?];
+            let holds = match all[0] {
+                Difference::None => true,
+                Difference::Items { more, .. } => !more,
+                Difference::LogTooShort | Difference::Closed(_) => false,
             };
-            let difference = self.view(records).difference(&told, promises.bytes_max)?;
-            match difference.found {
-                Difference::None => holders += 1,
-                Difference::Items { items, more: false } => {
-                    holders += 1;
+            if !holds {
+                continue;
+            }
+            holders += 1;
+            if held.is_some() {
+                // What it merged without having seen it, it cannot hand on, a delete least of all.
+                all.push(lacked(None, clock)?);
+            }
+            for found in all {
+                if let Difference::Items { items, .. } = found {
                     for item in items {
                         take_along(&mut lacking, item);
                     }
                 }
-                Difference::Items { .. } | Difference::LogTooShort | Difference::Closed(_) => (),
             }
         }
         let items = lacking.into_values().collect();
@@ -178,11 +193,11 @@ impl Replica {
 
     /// What another replica holds by its clock and by what it merged of this one's, in the words of
     /// this one's list of closed actors; none when it lacks dots of actors that are closed here.
-    fn told_of(&self, node: NodeId, other: &Clock) -> Option<DotSet> {
+    fn told_of(&self, held: Option<&DotSet>, other: &Clock) -> Option<DotSet> {
         let own = &self.state.clock;
         let mut told = other.seen().clone();
         let mut steps = 0;
-        if let Some(held) = self.held_by(node, other.seen()) {
+        if let Some(held) = held {
             told.join(held);
             let name = held.names().next();
             steps = name

@@ -193,6 +193,20 @@ fn what_others_merged_counts_though_they_cannot_say_that_they_have_seen_it() {
 }
 
 #[test]
+fn what_others_merged_and_have_not_seen_is_taken_along_as_far_as_the_log_names_it() {
+    let (mut one, two, three) = (damaged(), node(2), node(3));
+    let before = one.replica.state().clock.seen().clone();
+    for other in [&two, &three] {
+        assert!(one.replica.remember(other.id(), DotSet::default(), false));
+        one.replica.remember_held(other.id(), before.clone());
+    }
+    let renewed = renewed(&mut one, &[&two, &three], usize::MAX).expect("it is held");
+    let after = renewed.state().clock.seen();
+    assert_ne!(*after, DotSet::default());
+    assert!(before.includes(after) && !after.includes(&before));
+}
+
+#[test]
 fn of_two_that_want_to_be_dropped_one_goes_first() {
     let (mut low, mut high) = (node(1), node(2));
     let (first, second) = (
