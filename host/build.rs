@@ -9,9 +9,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
-use wit_component::ComponentEncoder;
 
-const TARGET: &str = "wasm32-unknown-unknown";
+#[path = "src/plugin/encode.rs"]
+mod encode;
+
+use encode::TARGET;
+
 const PROFILE: &str = "plugin";
 
 /// A plugin: its folder in `plugins/` and its package there.
@@ -84,8 +87,8 @@ fn main() {
             "plugins/{TARGET}/{PROFILE}/{}.wasm",
             plugin.package.replace('-', "_")
         );
-        let component = encode(plugin.package, &out.join(module));
-        write(&out.join(format!("{}.wasm", plugin.package)), &component);
+        let made = component(plugin.package, &out.join(module));
+        write(&out.join(format!("{}.wasm", plugin.package)), &made);
     }
     write(&out.join("shipped.rs"), listing(&root, &out).as_bytes());
     println!("cargo::metadata=plugins={}", out.display());
@@ -205,15 +208,11 @@ fn flags(root: &Path) -> String {
         .join("\u{1f}")
 }
 
-fn encode(package: &str, module: &Path) -> Vec<u8> {
+fn component(package: &str, module: &Path) -> Vec<u8> {
     let module = fs::read(module).expect("cargo built it");
-    let component = ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .and_then(|mut encoder| encoder.encode());
-    match component {
+    match encode::encode(&module) {
         Ok(component) => component,
-        Err(error) => fail(&format!("{package} is no component: {error:#}")),
+        Err(error) => fail(&format!("{package} is no component: {error}")),
     }
 }
 

@@ -29,6 +29,7 @@ mod table;
 pub use exit::Exit;
 pub use failure::Failure;
 pub use node::{NodeFailure, RunNode, run_node};
+pub use plugin::BuildError;
 
 use clap::{Args, Parser, Subcommand};
 use console::{Console, Output};

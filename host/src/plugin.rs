@@ -8,14 +8,18 @@
 
 mod abi;
 mod admission;
+mod capture;
 mod compile;
 pub mod compiler;
+mod encode;
 mod engine;
 mod error;
 mod guest;
 mod instance;
+pub mod laws;
 pub mod limits;
 mod log;
+pub mod module;
 mod placer;
 mod resolver;
 mod shipped;
@@ -24,6 +28,7 @@ mod validator;
 
 pub use admission::{Admitted, Check};
 pub use compiler::Compiler;
+pub(crate) use encode::TARGET;
 pub use engine::EngineError;
 pub use error::AdmissionError;
 pub use instance::Usage;

@@ -38,6 +38,7 @@ pub mod log;
 pub mod placement;
 mod policy;
 pub mod resolution;
+pub mod testing;
 pub mod validation;
 
 pub use policy::{Config, JsonConfig, NoConfig, Policy, Problem};

@@ -3,9 +3,11 @@
 use super::console::{Console, Label, Output};
 use super::exit::Exit;
 use super::node::NodeFailure;
+use super::plugin::BuildError;
 use crate::client::{ClientError, HeaderTextError, Intent, UrlError};
 use crate::config::ConfigErrors;
 use crate::network::problem::Code;
+use crate::plugin::laws::TrialError;
 use crate::telemetry::LogError;
 use serde_json::{Value, json};
 use soros_core::id::NameError;
@@ -38,6 +40,23 @@ pub enum Failure {
     /// A file that is no plugin's component.
     #[error("the file is no plugin: {0}")]
     BadComponent(String),
+    /// A crate that makes no component.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A plugin that cannot be tried.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// A plugin that breaks laws.
+    #[error("the plugin breaks {0}")]
+    LawsBroken(String),
+    /// A plugin that answers calls otherwise than they were answered.
+    #[error("{differences} of {calls} calls are answered otherwise")]
+    AnswersDiffer {
+        /// How many calls there were.
+        calls: u32,
+        /// How many answers differ.
+        differences: usize,
+    },
     /// A URL that is none.
     #[error(transparent)]
     Url(#[from] UrlError),
@@ -127,6 +146,10 @@ impl Failure {
             Failure::Stream(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Failure::File(..)
             | Failure::BadComponent(_)
+            | Failure::Build(_)
+            | Failure::Trial(_)
+            | Failure::LawsBroken(_)
+            | Failure::AnswersDiffer { .. }
             | Failure::TooLarge(_)
             | Failure::Stream(_)
             | Failure::PortTaken(_)
@@ -152,6 +175,15 @@ impl Failure {
             Failure::Name(_) => "`soros bucket ls` and `soros placement ls` show the names in use.",
             Failure::Plugin(_) => "`soros plugin ls` shows the names and versions in use.",
             Failure::BadComponent(_) => "Mend what is named and build the plugin again.",
+            Failure::Build(error) => error.next(),
+            Failure::Trial(TrialError::Policy(_)) => "`--config JSON` gives the plugin its config.",
+            Failure::Trial(TrialError::Sample { .. }) => {
+                "Mend that line, or name another file; docs/plugins.md shows what calls look like."
+            }
+            Failure::LawsBroken(_) => {
+                "Mend the policy; each question above is the smallest found that breaks the law."
+            }
+            Failure::AnswersDiffer { .. } => "Decide of each call above which answer is right.",
             Failure::Url(_) => "Name a node with --url or SOROS_URL, as in http://127.0.0.1:7070.",
             Failure::Header(_) => "Give it as an earlier answer has it (`-v` shows the headers).",
             Failure::Usage(_) => "`--help` shows how the command is used.",

@@ -1,5 +1,11 @@
-//! This is `soros plugin`: which plugins there are, how they stand at the nodes, and how versions
-//! come, take over and go.
+//! This is `soros plugin`: how a plugin is made, which there are, how they stand at the nodes, and
+//! how versions come, take over and go.
+
+mod build;
+mod new;
+mod test;
+
+pub use build::BuildError;
 
 use super::bucket::show_config;
 use super::connect::{Caller, client, runtime};
@@ -7,7 +13,7 @@ use super::console::{Console, Output};
 use super::{Failure, table};
 use crate::client::{Client, ClientOptions, Limits};
 use crate::plugin::limits::COMPONENT_BYTES_MAX;
-use crate::plugin::{Compiler, Runtime, shipped};
+use crate::plugin::shipped;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use soros_core::epoch::Epoch;
@@ -22,6 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(70);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
+    /// Make a crate for a plugin, with one trait to fill
+    New(new::NewArgs),
+    /// Build the crate in a folder, as a component
+    Build(build::BuildArgs),
+    /// Try a component: the laws of its kind, its sample calls, and what calls cost
+    Test(test::TestArgs),
+    /// Ask captured calls again, and compare the answers
+    Replay(test::ReplayArgs),
     /// List the plugins
     Ls,
     /// Show a plugin, and how it stands at the nodes
@@ -96,6 +110,10 @@ impl PluginCommand {
 
     async fn ask(self, client: &Client, console: &mut Console) -> Result<(), Failure> {
         match self {
+            PluginCommand::New(args) => args.run(console),
+            PluginCommand::Build(args) => args.run(console),
+            PluginCommand::Test(args) => args.run(console),
+            PluginCommand::Replay(args) => args.run(console),
             PluginCommand::Ls => list(client, console).await,
             PluginCommand::Show { name } => show(client, console, &name.parse()?).await,
             PluginCommand::Push {
@@ -272,9 +290,9 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// What a component calls itself. It is asked in the sandbox in which nodes run it.
 fn about(component: &[u8]) -> Result<(PluginName, PluginVersion), Failure> {
     let bad = |error: &dyn std::fmt::Display| Failure::BadComponent(error.to_string());
-    let compiler = std::env::current_exe().map_or(Compiler::Here, Compiler::Child);
-    let runtime = Runtime::new(compiler).map_err(|error| bad(&error))?;
-    let ready = runtime.ready(component).map_err(|error| bad(&error))?;
+    let ready = build::runtime()?
+        .ready(component)
+        .map_err(|error| bad(&error))?;
     let about = ready.about();
     Ok((about.name.parse()?, about.version.parse()?))
 }

@@ -1,25 +1,18 @@
 //! This is what is found out of a component before it is let in: check by check, up to the first
 //! that fails, each with what was found.
 
-use super::compile::{self, Compiled};
-use super::error::{AdmissionError, Fault};
-use super::guest::{Guest, bounded};
-use super::instance::{Instance, Source};
-use super::log::Journal;
-use super::{ABI, Runtime, abi};
-use abi::Exports;
-use abi::v1::{self, SiblingWants};
+use super::compile;
+use super::error::AdmissionError;
+use super::laws::{Counterexample, Finding, Report, Trial, TrialError};
+use super::log::shortened;
+use super::{ABI, Ready, Runtime};
 use serde::{Deserialize, Serialize};
-use soros_core::epoch::Epoch;
-use soros_core::id::NodeId;
+use soros_core::map::json::Json;
 use soros_core::map::plugin::{PluginDigest, PluginKind, PluginName, PluginVersion, Release};
-use soros_core::policy::topology::{Member, Node, Snapshot, State, Topology};
-use soros_core::policy::{Change, PolicyError, Sibling};
-use std::sync::Arc;
-use wasmtime::Store;
+use soros_core::policy::About;
 
 /// What is checked, in this order.
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 10] = [
     "size",
     "component",
     "imports",
@@ -28,6 +21,8 @@ const CHECKS: [&str; 8] = [
     "describe",
     "name",
     "determinism",
+    "laws",
+    "fuel",
 ];
 
 /// One check, and what was found.
@@ -76,15 +71,19 @@ impl Runtime {
             );
             return Err(failed("name", &reason));
         }
-        let found = self.determinism(&compiled, "{}");
-        let determinism = found.map_err(|reason| failed("determinism", &reason))?;
-        let kind = compiled.kind;
+        let size = component.len();
+        let ready = Ready { digest, compiled };
+        let [determinism, laws, fuel] = details(&self.reports(&ready)?);
+        let Ready { compiled, .. } = ready;
+        let (kind, about) = (compiled.kind, &compiled.about);
         let mut checks = passed(CHECKS.len());
         let details = [
-            (0, format!("{} bytes", component.len())),
+            (0, format!("{size} bytes")),
             (3, format!("{kind:?}, by {}", compiled.interface)),
             (6, format!("{} {}", about.name, about.version)),
             (7, determinism),
+            (8, laws),
+            (9, fuel),
         ];
         for (at, detail) in details {
             checks[at].detail = detail;
@@ -100,58 +99,88 @@ impl Runtime {
         })
     }
 
-    /// Whether it answers the same question alike: asked twice, and in another instance.
-    pub(super) fn determinism(
-        &self,
-        compiled: &Arc<Compiled>,
-        config: &str,
-    ) -> Result<String, String> {
-        let source = Source {
-            host: Arc::clone(self.host(compiled.kind)),
-            compiled: Arc::clone(compiled),
-            config: config.to_owned(),
-            journal: Arc::new(Journal::new(compiled.about.name.clone())),
-        };
-        match compiled.kind {
-            PluginKind::Placement => alike::<v1::Placer, _>(&source, |store, placer| {
-                placer.plan(store, &snapshot(), None, 0)
-            }),
-            PluginKind::Resolution => alike::<v1::Resolver, _>(&source, |store, resolver| {
-                let wants = SiblingWants { values: true };
-                resolver.resolve(store, b"key", SIBLINGS.iter(), wants)
-            }),
-            PluginKind::Validation => alike::<v1::Validator, _>(&source, |store, validator| {
-                validator.check(store, &CHANGES.iter().collect::<Vec<_>>())
-            }),
+    /// The laws, tried with every config that the component is known to take: the empty one, and the
+    /// examples of its schema.
+    fn reports(&self, ready: &Ready) -> Result<Vec<Report>, Vec<Check>> {
+        let trial = Trial::of_admission(ready.compiled.kind);
+        let tried = |config: &Json| self.try_laws(ready, config, trial, "");
+        let mut reports = Vec::new();
+        match tried(&Json::empty()) {
+            Ok(report) => reports.push(report),
+            Err(TrialError::Policy(AdmissionError::BadConfig(_))) => {}
+            Err(error) => return Err(failed("laws", &error)),
         }
+        for config in examples(ready.about()) {
+            let report = tried(&config);
+            let wrong = |error: TrialError| {
+                let text = config.canonical();
+                failed(
+                    "laws",
+                    &format!("with the example {text} of its schema, {error}"),
+                )
+            };
+            reports.push(report.map_err(wrong)?);
+        }
+        for report in &reports {
+            find_breach(report)?;
+        }
+        Ok(reports)
     }
 }
 
-/// Asks one instance twice and another one once.
-fn alike<E: Exports, A: PartialEq>(
-    source: &Source,
-    ask: impl Fn(&mut Store<Guest>, &E) -> wasmtime::Result<A>,
-) -> Result<String, String> {
-    let fresh = || match Instance::<E>::new(source) {
-        Ok((instance, _)) => Ok(Some(instance)),
-        Err(Fault::Config(_)) => Ok(None),
-        Err(Fault::Policy(error)) => Err(error.to_string()),
-    };
-    let question = |instance: &mut Instance<E>| {
-        let Instance { store, exports, .. } = instance;
-        bounded(store, |store| ask(store, exports))
-    };
-    let (Some(mut one), Some(mut other)) = (fresh()?, fresh()?) else {
-        return Ok("not asked: it takes no empty config".to_owned());
-    };
-    let first: Result<A, PolicyError> = question(&mut one);
-    if first != question(&mut other) {
-        return Err("two instances answer the same question differently".to_owned());
+/// The configs that a component's schema gives as examples.
+fn examples(about: &About) -> Vec<Json> {
+    #[derive(Deserialize)]
+    struct Schema {
+        #[serde(default)]
+        examples: Vec<Json>,
     }
-    if first.is_ok() && first != question(&mut one) {
-        return Err("asked again, an instance answers differently".to_owned());
+    serde_json::from_str(&about.config_schema).map_or(Vec::new(), |schema: Schema| schema.examples)
+}
+
+/// The check that a broken law makes fail.
+fn find_breach(report: &Report) -> Result<(), Vec<Check>> {
+    for Finding { law, breach, .. } in &report.laws {
+        let Some(Counterexample { reason, call }) = breach else {
+            continue;
+        };
+        let config = report.config.canonical();
+        let (check, law) = match law.as_str() {
+            "determinism" => ("determinism", String::new()),
+            law => ("laws", format!("{law}: ")),
+        };
+        let reason = shortened(&format!(
+            "{law}{reason}. With the config {config}, asked {call}"
+        ));
+        return Err(failed(check, &reason));
     }
-    Ok("asked twice in one instance and once in another, it answers alike".to_owned())
+    Ok(())
+}
+
+/// What was found of determinism, of the other laws, and of fuel.
+fn details(reports: &[Report]) -> [String; 3] {
+    let Some(first) = reports.first() else {
+        let reason = "not tried: it takes no empty config, and its schema has no examples";
+        return [reason; 3].map(str::to_owned);
+    };
+    let cases: u32 = reports
+        .iter()
+        .filter_map(|report| report.laws.iter().map(|finding| finding.cases).max())
+        .sum();
+    let others = first.laws.iter().map(|finding| finding.law.as_str());
+    let others: Vec<&str> = others.filter(|law| *law != "determinism").collect();
+    let worst = |figure: fn(&Report) -> u64| reports.iter().map(figure).max().unwrap_or(0);
+    [
+        format!("{cases} questions, each asked of two instances and again"),
+        format!("{} hold on {cases} questions", others.join(", ")),
+        format!(
+            "p50 {}, p99 {}, at most {} of {}",
+            worst(|report| report.fuel.p50),
+            worst(|report| report.fuel.p99),
+            worst(|report| report.fuel.max),
+            first.fuel.limit
+        ),
+    ]
 }
 
 fn passed(count: usize) -> Vec<Check> {
@@ -189,60 +218,4 @@ fn check_of(error: &AdmissionError) -> &'static str {
         | AdmissionError::ConfigTooLarge(_)
         | AdmissionError::BadConfig(_) => "describe",
     }
-}
-
-const CHANGES: [Change<'_>; 3] = [
-    change(Some(b"new"), Some(b"old")),
-    change(Some(b"{\"a\":1}"), None),
-    change(None, Some(b"old")),
-];
-
-const fn change<'a>(value: Option<&'a [u8]>, current: Option<&'a [u8]>) -> Change<'a> {
-    Change {
-        bucket: "bucket",
-        key: b"key",
-        content_type: "text/plain",
-        value,
-        current,
-        principal: "",
-    }
-}
-
-const SIBLINGS: [Sibling<'_>; 3] = [
-    sibling(1, Some(b"one")),
-    sibling(2, None),
-    sibling(2, Some(b"two")),
-];
-
-const fn sibling(time: u64, value: Option<&[u8]>) -> Sibling<'_> {
-    Sibling {
-        time,
-        writer: 1,
-        value,
-        content_type: "text/plain",
-        meta: Vec::new(),
-    }
-}
-
-/// Three nodes in three zones.
-fn snapshot() -> Snapshot {
-    let member = |id| Member {
-        node: Node {
-            id: NodeId(id),
-            zone: format!("zone-{id}"),
-            rack: String::new(),
-            capacity: 1 << 30,
-            tags: Vec::new(),
-        },
-        state: State::Active,
-    };
-    let topology = Topology {
-        epoch: Epoch(1),
-        members: (1..=3).map(member).collect(),
-        partitions: 16.try_into().expect("a power of two"),
-        replicas: 3,
-        zones_min: None,
-        bytes: Vec::new(),
-    };
-    topology.try_into().expect("open members")
 }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod hostile;
+mod laws;
 mod misbehaving;
 mod shipped;
 

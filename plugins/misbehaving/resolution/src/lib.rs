@@ -70,6 +70,7 @@ impl Resolution for Misbehaving {
             "hoard" => self.hoard.borrow_mut().push(vec![1; 64 << 10]),
             "remember" => return Ok(Resolved::Keep(self.remembered(siblings))),
             "merge" => return Ok(concatenated(siblings)),
+            "keep the middle one" => return Ok(Resolved::Keep(count(siblings) / 2)),
             "delete" => return Ok(Resolved::Tombstone),
             _ => return Ok(Resolved::KeepAll),
         }

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use soros_sdk::validation::{Change, Refusal, Validation, Verdict, Wants};
 use soros_sdk::{JsonConfig, Policy, Problem};
+use std::cell::Cell;
 
 /// How it misbehaves.
 #[derive(Clone, Debug)]
@@ -21,14 +22,14 @@ impl JsonConfig for Manner {
 
 /// A validator that misbehaves.
 #[derive(Clone, Debug)]
-pub struct Misbehaving(String);
+pub struct Misbehaving(String, Cell<bool>);
 
 impl Policy for Misbehaving {
     const NAME: &'static str = "misbehaving";
     type Config = Manner;
 
     fn new(config: Manner) -> Result<Misbehaving, Vec<Problem>> {
-        Ok(Misbehaving(config.0))
+        Ok(Misbehaving(config.0, Cell::new(false)))
     }
 }
 
@@ -47,14 +48,22 @@ impl Validation for Misbehaving {
             "panic" => panic!("on purpose"),
             "stamp" => Verdict::AcceptAs(stamped(change.value.as_deref().unwrap_or_default())),
             "change everything" => Verdict::AcceptAs(b"changed".to_vec()),
-            "refuse" => Verdict::Refuse(Refusal {
-                code: "because".into(),
-                message: format!("{change:?}"),
-                pointer: Some("/a".into()),
-            }),
+            "refuse" => refused(format!("{change:?}")),
+            // The second of each call, and also another answer when it is asked again.
+            "refuse every second" if self.1.replace(!self.1.get()) => {
+                refused("the last passed".into())
+            }
             _ => Verdict::Accept,
         }
     }
+}
+
+fn refused(message: String) -> Verdict {
+    Verdict::Refuse(Refusal {
+        code: "because".into(),
+        message,
+        pointer: Some("/a".into()),
+    })
 }
 
 /// The value behind this version, so that it shows which one took it.
