@@ -24,7 +24,7 @@ struct Plugin {
 }
 
 /// What ships, with its canonical name and what it decides.
-const SHIPPED: [(Plugin, &str, &str); 4] = [
+const SHIPPED: [(Plugin, &str, &str); 8] = [
     (
         Plugin {
             folder: "placement-balanced",
@@ -35,10 +35,42 @@ const SHIPPED: [(Plugin, &str, &str); 4] = [
     ),
     (
         Plugin {
+            folder: "placement-pinned",
+            package: "placement-pinned",
+        },
+        "pinned",
+        "Placement",
+    ),
+    (
+        Plugin {
+            folder: "resolution-counter",
+            package: "resolution-counter",
+        },
+        "counter",
+        "Resolution",
+    ),
+    (
+        Plugin {
+            folder: "resolution-json-merge",
+            package: "resolution-json-merge",
+        },
+        "json-merge",
+        "Resolution",
+    ),
+    (
+        Plugin {
             folder: "resolution-lww",
             package: "resolution-lww",
         },
         "lww",
+        "Resolution",
+    ),
+    (
+        Plugin {
+            folder: "resolution-set",
+            package: "resolution-set",
+        },
+        "set",
         "Resolution",
     ),
     (

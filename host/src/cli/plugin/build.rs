@@ -101,7 +101,10 @@ pub(super) fn build(folder: &Path, out: Option<&Path>) -> Result<Built, Failure>
     let module = module(folder)?;
     let module = fs::read(&module).map_err(|error| failed(&module, error))?;
     let bytes = component_of(&module).map_err(BuildError::Module)?;
-    let about = runtime()?.ready(&bytes).map_err(BuildError::Component)?;
+    let about = runtime()?.ready(&bytes).map_err(|error| match error {
+        AdmissionError::NoPolicy(_) => ModuleError::NoPolicy("it exports none".to_owned()).into(),
+        error => BuildError::Component(error),
+    })?;
     let about = about.about().clone();
     let path = match out {
         Some(path) => path.to_owned(),

@@ -124,8 +124,16 @@ fn check_movement(subject: &mut Asked<'_>, call: &PlacementCall) -> Result<(), B
     let Ok(best) = Balanced.plan(&later, Some(&before), call.seed) else {
         return Ok(());
     };
+    if Figures::of(&best, &later, None).partition_bytes_max == 0 {
+        // Somebody without capacity has to hold something, and it is anybody's choice who.
+        return Ok(());
+    }
     let (count, fewest) = (moves(&after, Some(&before)), moves(&best, Some(&before)));
     let cells = call.partitions as usize * usize::from(after.copies());
+    // A newcomer's even share may move, although zones that are full elsewhere ask for less.
+    let is_new = |member: &&Member| !before.members().contains(&member.node.id);
+    let newcomers = later.open_members().filter(is_new).count();
+    let fewest = fewest.max(cells * newcomers / later.open_members().count().max(1));
     let room = ROOM_TIMES * fewest as u64 + ROOM_MORE + cells as u64 / 8;
     if room < count as u64 {
         return Err(Breach(format!(

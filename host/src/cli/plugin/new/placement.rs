@@ -34,18 +34,20 @@ impl Placement for MyPlugin {
                 let draw = |member: &Member| draw(member, partition, seed);
                 draw(other).total_cmp(&draw(one))
             });
-            row(nodes, usize::from(now.copies))
+            row(nodes, now)
         });
         Ok(rows.flatten().collect())
     }
 }
 
-/// The first `copies` nodes, those of a zone that is not there yet before the others.
-fn row(nodes: Vec<(u16, &Member)>, copies: usize) -> Vec<u16> {
+/// The first nodes, those of a zone that is not there yet before the others until it is in enough.
+fn row(nodes: Vec<(u16, &Member)>, now: &Snapshot) -> Vec<u16> {
+    let copies = usize::from(now.copies);
+    let zones_max = usize::from(now.zones_min.unwrap_or(now.copies));
     let mut zones = BTreeSet::new();
     let mut nodes: Vec<(bool, u16)> = nodes
         .into_iter()
-        .map(|(at, member)| (zones.insert(&member.node.zone), at))
+        .map(|(at, member)| (zones.len() < zones_max && zones.insert(&member.node.zone), at))
         .collect();
     nodes.sort_by_key(|(is_new, _)| Reverse(*is_new));
     nodes.into_iter().take(copies).map(|(_, at)| at).collect()
