@@ -155,7 +155,9 @@ pub fn assert_table(policy: &impl Placement, now: &Snapshot) -> Vec<u16> {
     let after = policy.plan(now, Some(&before), 0).expect("a table");
     let sets = |table: &[u16]| {
         let mut rows: Vec<Vec<u16>> = table.chunks(copies.max(1)).map(<[u16]>::to_vec).collect();
-        rows.iter_mut().for_each(|row| row.sort_unstable());
+        for row in &mut rows {
+            row.sort_unstable();
+        }
         rows
     };
     assert_eq!(

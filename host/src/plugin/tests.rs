@@ -4,6 +4,7 @@
 mod admission;
 mod hostile;
 mod laws;
+mod merging;
 mod misbehaving;
 mod shipped;
 

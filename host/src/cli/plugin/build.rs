@@ -166,10 +166,11 @@ fn module(folder: &Path) -> Result<PathBuf, BuildError> {
 fn module_of(line: &[u8]) -> Option<PathBuf> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let files = line.get("filenames")?.as_array()?.iter();
-    let mut paths = files.filter_map(Value::as_str);
-    paths
-        .find(|path| path.ends_with(".wasm"))
-        .map(PathBuf::from)
+    let mut paths = files.filter_map(Value::as_str).map(PathBuf::from);
+    paths.find(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "wasm")
+    })
 }
 
 #[cfg(test)]

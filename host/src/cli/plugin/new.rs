@@ -132,7 +132,10 @@ impl NewArgs {
         let (policy, samples) = self.kind.files();
         let mut manifest = own(MANIFEST);
         if let Some(sdk) = sdk {
-            manifest = manifest.replace("\"soros-sdk\" }", &format!("{sdk:?} }}"));
+            manifest = manifest.replace(
+                "\"soros-sdk\" }",
+                &format!("{:?} }}", sdk.to_string_lossy()),
+            );
         }
         let mut files = vec![
             ("Cargo.toml".to_owned(), manifest),

@@ -209,8 +209,9 @@ fn changed(random: &mut Random, members: &[MemberForm], is_even: bool) -> Vec<Me
 }
 
 fn each(call: &mut PlacementCall, change: &dyn Fn(&mut MemberForm)) {
-    let all = call.members.iter_mut().chain(&mut call.later);
-    all.for_each(change);
+    for member in call.members.iter_mut().chain(&mut call.later) {
+        change(member);
+    }
 }
 
 /// Gives the members the ids 1, 2 and so on.

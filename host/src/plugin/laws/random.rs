@@ -1,6 +1,6 @@
 //! This is where questions come from: numbers that look random and are the same for one seed.
 
-/// A source of numbers, by SplitMix64.
+/// A source of numbers, by `SplitMix64`.
 pub(super) struct Random(u64);
 
 impl Random {
