@@ -16,7 +16,7 @@ use crate::dot::Actor;
 use crate::dot_set::Counters;
 use crate::id::NodeId;
 use crate::limits::{CLOSED_AT_A_TIME_MAX, DOTS_DECODED_MAX};
-use crate::replica::{Held, State};
+use crate::replica::Held;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the leader asks of a replica.
@@ -51,6 +51,8 @@ pub struct Word {
     pub actor: Actor,
     /// What it takes nothing first-hand of, and is yet to close.
     pub refused: Vec<Actor>,
+    /// Some of those that its objects wait for.
+    pub waited_for: Vec<Actor>,
 }
 
 /// What arrives at an attempt.
@@ -108,8 +110,8 @@ pub fn leader(replicas: &[NodeId]) -> Option<NodeId> {
     replicas.first().copied()
 }
 
-/// The actors that are worth asking for: those that are `open` where the closing is led, or refused
-/// somewhere since an attempt that failed, of a replica's node, and not the one that it mints under
+/// The actors that are worth asking for: those that are `open` where the closing is led, waited for
+/// elsewhere, or refused somewhere since an attempt that failed, of a replica's node, and not the one that it mints under
 /// by what was `heard` last.
 #[must_use]
 pub fn candidates(
@@ -122,23 +124,13 @@ pub fn candidates(
         let word = heard.get(&actor.node);
         replicas.contains(&actor.node) && word.is_some_and(|word| word.actor != *actor)
     };
-    let refused = heard.values().flat_map(|word| word.refused.iter().copied());
+    let others = heard
+        .values()
+        .flat_map(|word| word.refused.iter().chain(&word.waited_for).copied());
     let mut over = open;
-    over.extend(refused.filter(|actor| !closed.has(actor)));
+    over.extend(others.filter(|actor| !closed.has(actor)));
     over.retain(is_over);
     over.into_iter().take(CLOSED_AT_A_TIME_MAX).collect()
-}
-
-impl Word {
-    /// The word of the replica that mints under `actor` and has this state.
-    #[must_use]
-    pub fn of(actor: Actor, state: &State) -> Word {
-        Word {
-            trusted: state.standing.is_trusted(),
-            actor,
-            refused: state.refused.iter().copied().collect(),
-        }
-    }
 }
 
 impl Close {
@@ -312,6 +304,7 @@ impl Codec for Word {
         writer.u8(u8::from(self.trusted));
         self.actor.encode(writer);
         writer.list(&self.refused);
+        writer.list(&self.waited_for);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Word, DecodeError> {
@@ -319,6 +312,7 @@ impl Codec for Word {
             trusted: reader.u8()? != 0,
             actor: Actor::decode(reader)?,
             refused: reader.list(DOTS_DECODED_MAX)?,
+            waited_for: reader.list(CLOSED_AT_A_TIME_MAX)?,
         })
     }
 }

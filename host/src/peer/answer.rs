@@ -5,7 +5,7 @@ use super::Peer;
 use super::operation::{Answer, Operation};
 use super::partitions::{Moment, Renewal, Shown};
 use crate::store::commit::CommitError;
-use soros_core::close::{Ask, Word};
+use soros_core::close::Ask;
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
@@ -275,7 +275,7 @@ impl Peer {
         life_is_known: bool,
     ) -> Reply {
         let is_damaged = self.damage.is_in(&place, shown.layout.generation());
-        let mut word = Word::of(shown.actor, &shown.state);
+        let mut word = moment.view_of(shown).word(shown.actor);
         word.trusted &= life_is_known && !is_damaged;
         Reply::Sync {
             answer,

@@ -7,7 +7,7 @@ use super::operation::{Answer, Operation};
 use super::wire::Urgency;
 use crate::store::commit::CommitError;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use soros_core::close::{self, Ask, Close, Effect, Event, Word};
+use soros_core::close::{self, Ask, Close, Effect, Event};
 use soros_core::dot::Actor;
 use soros_core::id::NodeId;
 use soros_core::message::{Reply, Request};
@@ -78,7 +78,7 @@ impl Peer {
         let (Some(shown), Some(view)) = (moment.shown(&place), moment.view(&place)) else {
             return Vec::new();
         };
-        heard.insert(self.me, Word::of(shown.actor, &shown.state));
+        heard.insert(self.me, view.word(shown.actor));
         match view.open_actors() {
             Ok(open) => close::candidates(open, shown.state.clock.closed(), replicas, heard),
             Err(error) => {

@@ -103,11 +103,13 @@ impl Moment {
     #[must_use]
     pub fn view(&self, place: &Place) -> Option<replica::View<'_>> {
         let shown = self.places.get(place)?;
-        Some(replica::View::new(
-            shown.layout,
-            &shown.state,
-            &*self.records,
-        ))
+        Some(self.view_of(shown))
+    }
+
+    /// Reads of a partition of this moment.
+    #[must_use]
+    pub fn view_of<'a>(&'a self, shown: &'a Shown) -> replica::View<'a> {
+        replica::View::new(shown.layout, &shown.state, &*self.records)
     }
 }
 

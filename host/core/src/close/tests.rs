@@ -199,6 +199,7 @@ fn only_what_a_replicas_node_no_longer_mints_under_is_worth_asking_for() {
             trusted,
             actor,
             refused,
+            waited_for: Vec::new(),
         };
         (actor.node, word)
     };

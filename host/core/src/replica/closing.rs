@@ -6,7 +6,7 @@
 //! objects with one that has closed the actor. See `docs/design/causality.md`, "Closed actors".
 
 use super::{Replica, View};
-use crate::close::{Answer, Ask};
+use crate::close::{Answer, Ask, Word};
 use crate::closed::{Closed, Closing};
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::{Actor, Dot};
@@ -260,13 +260,35 @@ impl View<'_> {
     pub fn open_actors(&self) -> Result<BTreeSet<Actor>, RecordError> {
         let seen = self.state.clock.seen().actors();
         let mut open: BTreeSet<Actor> = seen.filter(|actor| !actor.is_name()).copied().collect();
-        if 0 < self.state.unstripped {
-            let waited_for = |actor: Option<&Actor>| self.layout.unstripped_behind(actor);
-            open.extend(actors(self.records, waited_for)?);
-            let closed = self.state.clock.closed();
-            open.retain(|actor| !actor.is_name() && !closed.has(actor));
-        }
+        open.extend(self.waited_for()?);
         Ok(open)
+    }
+
+    /// The actors, not closed yet, of the dots that objects wait for.
+    fn waited_for(&self) -> Result<Vec<Actor>, RecordError> {
+        if self.state.unstripped == 0 {
+            return Ok(Vec::new());
+        }
+        let behind = |actor: Option<&Actor>| self.layout.unstripped_behind(actor);
+        let mut waited_for = actors(self.records, behind)?;
+        let closed = self.state.clock.closed();
+        waited_for.retain(|actor| !actor.is_name() && !closed.has(actor));
+        Ok(waited_for)
+    }
+
+    /// What the replica that mints under `actor` says of itself. Who leads the closing may never
+    /// hear of the actors that are waited for here otherwise: nobody has a dot of theirs.
+    #[must_use]
+    pub fn word(&self, actor: Actor) -> Word {
+        // Damage is noted by those who need what is damaged.
+        let mut waited_for = self.waited_for().unwrap_or_default();
+        waited_for.truncate(CLOSED_AT_A_TIME_MAX);
+        Word {
+            trusted: self.state.standing.is_trusted(),
+            actor,
+            refused: self.state.refused.iter().copied().collect(),
+            waited_for,
+        }
     }
 }
 

@@ -367,6 +367,7 @@ fn replies() -> impl Strategy<Value = Reply> {
                 let word = Word {
                     trusted,
                     actor: refused[0],
+                    waited_for: refused[1..].to_vec(),
                     refused,
                 };
                 Reply::Sync {

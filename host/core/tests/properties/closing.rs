@@ -27,7 +27,7 @@ fn index(node: NodeId) -> usize {
 impl Cluster {
     fn begin_closing(&mut self) {
         let words = self.nodes.iter().map(|node| {
-            let word = Word::of(node.replica.actor(), node.replica.state());
+            let word = node.replica.view(&node.disk).word(node.replica.actor());
             (word.actor.node, word)
         });
         let heard: BTreeMap<NodeId, Word> = words.collect();

@@ -66,7 +66,7 @@ impl Process {
                 place,
                 digest,
                 trusted,
-            } => match self.on_compare(place, digest) {
+            } => match self.on_compare(turn, place, digest) {
                 Ok((reply, Some(seen))) => {
                     return self.remember(turn, asker, (place, seen, trusted), reply);
                 }
@@ -133,9 +133,10 @@ impl Process {
     }
 
     /// What a partition here says of itself: no silence is believed of one with a damaged record.
-    fn word(&self, place: Place) -> Result<Word, Refusal> {
+    fn word(&self, turn: &Turn<'_>, place: Place) -> Result<Word, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let mut word = Word::of(shown.actor, &shown.state);
+        let view = self.partitions.view(place, turn.disk);
+        let mut word = view.ok_or(Refusal::NotServed)?.word(shown.actor);
         word.trusted &= !self.is_damaged(place);
         Ok(word)
     }
@@ -169,12 +170,13 @@ impl Process {
     /// The reply, and what the asker has seen if that is the same.
     fn on_compare(
         &self,
+        turn: &Turn<'_>,
         place: Place,
         digest: StateDigest,
     ) -> Result<(Reply, Option<DotSet>), Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let answer = sync::compare(&shown.state, digest);
-        let word = self.word(place)?;
+        let word = self.word(turn, place)?;
         let seen = (answer == sync::Answer::Same).then(|| shown.state.clock.seen().clone());
         let reply = self.told(answer, word);
         Ok((reply, seen))
@@ -194,7 +196,7 @@ impl Process {
         }
         let mut difference = readable.map_err(|_| Refusal::Storage)?.found;
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
-        let word = self.word(place)?;
+        let word = self.word(turn, place)?;
         if difference == Difference::LogTooShort && turn.has(Bug::ShortLogSkipped) {
             difference = Difference::None;
         }
@@ -221,7 +223,7 @@ impl Process {
             self.note_damage_shown(turn, place);
         }
         let chunk = chunk.map_err(|_| Refusal::Storage)?;
-        let word = self.word(place)?;
+        let word = self.word(turn, place)?;
         Ok(self.told(sync::Answer::Chunk(chunk), word))
     }
 

@@ -8,7 +8,7 @@ use crate::bug::Bug;
 use crate::disk::Overlay;
 use crate::moment::SECOND;
 use soros_core::clock::Clock;
-use soros_core::close::{self, Ask, Close, Effect, Event, Word};
+use soros_core::close::{self, Ask, Close, Effect, Event};
 use soros_core::closed::{Closed, Closing};
 use soros_core::dot::Actor;
 use soros_core::dot_set::{Counters, DotSet};
@@ -70,7 +70,8 @@ impl Process {
             return Vec::new();
         };
         let view = self.partitions.view(place, turn.disk);
-        let Some(Ok(open)) = view.map(|view| view.open_actors()) else {
+        let found = view.map(|view| (view.open_actors(), view.word(shown.actor)));
+        let Some((Ok(open), own)) = found else {
             self.note_damage_shown(turn, place);
             return Vec::new();
         };
@@ -78,7 +79,7 @@ impl Process {
             return open.into_iter().collect();
         }
         let mut heard = self.rounds.heard(place);
-        heard.insert(self.me, Word::of(shown.actor, &shown.state));
+        heard.insert(self.me, own);
         close::candidates(open, shown.state.clock.closed(), replicas, &heard)
     }
 
