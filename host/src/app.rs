@@ -11,6 +11,7 @@ mod late;
 mod liveness;
 mod neighbours;
 mod policies;
+mod recovery;
 mod router;
 mod service;
 mod state;
@@ -28,10 +29,8 @@ use crate::peer::{self, Maps, Peer};
 use crate::plugin::{Compiler, EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
 use crate::store::components::Components;
-use crate::store::directory::salvage::{salvage, salvage_unopened};
-use crate::store::directory::{self, Directory, DirectoryError, Opened};
+use crate::store::directory::{Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
-use crate::store::engine::salvage::Saved;
 use crate::store::room::{Marks, Permille, Usage};
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
@@ -41,13 +40,12 @@ use late::LatePeer;
 use liveness::{Hints, Waiting};
 use neighbours::Neighbours;
 use policies::{NodePolicies, shipped_plugins};
+use recovery::open_directory;
 use router::Router;
 use service::Service;
-use soros_core::id::NodeName;
 use soros_core::map::node::Identity;
 use state::{Parts, State};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -493,67 +491,6 @@ async fn identity(
         roles: config.roles.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
-}
-
-/// Opens the node's folder. Of one that is damaged what can be read is saved; if nothing can, all
-/// of it is set aside, and the node begins with an empty one: the other replicas have what it held.
-fn open_directory(
-    path: &Path,
-    name: Option<&NodeName>,
-    options: EngineOptions,
-) -> Result<(Directory, Opened), DirectoryError> {
-    let opened = match Directory::open(path, name, options) {
-        Err(error) if error.is_damage() => {
-            begin_again(path, options, &error)?;
-            Directory::open(path, name, options)?
-        }
-        opened => opened?,
-    };
-    let opened = if opened.0.is_torn() {
-        if let Err(error) = opened.0.close() {
-            tracing::warn!(%error, "the damaged engine did not close cleanly");
-        }
-        report_saved(&salvage(path, options)?);
-        Directory::open(path, name, options)?
-    } else {
-        opened
-    };
-    for doubt in &opened.1.doubts {
-        tracing::warn!(%doubt, "records may be missing: they are compared with the other replicas");
-    }
-    Ok(opened)
-}
-
-/// Saves what can be read of a directory that does not open, or sets all of it aside.
-fn begin_again(
-    path: &Path,
-    options: EngineOptions,
-    error: &DirectoryError,
-) -> Result<(), DirectoryError> {
-    if let Ok(saved) = salvage_unopened(path, options) {
-        tracing::error!(%error, "the data directory is damaged");
-        report_saved(&saved);
-        return Ok(());
-    }
-    let aside = directory::set_aside(path)?;
-    tracing::error!(
-        %error,
-        aside = %aside.display(),
-        "the data directory is damaged: it was set aside, and the node begins anew"
-    );
-    Ok(())
-}
-
-fn report_saved((saved, aside): &(Saved, PathBuf)) {
-    tracing::error!(
-        partitions = saved.partitions,
-        lost = saved.lost,
-        node_lost = saved.is_node_lost,
-        authority_lost = saved.is_authority_lost,
-        aside = %aside.display(),
-        "a table of the engine is damaged: what can be read was saved, and the old engine was set \
-         aside; the other replicas have what was lost"
-    );
 }
 
 /// What the engine is opened with, on the disk and with the marks that the node was given.

@@ -111,8 +111,8 @@ pub fn leader(replicas: &[NodeId]) -> Option<NodeId> {
 }
 
 /// The actors that are worth asking for: those that are `open` where the closing is led, waited for
-/// elsewhere, or refused somewhere since an attempt that failed, of a replica's node, and not the one that it mints under
-/// by what was `heard` last.
+/// elsewhere, or refused somewhere since an attempt that failed, of a replica's node, and not the
+/// one that it mints under by what was `heard` last.
 #[must_use]
 pub fn candidates(
     open: BTreeSet<Actor>,

@@ -99,8 +99,8 @@ impl Runtime {
         })
     }
 
-    /// The laws, tried with every config that the component is known to take: the empty one, and the
-    /// examples of its schema.
+    /// The laws, tried with every config that the component is known to take: the empty one, and
+    /// the examples of its schema.
     fn reports(&self, ready: &Ready) -> Result<Vec<Report>, Vec<Check>> {
         let trial = Trial::of_admission(ready.compiled.kind);
         let tried = |config: &Json| self.try_laws(ready, config, trial, "");

@@ -2,9 +2,9 @@
 //! sandbox that nodes run it in: the laws of its kind, on questions that are made up from a seed
 //! and favour ties and extremes.
 //!
-//! What breaks a law is made smaller, as long as it breaks it, and shown. How much all questions may
-//! compute together is bounded, by fuel, so that the same component gets the same report wherever it
-//! is tried.
+//! What breaks a law is made smaller, as long as it breaks it, and shown. How much all questions
+//! may compute together is bounded, by fuel, so that the same component gets the same report
+//! wherever it is tried.
 
 mod placement;
 mod random;

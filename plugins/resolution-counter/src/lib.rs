@@ -1,6 +1,6 @@
-//! This is `counter`: values `{"p": {ACTOR: COUNT}, "n": {ACTOR: COUNT}}`, what each actor has added
-//! and taken away. Of each count the greatest is kept, so every actor counts for itself and nothing
-//! is counted twice; the sum of `p` less the sum of `n` is what the counter stands at.
+//! This is `counter`: values `{"p": {ACTOR: COUNT}, "n": {ACTOR: COUNT}}`, what each actor has
+//! added and taken away. Of each count the greatest is kept, so every actor counts for itself and
+//! nothing is counted twice; the sum of `p` less the sum of `n` is what the counter stands at.
 //!
 //! A tombstone beside values gives way to them. Anything else as a value: all siblings are kept.
 

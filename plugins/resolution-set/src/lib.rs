@@ -1,7 +1,7 @@
 //! This is `set`: values `{"add": {ELEMENT: [TAG]}, "del": {ELEMENT: [TAG]}}`. Who adds an element
 //! adds a tag that nobody has used; who removes it copies the tags that they see into `del`. Both
-//! sides only grow, by union, so an element is in the set while it has a tag that is not removed, and
-//! of an addition and a removal at one time the addition wins.
+//! sides only grow, by union, so an element is in the set while it has a tag that is not removed,
+//! and of an addition and a removal at one time the addition wins.
 //!
 //! A tombstone beside values gives way to them. Anything else as a value: all siblings are kept.
 

@@ -578,17 +578,13 @@ fn some_change() -> impl Strategy<Value = Change> {
     let epochs = || (1..9_u64).prop_map(Epoch);
     let nodes = prop_oneof![Just("n1"), Just("n4"), Just("n5")];
     let role = prop_oneof![Just(Role::Peer), Just(Role::Authority)];
+    let registered = (nodes, role, any::<u8>(), any::<bool>());
     prop_oneof![
-        (nodes, role, any::<u8>(), any::<bool>()).prop_map(|(name, role, raft, same)| {
-            let raft = if same {
-                identity("n2").raft
-            } else {
-                RaftId(raft.into())
-            };
-            let roles = BTreeSet::from([role]);
+        registered.prop_map(|(name, role, raft, same)| {
+            let own = RaftId(raft.into());
             Change::Register(Box::new(Identity {
-                raft,
-                roles,
+                raft: if same { identity("n2").raft } else { own },
+                roles: BTreeSet::from([role]),
                 ..identity(name)
             }))
         }),
