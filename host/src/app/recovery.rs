@@ -42,10 +42,15 @@ fn begin_again(
     options: EngineOptions,
     error: &DirectoryError,
 ) -> Result<(), DirectoryError> {
-    if let Ok(saved) = salvage_unopened(path, options) {
-        tracing::error!(%error, "the data directory is damaged");
-        report_saved(&saved);
-        return Ok(());
+    match salvage_unopened(path, options) {
+        Ok(saved) => {
+            tracing::error!(%error, "the data directory is damaged");
+            report_saved(&saved);
+            return Ok(());
+        }
+        // What can be read is worth more than a start.
+        Err(error @ DirectoryError::NoRoom(_)) => return Err(error),
+        Err(error) => tracing::error!(%error, "nothing can be saved"),
     }
     let aside = directory::set_aside(path)?;
     tracing::error!(

@@ -330,6 +330,11 @@ impl Directory {
         // Durable before the mark moves, which is the last that tells of a loss.
         write_identity(path, &identity)?;
         let engine = engine.with_mark(mark, &marked.unwrap_or_default());
+        // A power cut soon after must not look like a lost mark.
+        engine
+            .sync_mark()
+            .and_then(|()| whole::sync_folder_of(&mark_path))
+            .map_err(|error| io(&mark_path, error))?;
         accept(&engine, &doubts)?;
         let opened = Opened {
             incarnation: identity.incarnation,

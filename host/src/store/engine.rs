@@ -156,6 +156,14 @@ impl Engine {
         free_bytes(&self.shared.path).is_ok_and(|free| needed <= free)
     }
 
+    /// Makes the mark durable now, if there is one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync_mark(&self) -> std::io::Result<()> {
+        self.mark.as_ref().map_or(Ok(()), Mark::sync)
+    }
+
     /// Writes out all that is buffered and closes the files; nothing works afterwards.
     ///
     /// # Errors
@@ -168,7 +176,7 @@ impl Engine {
         self.shared.failed.store(true, Ordering::Release);
         self.shared.closed.store(true, Ordering::Release);
         self.shared.close();
-        let marked = self.mark.as_ref().map_or(Ok(()), Mark::sync);
+        let marked = self.sync_mark();
         flushed.and(marked.map_err(|error| StoreError::Failed(error.to_string())))
     }
 

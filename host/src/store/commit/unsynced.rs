@@ -28,7 +28,9 @@ impl<C: Commits> Core<C> {
     /// [`CommitError`]; what was answered may be lost then.
     pub fn sync(&mut self) -> Result<(), CommitError> {
         if self.unsynced.is_none() {
-            return Ok(());
+            // While the store is broken, what was answered may still be on its way to the disk.
+            let broken = self.broken.clone().map(CommitError::Unavailable);
+            return broken.map_or(Ok(()), Err);
         }
         let synced = self.sync_store();
         if let Err(error) = &synced {
