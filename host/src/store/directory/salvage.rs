@@ -36,7 +36,7 @@ impl Notes {
 
 impl Directory {
     /// Whether a table of the engine is known not to be readable: what can be read of it is to be
-    /// saved by [`salvage`]. Spaces that a node cannot do without are looked through.
+    /// saved by [`salvage()`]. Spaces that a node cannot do without are looked through.
     #[must_use]
     pub fn is_torn(&self) -> bool {
         let is_unreadable = |space| {
