@@ -45,6 +45,49 @@ pub fn sibling(time: u64, value: &str) -> Sibling {
     }
 }
 
+/// A delete at `time`.
+#[must_use]
+pub fn tombstone(time: u64) -> Sibling {
+    Sibling {
+        value: None,
+        ..sibling(time, "")
+    }
+}
+
+/// Sees to it that texts, each written by itself, become this text, or are all kept where none is
+/// `expected`; and that [regrouping](assert_regrouping) makes no difference.
+///
+/// # Panics
+/// When it is not so.
+#[track_caller]
+pub fn assert_merges(policy: &impl Resolution, texts: &[&str], expected: Option<&str>) {
+    let siblings: Vec<Sibling> = (1..)
+        .zip(texts)
+        .map(|(time, text)| sibling(time, text))
+        .collect();
+    let text = match policy.resolve(b"key", &siblings).expect("an answer") {
+        Resolved::Value(merged) => Some(String::from_utf8(merged.bytes).expect("a text")),
+        Resolved::KeepAll => None,
+        other => panic!("neither merged nor all kept: {other:?}"),
+    };
+    assert_eq!(text.as_deref(), expected);
+    assert_regrouping(policy, &siblings);
+}
+
+/// Sees to it that deletes give way to a text, and that of deletes alone one is left.
+///
+/// # Panics
+/// When they do not.
+#[track_caller]
+pub fn assert_values_win(policy: &impl Resolution, text: &str) {
+    let siblings = [sibling(1, text), tombstone(9)];
+    let resolved = policy.resolve(b"key", &siblings);
+    assert!(matches!(resolved, Ok(Resolved::Value(_))), "{resolved:?}");
+    assert_regrouping(policy, &siblings);
+    let siblings = [tombstone(3), tombstone(9)];
+    assert_eq!(policy.resolve(b"key", &siblings), Ok(Resolved::Tombstone));
+}
+
 /// Sees to it that resolving some of `siblings` first, and the outcome with the others then, gives
 /// what resolving all at once does: for each way to choose some of the first ten of them.
 ///

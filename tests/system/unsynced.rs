@@ -49,6 +49,16 @@ fn told(cluster: &Cluster) -> Vec<usize> {
     nodes.map(|node| cluster.log(node).len()).collect()
 }
 
+/// A cluster on `disk` that answers writes before they are synced, under load.
+async fn answering_unsynced(disk: Disk) -> (Cluster, Load) {
+    let cluster = Cluster::start_on_disk(3, disk).await;
+    Load::prepare(&cluster).await;
+    answer_writes(&cluster, "interval").await;
+    let load = Load::start(&cluster, &[0, 1, 2], 4);
+    load.progress(200).await;
+    (cluster, load)
+}
+
 #[tokio::test]
 async fn an_end_that_was_not_clean_is_a_doubt_until_the_others_were_asked() {
     let mut cluster = Cluster::start(3).await;
@@ -87,11 +97,7 @@ async fn an_end_that_was_not_clean_is_a_doubt_until_the_others_were_asked() {
 #[tokio::test]
 async fn a_power_cut_takes_nothing_that_was_answered_before_the_settings_said_always() {
     let Some(disk) = Disk::new() else { return };
-    let mut cluster = Cluster::start_on_disk(3, disk).await;
-    Load::prepare(&cluster).await;
-    answer_writes(&cluster, "interval").await;
-    let load = Load::start(&cluster, &[0, 1, 2], 4);
-    load.progress(200).await;
+    let (mut cluster, load) = answering_unsynced(disk).await;
     let (_, oracle) = load.stop().await;
     answer_writes(&cluster, "always").await;
     for node in 0..3 {
@@ -111,11 +117,7 @@ async fn a_power_cut_takes_nothing_that_was_answered_before_the_settings_said_al
 #[tokio::test]
 async fn a_power_cut_of_all_nodes_leaves_suspects_that_come_to_agree() {
     let Some(disk) = Disk::new() else { return };
-    let mut cluster = Cluster::start_on_disk(3, disk).await;
-    Load::prepare(&cluster).await;
-    answer_writes(&cluster, "interval").await;
-    let load = Load::start(&cluster, &[0, 1, 2], 4);
-    load.progress(200).await;
+    let (mut cluster, load) = answering_unsynced(disk).await;
     for node in 0..3 {
         cluster.kill(node);
     }

@@ -100,17 +100,7 @@ mod tests {
 
     #[track_caller]
     fn check(values: &[&str], expected: Option<&str>) {
-        let siblings = (1..).zip(values);
-        let siblings: Vec<Sibling> = siblings
-            .map(|(at, text)| testing::sibling(at, text))
-            .collect();
-        let value = match Counter.resolve(b"key", &siblings).expect("an answer") {
-            Resolved::Value(merged) => Some(String::from_utf8(merged.bytes).expect("JSON")),
-            Resolved::KeepAll => None,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(value.as_deref(), expected);
-        testing::assert_regrouping(&Counter, &siblings);
+        testing::assert_merges(&Counter, values, expected);
     }
 
     #[test]
@@ -141,16 +131,6 @@ mod tests {
 
     #[test]
     fn values_win_over_tombstones() {
-        let gone = Sibling {
-            value: None,
-            ..testing::sibling(9, "")
-        };
-        let siblings = [testing::sibling(1, "{}"), gone.clone()];
-        assert!(matches!(
-            Counter.resolve(b"k", &siblings),
-            Ok(Resolved::Value(_))
-        ));
-        let siblings = [gone.clone(), Sibling { time: 3, ..gone }];
-        assert_eq!(Counter.resolve(b"k", &siblings), Ok(Resolved::Tombstone));
+        testing::assert_values_win(&Counter, "{}");
     }
 }

@@ -91,17 +91,7 @@ mod tests {
 
     #[track_caller]
     fn check(values: &[&str], expected: Option<&str>) {
-        let siblings = (1..).zip(values);
-        let siblings: Vec<Sibling> = siblings
-            .map(|(at, text)| testing::sibling(at, text))
-            .collect();
-        let value = match JsonMerge.resolve(b"key", &siblings).expect("an answer") {
-            Resolved::Value(merged) => Some(String::from_utf8(merged.bytes).expect("JSON")),
-            Resolved::KeepAll => None,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(value.as_deref(), expected);
-        testing::assert_regrouping(&JsonMerge, &siblings);
+        testing::assert_merges(&JsonMerge, values, expected);
     }
 
     #[test]
@@ -125,5 +115,10 @@ mod tests {
     #[test]
     fn keeps_all_where_one_is_no_json() {
         check(&["{}", "{"], None);
+    }
+
+    #[test]
+    fn values_win_over_tombstones() {
+        testing::assert_values_win(&JsonMerge, "[1]");
     }
 }

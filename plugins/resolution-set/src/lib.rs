@@ -111,17 +111,7 @@ mod tests {
 
     #[track_caller]
     fn check(values: &[&str], expected: Option<&str>) {
-        let siblings = (1..).zip(values);
-        let siblings: Vec<Sibling> = siblings
-            .map(|(at, text)| testing::sibling(at, text))
-            .collect();
-        let value = match Set.resolve(b"key", &siblings).expect("an answer") {
-            Resolved::Value(merged) => Some(String::from_utf8(merged.bytes).expect("JSON")),
-            Resolved::KeepAll => None,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(value.as_deref(), expected);
-        testing::assert_regrouping(&Set, &siblings);
+        testing::assert_merges(&Set, values, expected);
     }
 
     #[test]
@@ -147,5 +137,10 @@ mod tests {
         ] {
             check(&[r#"{"add":{"a":["1"]}}"#, odd], None);
         }
+    }
+
+    #[test]
+    fn values_win_over_tombstones() {
+        testing::assert_values_win(&Set, "{}");
     }
 }
