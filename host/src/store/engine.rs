@@ -10,6 +10,7 @@ use crate::store::mark::Mark;
 use crate::store::room::{Disk, Usage};
 use crate::store::sequence::{Ledger, Recovery, Sequences};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
+use inspection::Inspections;
 use meter::Meter;
 use running::Running;
 use soros_core::record::{RecordError, Records};
@@ -24,6 +25,7 @@ mod fault;
 mod files;
 #[cfg(test)]
 mod full_disk;
+mod inspection;
 mod meter;
 mod options;
 mod running;
@@ -40,9 +42,11 @@ const KEY_BYTES_MAX: usize = 65_535;
 
 /// An engine that is opened again twice within this time may have stopped at a damaged table.
 const STEADY_TIME: Duration = Duration::from_mins(1);
+
 /// A store on fjall.
 pub struct Engine {
     upkeep: Mutex<Option<Upkeep>>,
+    inspections: Mutex<Inspections>,
     shared: Arc<Shared>,
     /// Held over a commit: fjall holds its journal lock as long anyway.
     ledger: Mutex<Ledger>,
@@ -63,6 +67,8 @@ struct Shared {
     state: RwLock<State>,
     /// Held over a merge that was asked for, and by whoever closes the database that is merged.
     merging: Mutex<()>,
+    /// Held by who looks through the tables.
+    inspecting: Mutex<()>,
     meter: Meter,
 }
 
@@ -92,6 +98,7 @@ impl Engine {
                 running: Some(running),
             }),
             merging: Mutex::default(),
+            inspecting: Mutex::default(),
             meter: Meter::default(),
         };
         let (shared, ledger) = (Arc::new(shared), Mutex::new(ledger));
@@ -99,6 +106,7 @@ impl Engine {
         let upkeep = upkeep.map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Engine {
             upkeep: Mutex::new(Some(upkeep)),
+            inspections: Mutex::default(),
             shared,
             ledger,
             mark: None,
@@ -171,6 +179,7 @@ impl Engine {
     pub fn close(&self) -> Result<(), StoreError> {
         let upkeep = self.upkeep.lock();
         drop(upkeep.unwrap_or_else(PoisonError::into_inner).take());
+        drop(std::mem::take(&mut *self.inspections()));
         let ledger = self.ledger();
         let flushed = self.flush_under(&ledger);
         self.shared.failed.store(true, Ordering::Release);
@@ -178,6 +187,11 @@ impl Engine {
         self.shared.close();
         let marked = self.sync_mark();
         flushed.and(marked.map_err(|error| StoreError::Failed(error.to_string())))
+    }
+
+    fn inspections(&self) -> MutexGuard<'_, Inspections> {
+        let inspections = self.inspections.lock();
+        inspections.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -217,6 +231,9 @@ impl Engine {
         self.shared.check_room_to_open()?;
         let before = ledger.sequences();
         let (mut after, recovery) = self.shared.reopen()?;
+        if self.shared.is_unsteady() {
+            self.inspections().begin(&self.shared);
+        }
         let lost = |space: &Space| recovery.newest.of(*space) < before.of(*space);
         if !recovery.broken.is_empty() || Space::ALL.iter().any(lost) {
             // Nobody may read what is left as if it were all.
@@ -390,10 +407,8 @@ impl Shared {
 
     fn reopen(&self) -> Result<(Ledger, Recovery), StoreError> {
         self.close();
-        let (running, found) = Running::open(&self.path, self.options)?;
-        if self.is_unsteady() && !running.is_readable() {
-            self.torn.store(true, Ordering::Release);
-        }
+        let opened = Running::open(&self.path, self.options);
+        let (running, found) = opened.inspect_err(|error| self.inspected(error))?;
         self.state_mut().running = Some(running);
         Ok(Ledger::recover(&found))
     }

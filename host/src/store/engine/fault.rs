@@ -10,8 +10,8 @@ pub(super) fn guarded<T>(act: impl FnOnce() -> fjall::Result<T>) -> Result<T, St
     caught(act).unwrap_or(Err(stopped))
 }
 
-/// Opens a database; fjall asserts on some of what it reads, so a panic is damage here.
-pub(super) fn guarded_opening<T>(act: impl FnOnce() -> fjall::Result<T>) -> Result<T, StoreError> {
+/// Reads what is in files; fjall asserts on some of it, so a panic is damage here.
+pub(super) fn guarded_reading<T>(act: impl FnOnce() -> fjall::Result<T>) -> Result<T, StoreError> {
     let stopped = StoreError::Damaged("the files hold what the engine never writes".to_owned());
     caught(act).unwrap_or(Err(stopped))
 }

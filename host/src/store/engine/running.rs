@@ -2,7 +2,7 @@
 
 use crate::store::checked::{frame, unframe};
 use crate::store::engine::EngineOptions;
-use crate::store::engine::fault::{guarded, guarded_opening};
+use crate::store::engine::fault::{guarded, guarded_reading};
 use crate::store::engine::files;
 use crate::store::sequence::{self, Found, Link, Numbered};
 use crate::store::{Durability, Space, StoreError, Write};
@@ -46,7 +46,7 @@ impl Running {
         let running = Running::open_as_it_is(path, options)?;
         match running
             .check_numbers()
-            .and_then(|()| guarded_opening(|| running.found()))
+            .and_then(|()| guarded_reading(|| running.found()))
         {
             Ok(found) => Ok((running, found)),
             Err(error) => {
@@ -62,7 +62,7 @@ impl Running {
         options: EngineOptions,
     ) -> Result<Running, StoreError> {
         files::check(path)?;
-        let database = guarded_opening(|| {
+        let database = guarded_reading(|| {
             Database::builder(path)
                 .cache_size(options.cache_bytes)
                 .max_journaling_size(JOURNAL_SEALED_BYTES_MAX)
@@ -70,7 +70,7 @@ impl Running {
                 .worker_threads_unchecked(options.workers)
                 .open()
         })?;
-        match guarded_opening(|| Running::prepare(&database, options)) {
+        match guarded_reading(|| Running::prepare(&database, options)) {
             Ok((spaces, shown)) => Ok(Running {
                 database,
                 spaces,
@@ -163,20 +163,6 @@ impl Running {
             }
             batch.commit()
         })
-    }
-
-    /// Whether every record can be read, whatever is in it.
-    pub(super) fn is_readable(&self) -> bool {
-        let snapshot = self.database.snapshot();
-        let read = guarded(|| {
-            for keyspace in &self.spaces {
-                for guard in snapshot.iter(keyspace) {
-                    guard.into_inner()?;
-                }
-            }
-            Ok(())
-        });
-        read.is_ok()
     }
 
     pub(super) fn bytes(&self) -> Result<u64, StoreError> {

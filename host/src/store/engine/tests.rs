@@ -352,9 +352,8 @@ fn damage_in_a_sealed_journal_is_told_though_the_next_one_is_read() {
     assert_eq!(again.recovery().broken, [], "a loss is told once");
 }
 
-/// Its workers compact, come to the damage and end, at each opening again.
-#[test]
-fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
+/// An engine of which a table is damaged, as its next opening finds it.
+fn with_a_damaged_table() -> (tempfile::TempDir, Engine) {
     let folder = tempfile::tempdir().expect("a folder");
     let store = engine(folder.path());
     for commit in 0..200 {
@@ -370,6 +369,13 @@ fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
     flip(&mut bytes, middle);
     fs::write(table, bytes).expect("a file");
     let store = engine(folder.path());
+    (folder, store)
+}
+
+/// Its workers compact, come to the damage and end, at each opening again.
+#[test]
+fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
+    let (_folder, store) = with_a_damaged_table();
     let mut turns = 0;
     while !store.is_torn() {
         turns += 1;
@@ -379,7 +385,42 @@ fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
         if written.and_then(|()| store.flush()).is_err() {
             // It may stop while it opens; then it is opened again.
             let _ = store.reopen();
+            store.inspections().finish();
         }
     }
     assert!(store.has_room_for_copy());
+}
+
+#[test]
+fn an_engine_serves_while_its_tables_are_looked_through() {
+    let (_folder, store) = with_a_damaged_table();
+    let turn = store.shared.inspecting.lock().expect("nobody looks yet");
+    for _ in 0..2 {
+        store.shared.failed.store(true, Ordering::Release);
+        store.reopen().expect("opens");
+    }
+    put(&store, Space::Node, "key".to_owned(), b"value".to_vec());
+    let found = store.snapshot(Space::Node).get(b"key");
+    assert_eq!(found, Ok(Some(b"value".to_vec())));
+    assert!(!store.is_torn(), "nobody has looked yet");
+    drop(turn);
+    store.inspections().finish();
+    assert!(store.is_torn());
+}
+
+#[test]
+fn an_engine_that_wants_for_something_else_is_not_taken_for_damaged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = engine(folder.path());
+    for error in [
+        StoreError::Full,
+        StoreError::NotOpen("another time".to_owned()),
+        StoreError::Failed("too many open files".to_owned()),
+    ] {
+        store.shared.inspected(&error);
+    }
+    assert!(!store.is_torn());
+    let damaged = StoreError::Damaged("a table".to_owned());
+    store.shared.inspected(&damaged);
+    assert!(store.is_torn());
 }
