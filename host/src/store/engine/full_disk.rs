@@ -3,7 +3,7 @@
 
 use crate::store::conformance::small;
 use crate::store::engine::{Engine, EngineOptions};
-use crate::store::room::{Marks, Permille, Room};
+use crate::store::room::{Marks, Permille, Room, Usage};
 use crate::store::{Durability, Space, Store, StoreError, Write};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::path::Path;
@@ -234,4 +234,27 @@ fn bytes_of_tables(engine: &Path) -> u64 {
         metadata.ok().map(|metadata| metadata.len())
     });
     sizes.sum()
+}
+
+/// On its way to a table it would take bytes of a full disk and give none back.
+#[test]
+fn what_is_in_memory_stays_there_where_no_merge_finds_room_after_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let free = Usage::of_file_system(folder.path()).expect("a file system");
+    let options = EngineOptions {
+        // Commits leave half of it alone, a merge all.
+        reserve_bytes: free.free / 2 * 3,
+        ..small()
+    };
+    let store = Engine::open(folder.path(), options).expect("opens");
+    put(&store, 0).expect("there is room");
+    let unwritten = || {
+        let state = store.shared.state();
+        let running = state.running.as_ref().expect("an open engine");
+        running.unwritten_bytes()
+    };
+    let before = unwritten();
+    assert!(0 < before);
+    assert!(matches!(store.shared.make_room(&mut None), Ok(false)));
+    assert_eq!(unwritten(), before);
 }

@@ -73,25 +73,36 @@ fn run(shared: &Shared, ended: &Receiver<()>) {
 impl Shared {
     /// Makes room if something was written since the last time, after which the newest that was in
     /// tables was `merged`. Whether it gained much.
-    fn make_room(&self, merged: &mut Option<u64>) -> Result<bool, StoreError> {
+    pub(super) fn make_room(&self, merged: &mut Option<u64>) -> Result<bool, StoreError> {
         let space = Space::Partitions;
         let _merging = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let (keyspace, newest) = {
             let state = self.state();
             let running = self.working(&state)?;
-            self.check_free(running.unwritten_bytes())?;
+            let keyspace = running.keyspace(space).clone();
+            let unwritten = running.unwritten_bytes();
+            // What is in memory goes to the disk only if the merge that is to follow finds room,
+            // too: small tables alone would take the last bytes and give none back.
+            if !self.may_merge(keyspace.disk_space().saturating_add(unwritten), unwritten)? {
+                return Ok(false);
+            }
             self.noted(running.flush_space(space))?;
-            let newest = Some(running.written_out(space));
-            (running.keyspace(space).clone(), newest)
+            (keyspace, Some(running.written_out(space)))
         };
         let bytes = keyspace.disk_space();
-        let needed = bytes.saturating_add(self.options.reserve_bytes);
-        if newest == *merged || MERGED_BYTES_MAX < bytes || super::free_bytes(&self.path)? < needed
-        {
+        if newest == *merged || !self.may_merge(bytes, 0)? {
             return Ok(false);
         }
         guarded(|| keyspace.major_compact())?;
         *merged = newest;
         Ok(keyspace.disk_space() <= bytes / GAIN_PARTS * (GAIN_PARTS - 1))
+    }
+
+    /// Whether there is room to write tables of `bytes` once more, beside `others`.
+    fn may_merge(&self, bytes: u64, others: u64) -> Result<bool, StoreError> {
+        let needed = bytes
+            .saturating_add(others)
+            .saturating_add(self.options.reserve_bytes);
+        Ok(bytes <= MERGED_BYTES_MAX && needed <= super::free_bytes(&self.path)?)
     }
 }
