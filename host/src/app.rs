@@ -51,6 +51,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+/// How long a node runs before it ends to save what can be read of a damaged table; each further
+/// time in the same process twice as long, up to the longest.
+const TORN_AFTER: Duration = Duration::from_secs(1);
+const TORN_AFTER_MAX: Duration = Duration::from_hours(1);
 /// How long what is under way between nodes has to finish when the node stops.
 const PEERS_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -115,17 +119,26 @@ pub enum RunError {
 /// [`AppError`] when it cannot start or go on.
 pub async fn run(config: Config, compiler: Compiler, stop: Shutdown) -> Result<(), AppError> {
     let runtime = Arc::new(Runtime::new(compiler)?);
+    let mut torn_after = TORN_AFTER;
     loop {
-        match run_once(config.clone(), Arc::clone(&runtime), stop.clone()).await {
+        let run = run_once(
+            config.clone(),
+            Arc::clone(&runtime),
+            torn_after,
+            stop.clone(),
+        );
+        match run.await {
             Err(AppError::Run(RunError::Torn)) => {}
             ended => return ended,
         }
+        torn_after = (torn_after * 2).min(TORN_AFTER_MAX);
     }
 }
 
 async fn run_once(
     config: Config,
     runtime: Arc<Runtime>,
+    torn_after: Duration,
     mut stop: Shutdown,
 ) -> Result<(), AppError> {
     let ready_file = config.ready_file.clone();
@@ -142,7 +155,7 @@ async fn run_once(
             .map_err(RunError::Broken)?
             .map_err(AppError::ReadyFile)?;
     }
-    Ok(app.run(stop).await?)
+    Ok(app.run(torn_after, stop).await?)
 }
 
 /// Why a node did not start, or ended when it was not told to.
@@ -296,6 +309,7 @@ impl App {
             metrics: Arc::clone(&ground.metrics),
             links: links.clone(),
             store: ground.store,
+            notes: ground.doubts.notes().clone(),
         }));
         let (stop_clients, clients_stopped) = shutdown();
         let (stop_peers, peers_stopped) = shutdown();
@@ -362,16 +376,17 @@ impl App {
         }
     }
 
-    /// Runs until `stop` is said, or the node cannot go on; then drains and ends.
+    /// Runs until `stop` is said, or the node cannot go on; then drains and ends. It runs for
+    /// `torn_after` at least before it ends for a damaged table.
     ///
     /// # Errors
     /// [`RunError`] when it ended by itself or not cleanly.
-    pub async fn run(self, mut stop: Shutdown) -> Result<(), RunError> {
+    pub async fn run(self, torn_after: Duration, mut stop: Shutdown) -> Result<(), RunError> {
         let failure: Option<RunError> = tokio::select! {
             () = stop.wait() => None,
             failure = self.authority.failed() => Some(failure.into()),
             () = self.committer_died() => Some(RunError::Committer),
-            () = self.torn() => Some(RunError::Torn),
+            () = self.torn(torn_after) => Some(RunError::Torn),
         };
         let drained = self.drain().await;
         failure.map_or(drained, Err)
@@ -386,36 +401,35 @@ impl App {
         }
     }
 
-    /// Waits until a table of the engine is known to be damaged, and that is noted for the next
-    /// start. Without room for what that will do, the node goes on as it can.
-    async fn torn(&self) {
+    /// Waits until a table of the engine is known to be damaged, that is noted for the next start,
+    /// and what that will do about it is possible. Until then the node goes on as it can.
+    async fn torn(&self, torn_after: Duration) {
         const STEP: Duration = Duration::from_secs(1);
         let (engine, notes) = (self.directory.store(), self.directory.notes());
         let mut told = false;
+        tokio::time::sleep(torn_after).await;
         loop {
-            tokio::time::sleep(STEP).await;
-            if !engine.is_torn() && !self.peer.is_damaged_for_good() {
-                continue;
-            }
-            if !engine.has_room_for_copy() {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::error!(
-                        "a table of the engine is damaged, and there is no room on the disk to \
-                         save what can be read: make room"
-                    );
+            if !notes.is_torn() && (engine.is_torn() || self.peer.is_damaged_for_good()) {
+                let said = notes.clone();
+                let saying = tokio::task::spawn_blocking(move || said.note_torn());
+                if let Ok(Err(error)) = saying.await {
+                    tracing::warn!(%error, "a damaged table is not noted yet");
                 }
-                continue;
             }
-            let said = notes.clone();
-            let saying = tokio::task::spawn_blocking(move || said.note_torn());
-            if let Ok(Ok(())) = saying.await {
-                tracing::error!(
-                    "a table of the engine is damaged: the node starts again, to save what can be \
-                     read"
-                );
-                return;
+            if notes.is_torn() {
+                match self.directory.check_salvage() {
+                    Ok(()) => break,
+                    Err(error) if !std::mem::replace(&mut told, true) => {
+                        tracing::error!(%error, "the node goes on with a damaged table as it can");
+                    }
+                    Err(_) => {}
+                }
             }
+            tokio::time::sleep(STEP).await;
         }
+        tracing::error!(
+            "a table of the engine is damaged: the node starts again, to save what can be read"
+        );
     }
 
     /// Clients first, then what nodes do for each other, then the disk.

@@ -25,6 +25,7 @@ pub(super) fn ready(state: &State) -> Response {
                 "status": "ready",
                 "partitions_behind": behind,
                 "clock_skewed": state.is_clock_skewed(),
+                "table_damaged": state.is_table_damaged(),
             });
             of_json(StatusCode::OK, &body)
         }

@@ -6,6 +6,7 @@ use crate::network::{BoxFuture, Code, Links};
 use crate::peer::api::coordinates::{Coordinates, Readiness, Resolved};
 use crate::peer::{Peer, Policies};
 use crate::store::Store;
+use crate::store::directory::Notes;
 use crate::telemetry::Metrics;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
@@ -30,6 +31,8 @@ pub(super) struct Parts {
     pub(super) links: Links,
     /// Its disk.
     pub(super) store: Arc<dyn Store>,
+    /// What its directory says of itself.
+    pub(super) notes: Notes,
 }
 
 /// A running node.
@@ -110,6 +113,12 @@ impl State {
         metrics.disk_size.set(disk.usage.size);
         metrics.disk_free.set(disk.usage.free);
         metrics.disk_full.set(disk.room.is_full().into());
+        metrics.table_damaged.set(self.is_table_damaged().into());
+    }
+
+    /// Whether a table of the engine is damaged, and what can be read is yet to be saved.
+    pub(super) fn is_table_damaged(&self) -> bool {
+        self.parts.notes.is_torn()
     }
 
     /// Whether the node's clock is off, so that it refuses writes.

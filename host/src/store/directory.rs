@@ -406,7 +406,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
     }
     let folder = aside_folder(path)?;
     let identity = read_identity(path).ok().flatten();
-    std::fs::create_dir(&folder).map_err(|error| io(&folder, error))?;
+    std::fs::create_dir_all(&folder).map_err(|error| io(&folder, error))?;
     for name in ["engine", "mark", "identity", "format"] {
         move_into(&folder, &path.join(name))?;
     }
@@ -427,8 +427,16 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DirectoryError> {
 fn aside_folder(path: &Path) -> Result<PathBuf, DirectoryError> {
     (1..=SET_ASIDE_MAX)
         .map(|turn| path.join(format!("damaged-{turn}")))
-        .find(|folder| !folder.exists())
+        .find(|folder| is_free(folder))
         .ok_or_else(|| DirectoryError::SetAsideTooOften(path.to_owned()))
+}
+
+/// Whether nothing is in the folder, as where nothing had been moved into it before the power went.
+fn is_free(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 fn lock(path: &Path) -> Result<File, DirectoryError> {

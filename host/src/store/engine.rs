@@ -155,12 +155,12 @@ impl Engine {
         self.shared.torn.load(Ordering::Acquire)
     }
 
-    /// Whether there is room on the disk for a second copy of it.
+    /// Whether there is room on the disk for a second copy of it, and some to spare: what is
+    /// written meanwhile must not make it too little.
     #[must_use]
     pub fn has_room_for_copy(&self) -> bool {
-        let needed = self
-            .bytes()
-            .saturating_add(self.shared.options.reserve_bytes);
+        let reserve = self.shared.options.reserve_bytes;
+        let needed = self.bytes().saturating_add(reserve.saturating_mul(2));
         free_bytes(&self.shared.path).is_ok_and(|free| needed <= free)
     }
 

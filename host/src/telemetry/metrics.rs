@@ -70,6 +70,8 @@ pub struct Metrics {
     pub disk_free: Gauge,
     /// 1 while this node refuses values because its disk is full, else 0.
     pub disk_full: Gauge,
+    /// 1 while a table of the engine is damaged and not seen to, else 0.
+    pub table_damaged: Gauge,
     /// Plugins that buckets name and this node cannot ask.
     pub plugins_unusable: Gauge,
     /// Calls of policies, by plugin and outcome (`ok`, `refused` by a validator, or `failed`).
@@ -144,6 +146,7 @@ impl Default for Metrics {
             disk_size: Gauge::default(),
             disk_free: Gauge::default(),
             disk_full: Gauge::default(),
+            table_damaged: Gauge::default(),
             plugins_unusable: Gauge::default(),
             policy_calls: Family::new(&["plugin", "outcome"], Counter::default),
             policy_seconds: Family::new(&["kind"], Histogram::of_times),
@@ -267,6 +270,8 @@ impl Metrics {
         page.gauge("soros_disk_free_bytes", help, &self.disk_free);
         let help = "1 while this node refuses values because its disk is full, else 0.";
         page.gauge("soros_disk_full", help, &self.disk_full);
+        let help = "1 while a table of the engine is damaged and what can be read is not saved.";
+        page.gauge("soros_table_damaged", help, &self.table_damaged);
     }
 
     fn render_policies(&self, page: &mut Page) {

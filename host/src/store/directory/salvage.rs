@@ -5,6 +5,9 @@
 //! salvaging/  the new engine while it is written
 //! salvaged/   the new engine, whole, until it takes the old one's place
 //! ```
+//!
+//! It is done once the old engine is set aside. A start that finds `salvaged/` and no engine ends it
+//! and says no more that a table is damaged; one that finds both begins again, from the old one.
 
 use super::{
     Directory, DirectoryError, Notes, aside_folder, check_format, io, lock, move_into,
@@ -32,6 +35,13 @@ impl Notes {
     pub fn note_torn(&self) -> Result<(), DirectoryError> {
         self.change(|identity| identity.is_torn = true)
     }
+
+    /// Whether it is noted that a table of the engine cannot be read.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        let own = self.0.upgrade();
+        own.is_some_and(|own| own.identity().is_torn)
+    }
 }
 
 impl Directory {
@@ -47,6 +57,20 @@ impl Directory {
             || [Space::Node, Space::Authority]
                 .into_iter()
                 .any(is_unreadable)
+    }
+
+    /// Whether [`salvage()`] finds room and a folder for the old engine, as far as can be told
+    /// before.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoRoom`] or [`DirectoryError::SetAsideTooOften`], if not.
+    pub fn check_salvage(&self) -> Result<(), DirectoryError> {
+        aside_folder(self.path())?;
+        if self.engine.has_room_for_copy() {
+            Ok(())
+        } else {
+            Err(DirectoryError::NoRoom(self.path().to_owned()))
+        }
     }
 }
 
@@ -108,22 +132,34 @@ fn save(
     after.is_in_doubt |= saved.is_list_cut;
     // Durable before anything is missing.
     write_identity(path, &after)?;
-    std::fs::create_dir(&aside).map_err(|error| io(&aside, error))?;
+    std::fs::create_dir_all(&aside).map_err(|error| io(&aside, error))?;
     move_into(&aside, &engine)?;
-    rename(&finished, &engine)?;
-    let is_torn = false;
-    write_identity(path, &Identity { is_torn, ..after })?;
+    finish(path)?;
     Ok((saved, aside))
 }
 
-/// Ends a salvage that was broken off.
+/// Ends a salvage whose old engine is set aside, and forgets one that was broken off before.
 pub(super) fn finish(path: &Path) -> Result<(), DirectoryError> {
     let (engine, unfinished, finished) = paths(path);
     remove_folder(&unfinished)?;
-    if finished.exists() && !engine.exists() {
-        return rename(&finished, &engine);
+    if !finished.exists() || engine.exists() {
+        return remove_folder(&finished);
     }
-    remove_folder(&finished)
+    // Before the new engine can be taken for the damaged one. What is not readable is seen to by
+    // who opens the directory.
+    if let Ok(Some(identity)) = read_identity(path)
+        && identity.is_torn
+    {
+        let is_torn = false;
+        write_identity(
+            path,
+            &Identity {
+                is_torn,
+                ..identity
+            },
+        )?;
+    }
+    rename(&finished, &engine)
 }
 
 fn paths(path: &Path) -> (PathBuf, PathBuf, PathBuf) {

@@ -174,6 +174,35 @@ fn a_directory_that_does_not_open_for_a_damaged_table_is_saved_and_in_doubt() {
     assert!((0..PARTITIONS).all(|one| is_kept(&directory, one)));
 }
 
+/// The power may go after each step that is durable.
+#[test]
+fn a_salvage_is_done_once_wherever_it_is_broken_off() {
+    let folder = directory();
+    let (path, engine) = (folder.path(), folder.path().join("engine"));
+    let (before, _) = open(path);
+    before.notes().note_torn().expect("works");
+    before.close().expect("works");
+    let torn = fs::read(path.join("identity")).expect("a file");
+    let is_torn = || {
+        let (directory, opened) = open(path);
+        assert!(opened.doubts.is_empty() && has_all(&directory, Space::Node));
+        let is_torn = directory.is_torn();
+        directory.close().expect("works");
+        is_torn
+    };
+    // The new engine is whole, and the folder for the old one is there, but the old one is not in.
+    fs::create_dir(path.join(FINISHED)).expect("a folder");
+    fs::create_dir(path.join("damaged-1")).expect("a folder");
+    assert!(is_torn(), "nothing was saved yet");
+    let (_, aside) = salvage(path, small()).expect("works");
+    assert!(aside.ends_with("damaged-1") && aside.join("engine").exists());
+    assert!(!is_torn());
+    // The old engine is in, but the directory still says that a table is damaged.
+    fs::write(path.join("identity"), torn).expect("a file");
+    fs::rename(&engine, path.join(FINISHED)).expect("a folder");
+    assert!(!is_torn(), "it would be saved twice");
+}
+
 /// What a salvage leaves when its process ends before it is done.
 #[test]
 fn a_salvage_that_was_broken_off_is_ended_or_forgotten() {
