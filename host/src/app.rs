@@ -15,6 +15,8 @@ mod recovery;
 mod router;
 mod service;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use crate::authority::{self, Authority, Entry, Failure, First, member};
 use crate::config::{Config, ReadyNode, Start, write_ready_file};

@@ -196,7 +196,8 @@ pub struct Directory {
 struct Own {
     path: PathBuf,
     identity: Mutex<Identity>,
-    _lock: File,
+    /// Until the directory is closed.
+    lock: Mutex<Option<File>>,
 }
 
 /// What a directory says of itself beside its records, for whoever learns more about it. Once the
@@ -271,6 +272,9 @@ impl Notes {
             return Ok(());
         };
         let mut identity = own.identity();
+        if own.lock().is_none() {
+            return Ok(());
+        }
         let mut changed = identity.clone();
         change(&mut changed);
         if changed != *identity {
@@ -284,6 +288,16 @@ impl Notes {
 impl Own {
     fn identity(&self) -> MutexGuard<'_, Identity> {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets others use the directory, once nothing of it is being noted any more.
+    fn release(&self) {
+        let _identity = self.identity();
+        drop(self.lock().take());
     }
 }
 
@@ -344,7 +358,7 @@ impl Directory {
         let own = Own {
             path: path.to_owned(),
             identity: Mutex::new(identity),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         let (own, engine) = (Arc::new(own), Arc::new(engine));
         Ok((Directory { engine, own }, opened))
@@ -387,8 +401,12 @@ impl Directory {
     /// # Errors
     /// When the disk fails; the next start recovers.
     pub fn close(self) -> Result<(), DirectoryError> {
-        self.engine.close()?;
-        self.notes().set_lazy(false)
+        let closed = match self.engine.close() {
+            Ok(()) => self.notes().set_lazy(false),
+            Err(error) => Err(error.into()),
+        };
+        self.own.release();
+        closed
     }
 }
 

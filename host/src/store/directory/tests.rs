@@ -103,6 +103,20 @@ fn the_lock_goes_with_its_holder() {
     drop(open(folder.path()));
 }
 
+/// A node may begin again in the same process while a task of its former life notes something.
+#[test]
+fn a_directory_that_was_closed_can_be_opened_whoever_still_holds_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (directory, _) = open(folder.path());
+    let (notes, held) = (directory.notes(), Arc::clone(&directory.own));
+    directory.close().expect("works");
+    let (again, _) = open(folder.path());
+    notes.note_torn().expect("nothing is noted any more");
+    drop(held);
+    again.close().expect("works");
+    assert!(!open(folder.path()).0.is_torn());
+}
+
 #[test]
 fn a_directory_of_another_node_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
