@@ -577,6 +577,7 @@ impl Roles {
                 committer,
                 moments,
                 damage,
+                store: Arc::clone(store),
                 wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
                 maps: Arc::clone(authority.keeper()) as Arc<dyn Maps>,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,

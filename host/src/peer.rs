@@ -16,6 +16,7 @@ pub mod keep_time;
 pub mod node_clock;
 pub mod operation;
 pub mod partitions;
+mod pauses;
 pub mod survey;
 pub mod sweep;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod tests;
 pub mod validate;
 pub mod wire;
 
+use crate::store::Store;
 use crate::store::commit::{CommitError, Committer};
 use api::coordinates::Resolved as ReadResolved;
 use damage::Damage;
@@ -30,6 +32,7 @@ use delays::Delays;
 use node_clock::NodeClock;
 use operation::{Answer, Operation};
 use partitions::{Moment, Moments, Shown};
+use pauses::Pauses;
 use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::map::Map;
 use soros_core::map::bucket::Buckets;
@@ -95,6 +98,8 @@ pub struct Parts {
     pub moments: Moments,
     /// Those of them that are damaged.
     pub damage: Arc<Damage>,
+    /// Where they are.
+    pub store: Arc<dyn Store>,
     /// The other nodes.
     pub wire: Arc<dyn Wire>,
     /// The cluster's map.
@@ -134,6 +139,7 @@ pub struct Peer {
     committer: Committer<Operation, Answer>,
     moments: Moments,
     damage: Arc<Damage>,
+    store: Arc<dyn Store>,
     wire: Arc<dyn Wire>,
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
@@ -158,6 +164,8 @@ pub struct Peer {
     started: Instant,
     /// Full transfers that broke and go on in a later round.
     broken: Mutex<converge::Broken>,
+    /// Replicas whose data is not taken for now.
+    pauses: Pauses,
 }
 
 impl Peer {
@@ -168,6 +176,7 @@ impl Peer {
             committer,
             moments,
             damage,
+            store,
             wire,
             maps,
             policies,
@@ -179,6 +188,7 @@ impl Peer {
             committer,
             moments,
             damage,
+            store,
             wire,
             maps,
             policies,
@@ -194,6 +204,7 @@ impl Peer {
             noted: Noted::default(),
             started: Instant::now(),
             broken: Mutex::default(),
+            pauses: Pauses::default(),
         })
     }
 

@@ -5,6 +5,7 @@ use super::Peer;
 use super::damage::{Kind, Note};
 use super::operation::{Answer, Operation};
 use super::partitions::{Renewal, Shown};
+use super::pauses::Circumstances;
 use super::wire::Urgency;
 use crate::store::commit::CommitError;
 use futures_util::future;
@@ -15,7 +16,7 @@ use soros_core::id::{Generation, NodeId};
 use soros_core::limits::REPAIR_BYTES;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
-use soros_core::replica::{LogBounds, Promises};
+use soros_core::replica::{LogBounds, Promises, Reached};
 use soros_core::sync::{Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -35,6 +36,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) type Broken = BTreeMap<(Place, NodeId), (Sync, Generation)>;
 /// What other replicas of a partition say of themselves.
 pub(super) type Heard = BTreeMap<NodeId, Word>;
+
+/// What comes of rounds beside what is merged.
+struct Course<'a> {
+    heard: &'a mut Heard,
+    /// Whether the own store did not take what was fetched, and will not before something changes.
+    is_in_vain: bool,
+}
 
 impl Peer {
     /// Compares all partitions with all their other replicas, over and over. Ends never; whoever
@@ -96,7 +104,7 @@ impl Peer {
         let mut heard = BTreeMap::new();
         for peer in self.others_of(place) {
             if self.wire.is_reachable(peer) {
-                behind |= self.round(place, peer, &mut heard).await == End::Broken;
+                behind |= self.round_unless_paused(place, peer, &mut heard).await == End::Broken;
             }
         }
         let life_is_known = self.life_is_known();
@@ -202,8 +210,43 @@ impl Peer {
             .collect()
     }
 
+    /// Compares a partition with another replica, but not while what that sends would be fetched in
+    /// vain.
+    async fn round_unless_paused(&self, place: Place, peer: NodeId, heard: &mut Heard) -> End {
+        let round = (place, peer);
+        if self
+            .pauses
+            .hold(round, &self.circumstances(place), Instant::now())
+        {
+            return End::Broken;
+        }
+        let mut course = Course {
+            heard,
+            is_in_vain: false,
+        };
+        let end = self.round(place, peer, &mut course).await;
+        if course.is_in_vain {
+            self.pauses
+                .begin(round, self.circumstances(place), Instant::now());
+        } else {
+            self.pauses.end(round);
+        }
+        end
+    }
+
+    /// What its own store's answers about a partition depend on.
+    fn circumstances(&self, place: Place) -> Circumstances {
+        let moment = self.moments.load();
+        let shown = moment.shown(&place);
+        Circumstances {
+            room: self.store.disk().room,
+            damage: self.damage.at(&place),
+            generation: shown.map(|shown| shown.layout.generation()),
+        }
+    }
+
     /// Compares a partition with another replica. Who mints there is heard on the way.
-    async fn round(&self, place: Place, peer: NodeId, heard: &mut Heard) -> End {
+    async fn round(&self, place: Place, peer: NodeId, course: &mut Course<'_>) -> End {
         let Some(begun) = self.moments.load().shown(&place).cloned() else {
             return End::Broken;
         };
@@ -232,7 +275,7 @@ impl Peer {
                     return self.end((place, generation), peer, end).await;
                 }
                 effect => {
-                    self.carry_out_sync(place, (peer, trusted), effect, heard)
+                    self.carry_out_sync(place, (peer, trusted), effect, course)
                         .await
                 }
             };
@@ -250,8 +293,9 @@ impl Peer {
         place: Place,
         (peer, trusted): (NodeId, bool),
         effect: Effect,
-        heard: &mut Heard,
+        course: &mut Course<'_>,
     ) -> Event {
+        let heard = &mut *course.heard;
         let difference = |dots, seen| Request::Difference {
             place,
             dots,
@@ -281,7 +325,7 @@ impl Peer {
             }
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
-                self.committed(merge, committed).await
+                self.committed(merge, course, committed).await
             }
             Effect::Close(after, steps) => {
                 let close = Operation::Close {
@@ -289,7 +333,7 @@ impl Peer {
                     after,
                     steps,
                 };
-                self.committed(close, committed).await
+                self.committed(close, course, committed).await
             }
             Effect::MergeChunk(from, chunk, closed) => {
                 let merge = Operation::MergeChunk {
@@ -299,18 +343,24 @@ impl Peer {
                     chunk,
                     closed,
                 };
-                self.committed(merge, committed).await
+                self.committed(merge, course, committed).await
             }
             Effect::Join(clock) => {
                 let join = Operation::Join { place, peer, clock };
-                self.committed(join, |_| Event::Joined).await
+                self.committed(join, course, |_| Event::Joined).await
             }
-            Effect::Agree(settled) => self.agree(place, peer, settled).await,
+            Effect::Agree(settled) => self.agree(place, peer, settled, course).await,
             Effect::Alarm | Effect::End(_) => Event::Failed,
         }
     }
 
-    async fn agree(&self, place: Place, peer: NodeId, settled: bool) -> Event {
+    async fn agree(
+        &self,
+        place: Place,
+        peer: NodeId,
+        settled: bool,
+        course: &mut Course<'_>,
+    ) -> Event {
         let Some(quorum) = self.quorum_of(place) else {
             return Event::Failed;
         };
@@ -320,7 +370,7 @@ impl Peer {
             settled,
             replicas: quorum.replicas,
         };
-        self.committed(agree, committed).await
+        self.committed(agree, course, committed).await
     }
 
     async fn asked(
@@ -352,15 +402,22 @@ impl Peer {
                     "another replica remembers that this one had seen more: it has lost something, \
                      and answers no quorum read until it has that again"
                 );
-                self.committed(Operation::Doubt { place }, |_| Event::Failed)
-                    .await
+                let _ = self.committer.commit(Operation::Doubt { place }).await;
+                Event::Failed
             }
             Ok(_) | Err(_) => Event::Failed,
         }
     }
 
-    async fn committed(&self, operation: Operation, event: impl FnOnce(Answer) -> Event) -> Event {
-        match self.committer.commit(operation).await {
+    async fn committed(
+        &self,
+        operation: Operation,
+        course: &mut Course<'_>,
+        event: impl FnOnce(Answer) -> Event,
+    ) -> Event {
+        let answer = self.committer.commit(operation).await;
+        course.is_in_vain |= is_in_vain(&answer);
+        match answer {
             Ok(Answer::NotHeld | Answer::Partly) => Event::Failed,
             Ok(answer) => event(answer),
             Err(error) => {
@@ -417,6 +474,15 @@ impl Peer {
             .shown(&place)
             .is_some_and(|shown| !shown.state.standing.is_trusted())
     }
+}
+
+/// Whether the same would be answered to the same until there is room, or less damage.
+fn is_in_vain(answer: &Result<Answer, CommitError>) -> bool {
+    matches!(
+        answer,
+        Ok(Answer::Full | Answer::Partly | Answer::Reached(Reached::To { whole: false, .. }))
+            | Err(CommitError::Full | CommitError::Unreadable(_))
+    )
 }
 
 /// What a round hears of what it asked the store for.

@@ -89,6 +89,8 @@ struct Switch {
     silent: Mutex<BTreeSet<NodeId>>,
     /// Peers that take requests and never answer.
     hung: Mutex<BTreeSet<NodeId>>,
+    /// How often each asked for objects.
+    fetches: Mutex<BTreeMap<NodeId, usize>>,
 }
 
 struct SwitchWire(NodeId, Arc<Switch>);
@@ -109,6 +111,10 @@ impl Wire for SwitchWire {
             .get(&to)
             .cloned();
         let from = self.0;
+        if let Request::Difference { .. } | Request::Chunk { .. } = request {
+            let mut fetches = self.1.fetches.lock().expect("no test panicked");
+            *fetches.entry(from).or_default() += 1;
+        }
         if self.1.hung.lock().expect("no test panicked").contains(&to) {
             let waits = tokio::time::sleep_until(deadline.into());
             return waits.map(|()| Err(WireError::Unknown)).boxed();
@@ -300,13 +306,14 @@ impl Cluster {
         let (partitions, moments) =
             Partitions::new((me, incarnation), sound, store.clone(), clock.clone());
         let damage = partitions.damage();
-        let core = Core::new(partitions, store, Space::Partitions).expect("a committer");
+        let core = Core::new(partitions, store.clone(), Space::Partitions).expect("a committer");
         let (committer, thread) =
             Committer::start(core, "committer", Arc::default()).expect("a thread");
         let parts = Parts {
             committer,
             moments,
             damage,
+            store,
             wire: Arc::new(SwitchWire(me, self.switch.clone())),
             maps: self.map.clone(),
             policies: Arc::clone(&self.policies) as Arc<dyn Policies>,

@@ -10,6 +10,12 @@ async fn put(cluster: &Cluster, value: Option<&str>) -> Result<(), OperationErro
     written.map(|_| ())
 }
 
+/// How often a peer has asked others for objects.
+fn fetches(cluster: &Cluster, peer: usize) -> usize {
+    let fetches = cluster.switch.fetches.lock().expect("no test panicked");
+    fetches.get(&cluster.peers[peer].id()).copied().unwrap_or(0)
+}
+
 fn seen(cluster: &Cluster, peer: usize, place: Place) -> Clock {
     let moment = cluster.peers[peer].moment();
     moment
@@ -75,6 +81,16 @@ async fn repair_brings_values_past_the_high_mark_and_waits_when_little_is_left()
         let reached = seen(&cluster, 2, key.place) == seen(&cluster, 0, key.place);
         assert_eq!(reached, room == Room::High, "{room:?}");
     }
+    // What is not taken is not fetched in each pass.
+    let fetched = fetches(&cluster, 2);
+    for _ in 0..3 {
+        assert_eq!(
+            cluster.peers[2].pass().await,
+            1,
+            "it is behind all the same"
+        );
+    }
+    assert_eq!(fetches(&cluster, 2), fetched);
     cluster.stores[2].set_room(Room::Ample);
     cluster.converge().await;
     cluster.stop();
