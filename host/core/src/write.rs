@@ -89,7 +89,8 @@ pub enum Effect {
     Send(NodeId, Object, Vec<Dot>),
     /// A time after this one.
     Tick(Time),
-    /// [`Event::Again`] in a little while: what differs, or was refused, may be clear then.
+    /// [`Event::Again`] in a little while, each further time a longer one: what differs, or was
+    /// refused, may be clear then.
     Again,
     /// What the client is told. The last effect but for repairs.
     Answer(Result<WriteAnswer, OperationError>),
@@ -521,7 +522,13 @@ impl Write {
                     self.answer(Err(unavailable(reached, self.needed())))
                 }
             },
-            Phase::Spreading { .. } => self.conclude(clock),
+            Phase::Spreading { unclear, .. } => {
+                if node == self.with.me {
+                    // What is there now cannot be read, so nothing is sent again.
+                    self.failed.append(unclear);
+                }
+                self.conclude(clock)
+            }
             _ => Vec::new(),
         }
     }

@@ -91,7 +91,11 @@ impl Peer {
                 Ok(Reply::Stored(found))
             }
             Ok(Answer::Ended) => Err(Refusal::Ended),
-            Ok(Answer::Unclear) => Err(Refusal::Unclear),
+            Ok(Answer::Unclear) => {
+                // The next pass hears what is closed at the sender, and the sender tries again.
+                self.wake.notify_one();
+                Err(Refusal::Unclear)
+            }
             Ok(Answer::Full) => Err(Refusal::DiskFull),
             Ok(_) => Err(Refusal::NotServed),
             Err(error) => Err(refusal(&error)),

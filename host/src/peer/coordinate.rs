@@ -27,8 +27,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long what was not clear has to become so before it is tried again.
+/// How long what was not clear has to become so before it is tried again; each further time twice
+/// as long, up to the longest.
 const AGAIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_millis(320);
 
 type Pending<E> = FuturesUnordered<BoxFuture<'static, E>>;
 
@@ -72,6 +74,7 @@ impl Peer {
         let (mut write, first) = Write::new(request, with);
         let mut effects = VecDeque::from(first);
         let mut pending = Pending::new();
+        let mut pause = AGAIN;
         let mut waiting = Some(answer);
         loop {
             while let Some(effect) = effects.pop_front() {
@@ -79,6 +82,9 @@ impl Peer {
                     // An error means that whoever asked has gone.
                     write::Effect::Answer(answer) => {
                         let _ = waiting.take().map(|waiting| waiting.send(answer));
+                    }
+                    write::Effect::Again => {
+                        pending.push(self.again(&mut pause, write::Event::Again));
                     }
                     effect => pending.push(self.carry_out_write(&target, effect, deadline)),
                 }
@@ -115,7 +121,7 @@ impl Peer {
                 .map(|()| read::Event::HedgeDue)
                 .boxed(),
         );
-        let mut answer = None;
+        let (mut answer, mut pause) = (None, AGAIN);
         loop {
             while let Some(effect) = effects.pop_front() {
                 match effect {
@@ -124,7 +130,7 @@ impl Peer {
                         pending.push(self.ask(&target, node, want, deadline));
                     }
                     read::Effect::Again => {
-                        pending.push(again(read::Event::Again));
+                        pending.push(self.again(&mut pause, read::Event::Again));
                     }
                     read::Effect::Repair(node, object) => {
                         self.noted.read_repairs.fetch_add(1, Ordering::Relaxed);
@@ -232,8 +238,9 @@ impl Peer {
                 let ticked = self.clock.tick(after);
                 ready(ticked.map_or_else(skewed, write::Event::Ticked)).boxed()
             }
-            write::Effect::Again => again(write::Event::Again),
-            write::Effect::Answer(_) => unreachable!("an answer ends the loop"),
+            write::Effect::Again | write::Effect::Answer(_) => {
+                unreachable!("the loop sees to it")
+            }
         }
     }
 
@@ -347,13 +354,17 @@ impl Peer {
             .unwrap_or_default()
     }
 
+    /// Gives what is not clear time to become so: it does when a pass has heard what is closed.
+    fn again<E: Send + 'static>(&self, pause: &mut Duration, event: E) -> BoxFuture<'static, E> {
+        self.wake.notify_one();
+        let longer = (*pause * 2).min(AGAIN_MAX);
+        let pause = std::mem::replace(pause, longer);
+        tokio::time::sleep(pause).map(|()| event).boxed()
+    }
+
     fn hedge_delay(&self) -> Duration {
         self.delays.hedge()
     }
-}
-
-fn again<E: Send + 'static>(event: E) -> BoxFuture<'static, E> {
-    tokio::time::sleep(AGAIN).map(|()| event).boxed()
 }
 
 /// The next event, or none when the time is up.

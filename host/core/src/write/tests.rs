@@ -546,3 +546,17 @@ fn sends_again_what_it_stored_when_its_own_replica_has_it_no_more() {
     };
     assert_eq!(effects, [Effect::Answer(Err(unknown))]);
 }
+
+#[test]
+fn answers_when_what_is_there_now_cannot_be_read_and_nothing_is_sent_again() {
+    let mut write = spreading();
+    step(&mut write, Event::Failed(THIRD));
+    step(&mut write, Event::Unclear(SECOND, dot(ME, 1)));
+    assert_eq!(step(&mut write, Event::Again), [Effect::Look(ME)]);
+    let unknown = OperationError::OutcomeUnknown {
+        reached: 1,
+        needed: 2,
+    };
+    let effects = step(&mut write, Event::Failed(ME));
+    assert_eq!(effects, [Effect::Answer(Err(unknown))]);
+}

@@ -1,7 +1,9 @@
 //! These tests are about lives of replicas that have ended: they cost nothing for long.
 
 use super::*;
+use soros_core::closed::Closing;
 use soros_core::dot::Actor;
+use soros_core::message::Refusal;
 use soros_core::replica::State;
 
 async fn put_alone(cluster: &Cluster, peer: usize, target: &Target, value: &str) {
@@ -101,5 +103,36 @@ async fn many_restarts_leave_a_small_clock() {
         let values = cluster.values(peer, &key).await;
         assert_eq!(values.last(), Some(&(RESTARTS - 1).to_string()));
     }
+    cluster.stop();
+}
+
+#[tokio::test]
+async fn a_replica_to_which_an_object_is_not_clear_compares_at_once() {
+    let cluster = Cluster::start().await;
+    let key = target(PLAIN, "k");
+    put_alone(&cluster, 1, &key, "there").await;
+    // Its coordinator has closed the actor of what is there, and holds nothing of it any more.
+    let (old, mut clock) = (
+        actor(&cluster, 1, key.place),
+        state(&cluster, 1, key.place).clock,
+    );
+    let seen = clock.seen().of_actor(&old);
+    clock.close(Closing::new([(old, seen)]));
+    let mut object = Object::default();
+    object.context.join(clock.seen());
+    let store = Request::Store {
+        target: key,
+        object,
+        dots: Vec::new(),
+    };
+    let peer = &cluster.peers[1];
+    let _ = peer.wake.notified().now_or_never();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let reply = peer.answer(cluster.peers[0].id(), store, deadline).await;
+    assert!(
+        matches!(reply, Reply::Refused(Refusal::Unclear)),
+        "{reply:?}"
+    );
+    assert!(peer.wake.notified().now_or_never().is_some());
     cluster.stop();
 }
