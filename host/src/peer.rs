@@ -248,12 +248,12 @@ impl Peer {
     ///
     /// # Errors
     /// [`CommitError`] when that could not be.
-    pub async fn set_lazy(&self, lazy: bool) -> Result<(), CommitError> {
-        let was_lazy = self.committer.set_lazy(lazy);
-        if !lazy {
+    pub async fn set_unsynced(&self, unsynced: bool) -> Result<(), CommitError> {
+        let was_unsynced = self.committer.set_unsynced(unsynced);
+        if !unsynced {
             self.committer.sync().await?;
         }
-        match (was_lazy, lazy) {
+        match (was_unsynced, unsynced) {
             (false, true) => tracing::info!("from here on writes are answered unsynced"),
             (true, false) => tracing::info!("from here on writes are answered synced"),
             (true, true) | (false, false) => {}

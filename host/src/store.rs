@@ -103,7 +103,7 @@ pub enum Durability {
     Synced,
     /// After it is in the engine's journal, whatever becomes of the process. Snapshots show it, and
     /// a power cut may take it before the next [`Store::sync`] or synced commit, of any space.
-    Buffered,
+    Unsynced,
 }
 
 /// Why the store could not do what it was asked.
@@ -154,7 +154,7 @@ pub trait Store: Send + Sync + 'static {
     /// Makes every commit so far durable.
     ///
     /// # Errors
-    /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the buffered commits.
+    /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the unsynced commits.
     fn sync(&self) -> Result<(), StoreError>;
 
     /// The bytes the store takes on disk, about.

@@ -81,8 +81,10 @@ impl Doubts {
     }
 
     /// Notes whether writes are answered before they are synced; whether that is durable.
-    pub(super) async fn note_lazy(&self, is_lazy: bool) -> bool {
-        let noted = self.change(move |notes| notes.set_lazy(is_lazy)).await;
+    pub(super) async fn note_unsynced(&self, is_unsynced: bool) -> bool {
+        let noted = self
+            .change(move |notes| notes.set_unsynced(is_unsynced))
+            .await;
         if let Err(error) = &noted {
             tracing::error!(%error, "it could not be noted when writes are answered");
         }

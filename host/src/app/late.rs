@@ -113,12 +113,12 @@ impl LatePeer {
     async fn set_durability(&self, peer: &Peer, durability: Durability) {
         match durability {
             Durability::Interval => {
-                let may = self.doubts.note_lazy(true).await;
+                let may = self.doubts.note_unsynced(true).await;
                 // Else they are synced first, which is no harm.
-                let _ = peer.set_lazy(may).await;
+                let _ = peer.set_unsynced(may).await;
             }
-            Durability::Always => match peer.set_lazy(false).await {
-                Ok(()) => drop(self.doubts.note_lazy(false).await),
+            Durability::Always => match peer.set_unsynced(false).await {
+                Ok(()) => drop(self.doubts.note_unsynced(false).await),
                 Err(error) => tracing::warn!(%error, "what was answered is synced later"),
             },
         }

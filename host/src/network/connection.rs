@@ -5,7 +5,7 @@
 use super::activity::{Activity, Underway, Verdict, Watched};
 use super::body::{Body, BrokenOff, Response};
 use super::problem::{Code, Problem};
-use super::request::{HttpService, RequestBody, Room, Share, drain};
+use super::request::{Budget, HttpService, RequestBody, Share, drain};
 use super::shutdown::{Shutdown, Wait};
 use super::transport::Duplex;
 use super::{BoxFuture, Limits};
@@ -47,7 +47,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// What all connections of a listener share.
 pub(super) struct Serving {
     service: Arc<dyn HttpService>,
-    room: Arc<Room>,
+    budget: Arc<Budget>,
     builder: auto::Builder<TokioExecutor>,
 }
 
@@ -73,7 +73,7 @@ impl Serving {
             .auto_date_header(limits.date_header);
         Serving {
             service,
-            room: Room::new(limits.body_bytes_max),
+            budget: Budget::new(limits.body_bytes_max),
             builder,
         }
     }
@@ -84,7 +84,7 @@ impl Serving {
         let (leftovers, unread) = mpsc::channel(LEFTOVERS_MAX);
         let handler = Handler {
             service: Arc::clone(&self.service),
-            room: Arc::clone(&self.room),
+            budget: Arc::clone(&self.budget),
             activity: Arc::clone(&activity),
             leftovers,
         };
@@ -204,7 +204,7 @@ impl<C: Graceful> Drive<'_, C> {
 #[derive(Clone)]
 struct Handler {
     service: Arc<dyn HttpService>,
-    room: Arc<Room>,
+    budget: Arc<Budget>,
     activity: Arc<Activity>,
     leftovers: mpsc::Sender<Incoming>,
 }
@@ -216,7 +216,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Handler {
 
     fn call(&self, request: http::Request<Incoming>) -> Answering {
         let underway = self.activity.begin_request();
-        let share = Arc::new(Share::of(&self.room));
+        let share = Arc::new(Share::of(&self.budget));
         let (parts, body) = request.into_parts();
         let expects = parts.headers.contains_key(EXPECT);
         // A refused body of HTTP/2 is reset by itself, and costs the connection nothing.
@@ -282,7 +282,7 @@ impl Future for Answering {
         }));
         // What the handler held is let go before the answer is written.
         self.work = Work::Answered(None);
-        self.share = Arc::new(Share::of(&Room::new(0)));
+        self.share = Arc::new(Share::of(&Budget::new(0)));
         Poll::Ready(Ok(self.finish(response)))
     }
 }

@@ -81,11 +81,11 @@ impl RequestBody {
     #[must_use]
     pub fn full(bytes: impl Into<Bytes>) -> RequestBody {
         let bytes = bytes.into();
-        let room = Room::new(usize::MAX);
+        let budget = Budget::new(usize::MAX);
         RequestBody {
             source: Source::Full(bytes),
             pace: Pace::default(),
-            share: Arc::new(Share::of(&room)),
+            share: Arc::new(Share::of(&budget)),
             leftovers: None,
             expects: false,
         }
@@ -283,39 +283,39 @@ impl Pace {
 
 /// What all bodies together may hold in memory.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Budget {
     used: AtomicUsize,
     max: usize,
 }
 
-impl Room {
-    pub(super) fn new(max: usize) -> Arc<Room> {
-        Arc::new(Room {
+impl Budget {
+    pub(super) fn new(max: usize) -> Arc<Budget> {
+        Arc::new(Budget {
             used: AtomicUsize::new(0),
             max,
         })
     }
 }
 
-/// What one request holds of the room, until it is answered.
+/// What one request holds of the budget, until it is answered.
 #[derive(Debug)]
 pub(super) struct Share {
-    room: Arc<Room>,
+    budget: Arc<Budget>,
     held: AtomicUsize,
 }
 
 impl Share {
-    pub(super) fn of(room: &Arc<Room>) -> Share {
+    pub(super) fn of(budget: &Arc<Budget>) -> Share {
         Share {
-            room: Arc::clone(room),
+            budget: Arc::clone(budget),
             held: AtomicUsize::new(0),
         }
     }
 
     fn take(&self, bytes: usize) -> Result<(), BodyError> {
-        let used = self.room.used.fetch_add(bytes, Ordering::Relaxed);
+        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.held.fetch_add(bytes, Ordering::Relaxed);
-        if used.saturating_add(bytes) <= self.room.max {
+        if used.saturating_add(bytes) <= self.budget.max {
             Ok(())
         } else {
             Err(BodyError::Overloaded)
@@ -325,7 +325,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.room
+        self.budget
             .used
             .fetch_sub(self.held.load(Ordering::Relaxed), Ordering::Relaxed);
     }
@@ -379,15 +379,15 @@ mod tests {
     }
 
     #[test]
-    fn gives_room_back_when_the_request_is_answered() {
-        let room = Room::new(10);
-        let first = Share::of(&room);
+    fn gives_its_share_back_when_the_request_is_answered() {
+        let budget = Budget::new(10);
+        let first = Share::of(&budget);
         assert_eq!(first.take(8), Ok(()));
-        let second = Share::of(&room);
+        let second = Share::of(&budget);
         assert_eq!(second.take(8), Err(BodyError::Overloaded));
         drop(second);
         assert_eq!(first.take(2), Ok(()));
         drop(first);
-        assert_eq!(room.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }

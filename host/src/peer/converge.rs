@@ -142,6 +142,7 @@ impl Peer {
     /// only copy is kept. One that did not get well by it needs another engine.
     async fn begin_anew(&self, place: Place, note: Note) {
         if self.damage.is_past_renewal(&place) {
+            self.damage.note_stays();
             return;
         }
         let Some(quorum) = self.quorum_of(place) else {

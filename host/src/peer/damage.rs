@@ -116,13 +116,15 @@ impl Damage {
     /// Whether beginning anew would not help the partition at `place`: it did not before. Then it
     /// is a table of the engine that is damaged, and what lies near it in there cannot be read
     /// either, of whatever generation.
+    #[must_use]
     pub fn is_past_renewal(&self, place: &Place) -> bool {
         let renewed = self.renewed().get(place).copied().unwrap_or(0);
-        let is_past = RENEWALS_MAX <= renewed;
-        if is_past {
-            self.stays.store(true, Ordering::Release);
-        }
-        is_past
+        RENEWALS_MAX <= renewed
+    }
+
+    /// Damage was met that beginning anew does not mend.
+    pub fn note_stays(&self) {
+        self.stays.store(true, Ordering::Release);
     }
 
     /// Whether there is damage that stays for as long as the engine has its tables.

@@ -144,7 +144,7 @@ pub struct Core<C: Commits> {
     /// Why the owner's state is not that of the store, if it is not.
     broken: Option<StoreError>,
     /// Whether what may be unsynced is answered before it is synced.
-    lazy: bool,
+    answers_unsynced: bool,
     /// Since when something that was answered is not synced, if anything is.
     unsynced: Option<Instant>,
 }
@@ -165,7 +165,7 @@ impl<C: Commits> Core<C> {
             view,
             opening,
             broken: None,
-            lazy: false,
+            answers_unsynced: false,
             unsynced: None,
         })
     }
@@ -185,8 +185,8 @@ impl<C: Commits> Core<C> {
         if count == 0 {
             return Vec::new();
         }
-        let durability = if self.lazy && operations.iter().all(C::may_be_unsynced) {
-            Durability::Buffered
+        let durability = if self.answers_unsynced && operations.iter().all(C::may_be_unsynced) {
+            Durability::Unsynced
         } else {
             Durability::Synced
         };
@@ -236,7 +236,7 @@ impl<C: Commits> Core<C> {
         self.store.commit(writes, durability).map_err(failed)?;
         self.unsynced = match durability {
             Durability::Synced => None,
-            Durability::Buffered => self.unsynced.or_else(|| Some(Instant::now())),
+            Durability::Unsynced => self.unsynced.or_else(|| Some(Instant::now())),
         };
         self.view = self.store.snapshot(self.space).into();
         self.owner.publish(self.view.clone());
@@ -318,7 +318,7 @@ enum Message<O, A> {
 struct Load {
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
-    lazy: AtomicBool,
+    unsynced: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -554,7 +554,7 @@ fn run<C: Commits>(
         load.queued_bytes.fetch_sub(group.weight, Ordering::AcqRel);
         load.queued
             .fetch_sub(group.operations.len(), Ordering::AcqRel);
-        core.set_lazy(load.lazy.load(Ordering::Acquire));
+        core.set_unsynced(load.unsynced.load(Ordering::Acquire));
         let (count, begun) = (group.operations.len(), Instant::now());
         let answers = core.step(group.operations);
         if 0 < count {

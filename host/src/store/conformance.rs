@@ -126,17 +126,17 @@ fn shows_a_snapshot_as_it_was_whatever_comes_later() {
 }
 
 #[test]
-fn shows_what_is_buffered_and_syncs_it_with_what_comes_later() {
+fn shows_what_is_unsynced_and_syncs_it_with_what_comes_later() {
     on_each(|store| {
         put(store, Space::Node, "key", "synced");
-        let write = Write::put(Space::Node, b"key".to_vec(), b"buffered".to_vec());
+        let write = Write::put(Space::Node, b"key".to_vec(), b"unsynced".to_vec());
         store
-            .commit(vec![write], Durability::Buffered)
+            .commit(vec![write], Durability::Unsynced)
             .expect("the store works");
-        assert_eq!(get(store, Space::Node, "key"), Some(b"buffered".to_vec()));
+        assert_eq!(get(store, Space::Node, "key"), Some(b"unsynced".to_vec()));
         store.sync().expect("the store works");
         put(store, Space::Authority, "other", "synced");
-        assert_eq!(get(store, Space::Node, "key"), Some(b"buffered".to_vec()));
+        assert_eq!(get(store, Space::Node, "key"), Some(b"unsynced".to_vec()));
     });
 }
 
@@ -148,14 +148,14 @@ fn the_twin_keeps_in_a_crash_what_was_synced_since_it_was_committed() {
     ];
     for sync in syncs {
         let store = Memory::new(1);
-        let write = Write::put(Space::Node, b"key".to_vec(), b"buffered".to_vec());
+        let write = Write::put(Space::Node, b"key".to_vec(), b"unsynced".to_vec());
         store
-            .commit(vec![write], Durability::Buffered)
+            .commit(vec![write], Durability::Unsynced)
             .expect("the store works");
         assert_eq!(store.unsynced(), 1);
         sync(&store);
         store.crash();
-        assert_eq!(key_and_value(&store), Ok(Some(b"buffered".to_vec())));
+        assert_eq!(key_and_value(&store), Ok(Some(b"unsynced".to_vec())));
     }
 }
 
@@ -262,9 +262,9 @@ fn the_twin_loses_in_a_crash_what_was_not_synced() {
     let store = Memory::new(1);
     put(&store, Space::Node, "key", "synced");
     let old = store.snapshot(Space::Node);
-    let write = Write::put(Space::Node, b"key".to_vec(), b"buffered".to_vec());
+    let write = Write::put(Space::Node, b"key".to_vec(), b"unsynced".to_vec());
     store
-        .commit(vec![write], Durability::Buffered)
+        .commit(vec![write], Durability::Unsynced)
         .expect("the store works");
     store.crash();
     assert_eq!(key_and_value(&store), Ok(Some(b"synced".to_vec())));

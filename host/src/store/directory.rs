@@ -235,8 +235,8 @@ impl Notes {
     ///
     /// # Errors
     /// When the disk fails; nothing may be answered so then.
-    pub fn set_lazy(&self, is_lazy: bool) -> Result<(), DirectoryError> {
-        self.change(|identity| identity.is_lazy = is_lazy)
+    pub fn set_unsynced(&self, is_unsynced: bool) -> Result<(), DirectoryError> {
+        self.change(|identity| identity.is_unsynced = is_unsynced)
     }
 
     /// The authority's records were seen to after a loss.
@@ -339,7 +339,7 @@ impl Directory {
         identity.is_vote_lost = !fresh && (identity.is_vote_lost || lost);
         identity.is_torn &= !fresh;
         // From here on the doubt says so.
-        identity.is_lazy = false;
+        identity.is_unsynced = false;
         identity.is_founded = true;
         // Durable before the mark moves, which is the last that tells of a loss.
         write_identity(path, &identity)?;
@@ -402,7 +402,7 @@ impl Directory {
     /// When the disk fails; the next start recovers.
     pub fn close(self) -> Result<(), DirectoryError> {
         let closed = match self.engine.close() {
-            Ok(()) => self.notes().set_lazy(false),
+            Ok(()) => self.notes().set_unsynced(false),
             Err(error) => Err(error.into()),
         };
         self.own.release();
@@ -559,7 +559,7 @@ fn next_life(
             is_founded: false,
             is_vote_lost: false,
             is_torn: false,
-            is_lazy: false,
+            is_unsynced: false,
         }),
     }
 }
@@ -579,7 +579,7 @@ fn doubts(engine: &Engine, marked: Option<Sequences>, before: &Identity) -> Vec<
         })),
     }
     doubts.extend(recovery.broken.iter().copied().map(Doubt::Gap));
-    doubts.extend(before.is_lazy.then_some(Doubt::Unsynced));
+    doubts.extend(before.is_unsynced.then_some(Doubt::Unsynced));
     doubts.extend(before.is_in_doubt.then_some(Doubt::Earlier));
     doubts
 }

@@ -26,7 +26,7 @@ const IN_DOUBT: u8 = 2;
 const FOUNDED: u8 = 4;
 const VOTE_LOST: u8 = 8;
 const TORN: u8 = 16;
-const LAZY: u8 = 32;
+const UNSYNCED: u8 = 32;
 const CHECKSUM_BYTES: usize = 4;
 
 /// The longest file that is looked at.
@@ -43,7 +43,7 @@ pub(crate) struct Identity {
     pub(crate) is_founded: bool,
     pub(crate) is_vote_lost: bool,
     pub(crate) is_torn: bool,
-    pub(crate) is_lazy: bool,
+    pub(crate) is_unsynced: bool,
 }
 
 impl Identity {
@@ -77,7 +77,7 @@ impl Codec for Identity {
             | bit(self.is_founded, FOUNDED)
             | bit(self.is_vote_lost, VOTE_LOST)
             | bit(self.is_torn, TORN)
-            | bit(self.is_lazy, LAZY));
+            | bit(self.is_unsynced, UNSYNCED));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Identity, DecodeError> {
@@ -101,7 +101,7 @@ impl Codec for Identity {
             is_founded: bits & FOUNDED != 0,
             is_vote_lost: bits & VOTE_LOST != 0,
             is_torn: bits & TORN != 0,
-            is_lazy: bits & LAZY != 0,
+            is_unsynced: bits & UNSYNCED != 0,
         })
     }
 }
@@ -119,7 +119,7 @@ mod tests {
             is_founded: false,
             is_vote_lost: true,
             is_torn: true,
-            is_lazy: true,
+            is_unsynced: true,
         }
     }
 

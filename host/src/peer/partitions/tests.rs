@@ -327,7 +327,7 @@ fn a_power_cut_takes_whole_writes_and_leaves_a_suspect_that_mints_none_of_their_
     let memory = Memory::new(1);
     let store: Arc<dyn Store> = Arc::new(memory.clone());
     let mut node = start(&store, 1, buckets(true));
-    node.core.set_lazy(true);
+    node.core.set_unsynced(true);
     node.write(LIVING, 1, 1);
     node.core.sync().expect("the store works");
     let synced = node.shown().state.clone();
@@ -336,7 +336,7 @@ fn a_power_cut_takes_whole_writes_and_leaves_a_suspect_that_mints_none_of_their_
     assert_eq!(node.stored_of(LIVING), 2);
     assert_eq!(before.clock.highest(&actor), 2);
     memory.crash();
-    // As a directory says that was lazy and not closed.
+    // As a directory says whose writes were answered unsynced and that was not closed.
     let me = (NodeId(1), Incarnation(2));
     let clock = Arc::new(NodeClock::start());
     let (partitions, moments) = Partitions::new(me, false, Arc::clone(&store), clock);
@@ -362,7 +362,7 @@ fn what_a_partition_says_of_itself_is_synced_before_it_is_said() {
     let memory = Memory::new(1);
     let store: Arc<dyn Store> = Arc::new(memory.clone());
     let mut node = start(&store, 1, buckets(true));
-    node.core.set_lazy(true);
+    node.core.set_unsynced(true);
     let strict: [fn() -> Operation; 2] = [
         || Operation::Doubt { place: place() },
         || Operation::Sweep { place: place() },

@@ -450,20 +450,20 @@ fn a_store_opened_again_between_two_commits_is_no_failure() {
 }
 
 /// A committer that has answered once, after a sync, and then once more, lazily.
-fn lazy(memory: &Memory) -> (Core<Tally>, Published) {
+fn unsynced(memory: &Memory) -> (Core<Tally>, Published) {
     let (mut core, published) = core(memory);
     assert!(core.step(adds(1))[0].is_ok());
     assert_eq!((memory.unsynced(), core.sync_due()), (0, None));
-    core.set_lazy(true);
+    core.set_unsynced(true);
     assert!(matches!(core.step(adds(1))[..], [Ok(2)]));
     assert_eq!(memory.unsynced(), 1);
     (core, published)
 }
 
 #[test]
-fn a_lazy_commit_is_answered_and_shown_before_it_is_synced_and_goes_with_the_power() {
+fn an_unsynced_commit_is_answered_and_shown_before_it_is_synced_and_goes_with_the_power() {
     let memory = Memory::new(1);
-    let (core, published) = lazy(&memory);
+    let (core, published) = unsynced(&memory);
     assert_eq!(published.lock().expect("no panic").last(), Some(&2));
     assert_eq!(number(stored(&memory, KEY)), 2);
     assert!(core.sync_due().is_some());
@@ -474,7 +474,7 @@ fn a_lazy_commit_is_answered_and_shown_before_it_is_synced_and_goes_with_the_pow
 #[test]
 fn a_sync_keeps_what_was_answered_and_is_due_from_the_first_of_them_on() {
     let memory = Memory::new(1);
-    let (mut core, _) = lazy(&memory);
+    let (mut core, _) = unsynced(&memory);
     let due = core.sync_due();
     assert!(core.step(adds(1))[0].is_ok());
     assert_eq!((memory.unsynced(), core.sync_due()), (2, due));
@@ -489,7 +489,7 @@ fn what_may_not_be_unsynced_is_answered_after_all_before_it_is_synced() {
     let strict: [fn() -> Operation; 2] = [|| Operation::Weigh(1), || Operation::Read];
     for operation in strict {
         let memory = Memory::new(1);
-        let (mut core, _) = lazy(&memory);
+        let (mut core, _) = unsynced(&memory);
         assert!(core.step(vec![Operation::Add, operation()])[1].is_ok());
         assert_eq!((memory.unsynced(), core.sync_due()), (0, None));
         assert!(core.step(adds(1))[0].is_ok());
@@ -501,7 +501,7 @@ fn what_may_not_be_unsynced_is_answered_after_all_before_it_is_synced() {
 #[test]
 fn a_sync_that_fails_is_told_once_and_the_owner_takes_what_the_store_kept() {
     let memory = Memory::new(1);
-    let (mut core, _) = lazy(&memory);
+    let (mut core, _) = unsynced(&memory);
     memory.fail_next(Fault::Broken);
     assert!(matches!(core.sync(), Err(CommitError::Unknown(_))));
     assert_eq!(core.sync_due(), None);
@@ -511,18 +511,18 @@ fn a_sync_that_fails_is_told_once_and_the_owner_takes_what_the_store_kept() {
 }
 
 #[test]
-fn the_thread_syncs_by_itself_and_at_once_when_it_is_told_to_be_lazy_no_more() {
+fn the_thread_syncs_by_itself_and_at_once_when_it_is_told_to_answer_unsynced_no_more() {
     let memory = Memory::new(1);
     let (core, _) = core(&memory);
     let (committer, thread) = Committer::start(core, "test", Arc::default()).expect("a thread");
-    committer.set_lazy(true);
+    committer.set_unsynced(true);
     let add = || committer.submit(Operation::Add).expect("room").wait();
     assert!(matches!(add(), Ok(1)));
     while 0 < memory.unsynced() {
         std::thread::yield_now();
     }
     assert!(matches!(add(), Ok(2)));
-    committer.set_lazy(false);
+    committer.set_unsynced(false);
     tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime")
@@ -531,7 +531,7 @@ fn the_thread_syncs_by_itself_and_at_once_when_it_is_told_to_be_lazy_no_more() {
     assert_eq!(memory.unsynced(), 0);
     assert!(matches!(add(), Ok(3)));
     assert_eq!(memory.unsynced(), 0);
-    committer.set_lazy(true);
+    committer.set_unsynced(true);
     assert!(matches!(add(), Ok(4)));
     thread.stop().expect("no panic");
     memory.crash();

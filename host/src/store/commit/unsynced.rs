@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 impl<C: Commits> Core<C> {
     /// From the next commit on, what may be unsynced is answered before it is synced, or nothing
     /// is.
-    pub fn set_lazy(&mut self, lazy: bool) {
-        self.lazy = lazy;
+    pub fn set_unsynced(&mut self, unsynced: bool) {
+        self.answers_unsynced = unsynced;
     }
 
     /// When what was answered is to be synced at the latest.
@@ -55,8 +55,8 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
     /// From here on what may be unsynced is answered before it is synced, or nothing is. Whether it
     /// was so before.
     #[expect(clippy::must_use_candidate, reason = "who sets it may not care")]
-    pub fn set_lazy(&self, lazy: bool) -> bool {
-        self.load.lazy.swap(lazy, Ordering::AcqRel)
+    pub fn set_unsynced(&self, unsynced: bool) -> bool {
+        self.load.unsynced.swap(unsynced, Ordering::AcqRel)
     }
 
     /// Waits until everything that was answered is synced.

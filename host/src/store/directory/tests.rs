@@ -350,7 +350,7 @@ fn a_closed_directory_is_closed_for_whoever_still_holds_the_store() {
 fn an_end_that_was_not_clean_is_a_doubt_while_writes_are_answered_before_they_are_synced() {
     let folder = tempfile::tempdir().expect("a folder");
     let (directory, _) = open(folder.path());
-    directory.notes().set_lazy(true).expect("works");
+    directory.notes().set_unsynced(true).expect("works");
     drop(directory);
     let (directory, opened) = open(folder.path());
     assert_eq!(opened.doubts, [Doubt::Unsynced]);
@@ -359,12 +359,12 @@ fn an_end_that_was_not_clean_is_a_doubt_while_writes_are_answered_before_they_ar
     let (directory, opened) = open(folder.path());
     assert_eq!(opened.doubts, [Doubt::Earlier]);
     directory.notes().resolve_doubt().expect("works");
-    directory.notes().set_lazy(true).expect("works");
+    directory.notes().set_unsynced(true).expect("works");
     directory.close().expect("works");
     let (directory, opened) = open(folder.path());
     assert_eq!(opened.doubts, [], "all was synced");
-    directory.notes().set_lazy(true).expect("works");
-    directory.notes().set_lazy(false).expect("works");
+    directory.notes().set_unsynced(true).expect("works");
+    directory.notes().set_unsynced(false).expect("works");
     drop(directory);
     assert_eq!(open(folder.path()).1.doubts, []);
 }
@@ -376,12 +376,12 @@ fn the_mark_tells_of_no_commit_that_is_not_synced() {
     put(&directory, Space::Partitions, "synced");
     let marked = || fs::read(folder.path().join("mark")).expect("a file");
     let before = marked();
-    let write = Write::put(Space::Partitions, b"buffered".to_vec(), b"value".to_vec());
+    let write = Write::put(Space::Partitions, b"unsynced".to_vec(), b"value".to_vec());
     let store = directory.store();
     store
-        .commit(vec![write], Durability::Buffered)
+        .commit(vec![write], Durability::Unsynced)
         .expect("the store works");
-    assert!(has(&directory, Space::Partitions, "buffered"));
+    assert!(has(&directory, Space::Partitions, "unsynced"));
     assert_eq!(marked(), before);
     store.sync().expect("the store works");
     assert!(before < marked());

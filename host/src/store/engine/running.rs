@@ -130,7 +130,7 @@ impl Running {
     ) -> Result<(), StoreError> {
         let mode = match durability {
             Durability::Synced => PersistMode::SyncData,
-            Durability::Buffered => PersistMode::Buffer,
+            Durability::Unsynced => PersistMode::Buffer,
         };
         guarded(|| {
             let mut batch = self.database.batch().durability(Some(mode));
