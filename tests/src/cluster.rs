@@ -250,6 +250,9 @@ impl Cluster {
             .append(true)
             .open(self.log_path(node));
         let mut command = self.flags(node).command();
+        if self.disk.is_some() {
+            command.env_remove("SOROS_DISK_HIGH");
+        }
         command.envs(self.nodes[node].environment.iter().cloned());
         let process = command.stderr(log.expect("a log file")).spawn();
         let process = process.expect("the binary starts");

@@ -39,7 +39,8 @@ impl Flags {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(soros());
-        command.arg("serve");
+        // Whatever else fills the disk that the tests run on.
+        command.env("SOROS_DISK_HIGH", "1").arg("serve");
         if let Some(name) = &self.name {
             command.args(["--name", name]);
         }

@@ -103,6 +103,7 @@ impl Desk {
     fn starts_dev(&mut self) {
         let ready = self.folder.path().join("ready.json");
         let dev = Command::new(soros())
+            .env("SOROS_DISK_HIGH", "1")
             .args(["dev", "--port", "0", "--ready-file"])
             .arg(&ready)
             .stdin(Stdio::null())

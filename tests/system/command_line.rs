@@ -69,6 +69,7 @@ fn dev_brings_up_a_real_cluster_and_drains_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ready = folder.path().join("ready.json");
     let mut process = Command::new(soros())
+        .env("SOROS_DISK_HIGH", "1")
         .args(["dev", "--port", "0", "--ready-file"])
         .arg(&ready)
         .stdin(Stdio::null())

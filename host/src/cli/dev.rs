@@ -10,6 +10,8 @@ use super::ready;
 use super::signals::{self, Signals};
 use super::{Failure, Surroundings, connect, table};
 use crate::config::{Config, Flags, ReadyNode, write_ready_file};
+use crate::store::engine::EngineOptions;
+use crate::store::room::{Marks, Permille, Room, Usage};
 use crate::telemetry::{Log, start_log};
 use clap::Args;
 use cluster::Cluster;
@@ -46,6 +48,9 @@ const LOG_HELP: &str =
 
 /// What is logged unless anyone says otherwise. Raft warns of every heartbeat that comes late.
 const LOG_DEFAULT: &str = "warn,openraft=error";
+
+/// How full the disk may be; the one setting of nodes that is taken from the environment.
+const DISK_HIGH_VARIABLE: &str = "SOROS_DISK_HIGH";
 
 /// The folder of the data, which goes with this value if it is a temporary one.
 enum Folder {
@@ -86,7 +91,7 @@ pub(super) fn run(
         ready::prepare(path)?;
     }
     let ports = Ports::choose(args.port, args.nodes, folder.path())?;
-    let nodes = DevArgs::nodes(&ports, folder.path())?;
+    let nodes = DevArgs::nodes(&ports, folder.path(), environment)?;
     let filter = args.log.clone().or_else(|| environment("SOROS_LOG"));
     start_log(
         &Log {
@@ -95,6 +100,11 @@ pub(super) fn run(
         },
         Some(LOG_DEFAULT),
     )?;
+    if let Some(config) = nodes.first()
+        && let Some(warning) = full_disk(config, folder.path())
+    {
+        console.message(&warning)?;
+    }
     let page = Page {
         program,
         folder: &folder,
@@ -176,7 +186,13 @@ impl DevArgs {
     }
 
     /// The configurations of the nodes, each as `soros serve` would read it.
-    fn nodes(ports: &Ports, folder: &Path) -> Result<Vec<Config>, Failure> {
+    fn nodes(
+        ports: &Ports,
+        folder: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Vec<Config>, Failure> {
+        // What else is on this disk is not the cluster's, and the first setting to get in the way.
+        let high = |name: &str| environment(name).filter(|_| name == DISK_HIGH_VARIABLE);
         let peers: Vec<String> = ports.0.iter().map(|pair| address(pair.peer)).collect();
         let founding = peers.join(",");
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -191,10 +207,29 @@ impl DevArgs {
                 .with("peer", &address(pair.peer))
                 .with("bootstrap", &founding)
                 .with("workers", &workers.to_string());
-            Ok(Config::load(&flags, |_| None)?)
+            Ok(Config::load(&flags, high)?)
         };
         (1..).zip(&ports.0).map(node).collect()
     }
+}
+
+/// What to say where the disk is so full that nodes on it take no values.
+fn full_disk(config: &Config, folder: &Path) -> Option<String> {
+    let usage = Usage::of_file_system(folder).ok()?;
+    let marks = Marks {
+        high: Permille::of_fraction(config.disk.high),
+        capacity: None,
+    };
+    let reserve = EngineOptions::for_disk(usage.size).reserve_bytes;
+    let is_full = marks.judge(Room::Ample, &usage, reserve).is_full();
+    let path = folder.display();
+    is_full.then(|| {
+        format!(
+            "the disk of {path} is too full: values will be refused with 507. Free some of it, \
+             choose another with --dir, or set {DISK_HIGH_VARIABLE} (now {})",
+            config.disk.high
+        )
+    })
 }
 
 fn address(port: u16) -> String {

@@ -72,7 +72,7 @@ impl Stage {
     async fn run(&self, run_node: RunNode, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let folder = self.args.folder()?;
         let ports = Ports::choose(self.args.port, self.args.nodes, folder.path())?;
-        let nodes = DevArgs::nodes(&ports, folder.path())?;
+        let nodes = DevArgs::nodes(&ports, folder.path(), &|_| None)?;
         let page = Page {
             program: "soros",
             folder: &folder,
@@ -203,7 +203,7 @@ fn runs_each_node_as_serve_would() {
             peer: 7081,
         },
     ]);
-    let nodes = DevArgs::nodes(&ports, folder.path()).expect("configurations");
+    let nodes = DevArgs::nodes(&ports, folder.path(), &|_| None).expect("configurations");
     assert_eq!(nodes[0].start, nodes[1].start);
     assert_eq!(nodes[1].listen.to_string(), "127.0.0.1:7080");
     assert_eq!(nodes[1].dir, folder.path().join("n2"));
@@ -219,4 +219,17 @@ fn refuses_a_folder_of_more_nodes() {
     let data = stage.folder.path().join("data");
     std::fs::create_dir_all(data.join("n4")).expect("the disk");
     assert!(matches!(stage.args.folder(), Err(Failure::Usage(_))));
+}
+
+#[test]
+fn says_that_the_disk_is_too_full_for_values() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = Ports::choose(Some(0), 1, folder.path()).expect("free ports");
+    let high = |name: &str| (name == DISK_HIGH_VARIABLE).then(|| "0.001".to_owned());
+    let nodes = DevArgs::nodes(&ports, folder.path(), &high).expect("configurations");
+    let warning = full_disk(&nodes[0], folder.path()).expect("a warning");
+    assert!(
+        warning.contains("507") && warning.contains("0.001"),
+        "{warning}"
+    );
 }
