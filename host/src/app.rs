@@ -27,6 +27,7 @@ use crate::network::{
 use crate::peer::node_clock::NodeClock;
 use crate::peer::operation::{Answer, Operation};
 use crate::peer::partitions::Partitions;
+use crate::peer::throttle::Throttle;
 use crate::peer::{self, Maps, Peer};
 use crate::plugin::{Compiler, EngineError, Runtime};
 use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
@@ -581,6 +582,7 @@ impl Roles {
                 wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
                 maps: Arc::clone(authority.keeper()) as Arc<dyn Maps>,
                 policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
+                throttle: Throttle::new(ground.config.repair.rate),
                 clock,
             },
         );

@@ -53,6 +53,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// How it uses its disk.
     pub disk: Disk,
+    /// How it repairs its partitions.
+    pub repair: Repair,
     /// What it logs.
     pub log: Log,
 }
@@ -73,6 +75,13 @@ pub enum Start {
 pub struct Disk {
     /// How full the disk, or the capacity, may be before values are refused: above 0, at most 1.
     pub high: f64,
+}
+
+/// How a node repairs its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// The most bytes a second that it takes from others, over some time.
+    pub rate: u64,
 }
 
 impl Config {

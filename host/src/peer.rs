@@ -21,6 +21,7 @@ pub mod survey;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod throttle;
 pub mod validate;
 pub mod wire;
 
@@ -48,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use survey::SURVEYS_AT_A_TIME;
+use throttle::Throttle;
 use tokio::sync::{Notify, Semaphore};
 use validate::BucketValidator;
 use wire::Wire;
@@ -106,6 +108,8 @@ pub struct Parts {
     pub maps: Arc<dyn Maps>,
     /// The buckets' policies.
     pub policies: Arc<dyn Policies>,
+    /// How much it takes from others to repair its partitions.
+    pub throttle: Throttle,
     /// The node's clock, which its partitions have, too.
     pub clock: Arc<NodeClock>,
 }
@@ -128,6 +132,8 @@ pub struct Counts {
     pub read_repairs: u64,
     /// Reads that were slow, so that one replica more was asked.
     pub hedged_reads: u64,
+    /// Bytes of values that were taken from others to repair its partitions.
+    pub repair_bytes: u64,
     /// Requests handed to a replica because this node holds none.
     pub forwarded: u64,
 }
@@ -143,6 +149,7 @@ pub struct Peer {
     wire: Arc<dyn Wire>,
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
+    throttle: Throttle,
     clock: Arc<NodeClock>,
     delays: Arc<Delays>,
     /// Whether it is known if the directory is the latest of this node: before, no replica of it
@@ -180,6 +187,7 @@ impl Peer {
             wire,
             maps,
             policies,
+            throttle,
             clock,
         } = parts;
         Arc::new(Peer {
@@ -192,6 +200,7 @@ impl Peer {
             wire,
             maps,
             policies,
+            throttle,
             clock,
             delays: Arc::default(),
             life_is_known: AtomicBool::new(false),
@@ -404,6 +413,7 @@ impl Peer {
             sum_alarms: read(&self.noted.sum_alarms),
             read_repairs: read(&self.noted.read_repairs),
             hedged_reads: read(&self.noted.hedged_reads),
+            repair_bytes: self.throttle.taken(),
             forwarded: read(&self.noted.forwarded),
         }
     }

@@ -104,6 +104,7 @@ impl State {
         metrics.sum_alarms.catch_up(counts.sum_alarms);
         metrics.read_repairs.catch_up(counts.read_repairs);
         metrics.hedged_reads.catch_up(counts.hedged_reads);
+        metrics.repair_bytes.catch_up(counts.repair_bytes);
         metrics.forwarded.catch_up(counts.forwarded);
         metrics.commit_queue.set(peer.commits_waiting());
         let waiting = links.loads().iter().map(|load| load.queued).sum::<usize>();

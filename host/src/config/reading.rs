@@ -4,7 +4,7 @@
 use super::address::{HostPort, ListenerUrl, is_loopback, listen_address};
 use super::fault::{ConfigErrors, ConfigProblem, Fault, Place};
 use super::setting::Values;
-use super::{Config, Disk, Start};
+use super::{Config, Disk, Repair, Start};
 use crate::telemetry::{Log, LogFormat, is_filter};
 use soros_core::limits::NAME_BYTES_MAX;
 use soros_core::map::node::Role;
@@ -19,6 +19,8 @@ const LISTEN_PORT: u16 = 7070;
 const PEER_PORT: u16 = 7071;
 /// How full the disk may be before writes stop, unless told otherwise.
 const DISK_HIGH: f64 = 0.90;
+/// How many bytes a second are taken for repair, unless told otherwise.
+const REPAIR_RATE: u64 = 128 << 20;
 /// The most threads that serve clients.
 const WORKERS_MAX: usize = 1024;
 
@@ -144,6 +146,9 @@ impl Reading<'_> {
             workers: self.take("workers", workers).unwrap_or_else(cores),
             disk: Disk {
                 high: self.take("disk.high", fraction).unwrap_or(DISK_HIGH),
+            },
+            repair: Repair {
+                rate: self.take("repair.rate", rate).unwrap_or(REPAIR_RATE),
             },
             log: Log {
                 filter: self.take("log", log_filter),
@@ -298,6 +303,13 @@ fn fraction(text: &str) -> Result<f64, Fault> {
     number
         .filter(|&number| 0.0 < number && number <= 1.0)
         .ok_or_else(|| Fault::Fraction(text.to_owned()))
+}
+
+fn rate(text: &str) -> Result<u64, Fault> {
+    let rate = bytes(text)?;
+    (0 < rate)
+        .then_some(rate)
+        .ok_or_else(|| Fault::Bytes(text.to_owned()))
 }
 
 fn log_format(text: &str) -> Result<LogFormat, Fault> {

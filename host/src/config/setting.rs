@@ -23,7 +23,7 @@ const fn setting(name: &'static str, value: &'static str, help: &'static str) ->
 }
 
 /// Every setting of a node.
-pub const SETTINGS: [Setting; 17] = [
+pub const SETTINGS: [Setting; 18] = [
     setting(
         "name",
         "NAME",
@@ -86,6 +86,11 @@ pub const SETTINGS: [Setting; 17] = [
         "disk.high",
         "FRACTION",
         "How full the disk or the capacity may be before values are refused [default: 0.9]",
+    ),
+    setting(
+        "repair.rate",
+        "BYTES",
+        "How much a second it takes from others to refill and repair [default: 128MiB]",
     ),
     setting(
         "log",

@@ -65,6 +65,7 @@ fn runs_on_loopback_unless_told_otherwise() {
         }
     );
     assert!((config.disk.high - 0.9).abs() < f64::EPSILON);
+    assert_eq!(config.repair.rate, 128 << 20);
     assert_eq!(
         (config.name, config.capacity, config.insecure),
         (None, None, false)

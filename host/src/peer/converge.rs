@@ -4,10 +4,10 @@
 use super::Peer;
 use super::damage::{Kind, Note};
 use super::operation::{Answer, Operation};
-use super::partitions::{Renewal, Shown};
+use super::partitions::{Partitions, Renewal, Shown};
 use super::pauses::Circumstances;
 use super::wire::Urgency;
-use crate::store::commit::CommitError;
+use crate::store::commit::{CommitError, Commits};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt};
 use soros_core::clock::Clock;
@@ -326,6 +326,7 @@ impl Peer {
             }
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
+                self.throttle.take(Partitions::weight(&merge)).await;
                 self.committed(merge, course, committed).await
             }
             Effect::Close(after, steps) => {
@@ -344,6 +345,7 @@ impl Peer {
                     chunk,
                     closed,
                 };
+                self.throttle.take(Partitions::weight(&merge)).await;
                 self.committed(merge, course, committed).await
             }
             Effect::Join(clock) => {

@@ -10,6 +10,7 @@ mod validators;
 use super::api::coordinates::Resolved as ReadResolved;
 use super::node_clock::{Machine, NodeClock};
 use super::partitions::Partitions;
+use super::throttle::Throttle;
 use super::validate::BucketValidator;
 use super::wire::{Urgency, Wire, WireError};
 use super::{Identity, Maps, Parts, Peer, Policies};
@@ -317,6 +318,7 @@ impl Cluster {
             wire: Arc::new(SwitchWire(me, self.switch.clone())),
             maps: self.map.clone(),
             policies: Arc::clone(&self.policies) as Arc<dyn Policies>,
+            throttle: Throttle::new(u64::MAX),
             clock,
         };
         let identity = Identity {

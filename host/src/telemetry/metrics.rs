@@ -44,6 +44,8 @@ pub struct Metrics {
     pub read_repairs: Counter,
     /// Reads that were also sent to another replica because the first was slow.
     pub hedged_reads: Counter,
+    /// Bytes of values that were taken from other replicas to repair this node's.
+    pub repair_bytes: Counter,
     /// Requests handed to a replica because this node holds none.
     pub forwarded: Counter,
     /// Nodes that answer, this one included.
@@ -133,6 +135,7 @@ impl Default for Metrics {
             actors_closed: Gauge::default(),
             read_repairs: Counter::default(),
             hedged_reads: Counter::default(),
+            repair_bytes: Counter::default(),
             forwarded: Counter::default(),
             nodes_alive: Gauge::default(),
             link_sent: Traffic::default(),
@@ -218,6 +221,8 @@ impl Metrics {
         page.counter("soros_read_repairs_total", help, &self.read_repairs);
         let help = "Reads also sent to another replica because the first was slow.";
         page.counter("soros_hedged_reads_total", help, &self.hedged_reads);
+        let help = "Bytes of values that were taken from other replicas to repair this node's.";
+        page.counter("soros_repair_bytes_total", help, &self.repair_bytes);
     }
 
     fn render_links(&self, page: &mut Page) {

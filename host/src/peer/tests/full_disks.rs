@@ -92,6 +92,12 @@ async fn repair_brings_values_past_the_high_mark_and_waits_when_little_is_left()
     }
     assert_eq!(fetches(&cluster, 2), fetched);
     cluster.stores[2].set_room(Room::Ample);
+    let before = cluster.peers[2].counts().repair_bytes;
     cluster.converge().await;
+    let taken = cluster.peers[2].counts().repair_bytes - before;
+    assert!(
+        0 < taken,
+        "what repair takes is counted, and held to the rate"
+    );
     cluster.stop();
 }

@@ -1,0 +1,71 @@
+//! This is how many bytes a second a node takes from others to repair its partitions, so that a
+//! refill leaves the disk and the network to clients.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// A rate, and what was taken at it.
+#[derive(Debug)]
+pub struct Throttle {
+    bytes_per_second: u64,
+    /// When all that was taken so far is paid for.
+    paid: Mutex<Option<Instant>>,
+    taken: AtomicU64,
+}
+
+impl Throttle {
+    /// As many bytes a second at most, over some time.
+    #[must_use]
+    pub fn new(bytes_per_second: u64) -> Throttle {
+        Throttle {
+            bytes_per_second: bytes_per_second.max(1),
+            paid: Mutex::default(),
+            taken: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until what was taken before is paid for, then takes this, too.
+    pub(super) async fn take(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        let micros = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
+        let begin = {
+            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let begin = paid.map_or(now, |paid| paid.max(now));
+            *paid = Some(begin + Duration::from_micros(micros));
+            begin
+        };
+        sleep_until(begin).await;
+    }
+
+    /// The bytes that were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn takes_no_more_than_the_rate_over_some_time() {
+        let throttle = Throttle::new(100);
+        let begun = Instant::now();
+        let waited = || begun.elapsed().as_secs();
+        throttle.take(1_000).await;
+        assert_eq!(waited(), 0, "the first is paid for afterwards");
+        throttle.take(500).await;
+        assert_eq!(waited(), 10);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        throttle.take(300).await;
+        assert_eq!(waited(), 70, "what nobody took is gone");
+        let both = (throttle.take(200), throttle.take(200));
+        futures_util::future::join(both.0, both.1).await;
+        assert_eq!(waited(), 75);
+        assert_eq!(throttle.taken(), 2_200);
+    }
+}
