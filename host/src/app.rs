@@ -21,7 +21,7 @@ mod tests;
 use crate::authority::{self, Authority, Entry, Failure, First, member};
 use crate::config::{Config, ReadyNode, Start, write_ready_file};
 use crate::network::{
-    self, Drained, Limits, LinkParts, Links, Shutdown, TcpAcceptor, Trigger, Workers,
+    self, Drained, Limits, LinkParts, Links, Shares, Shutdown, TcpAcceptor, Trigger, Workers,
     serve_clients, serve_peers, shutdown,
 };
 use crate::peer::node_clock::NodeClock;
@@ -233,6 +233,7 @@ struct Ground {
     neighbours: Arc<Neighbours>,
     workers: Arc<Workers>,
     metrics: Arc<Metrics>,
+    shares: Shares,
 }
 
 /// The roles of a node.
@@ -256,7 +257,8 @@ impl App {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, runtime: Arc<Runtime>) -> Result<App, StartError> {
         let (dir, name) = (config.dir.clone(), config.name.clone());
-        let options = engine_options(&config);
+        let shares = Shares::of_this_process();
+        let options = engine_options(&config, shares);
         let opening =
             tokio::task::spawn_blocking(move || open_directory(&dir, name.as_ref(), options));
         let (directory, opened) = opening.await??;
@@ -281,6 +283,7 @@ impl App {
             neighbours,
             workers: Arc::clone(&workers),
             metrics,
+            shares,
         };
         let roles = Roles::start(&ground).await?;
         Ok(App::serve(ground, roles, listeners, directory))
@@ -322,13 +325,18 @@ impl App {
             authority: Arc::clone(&authority),
             hints,
             metrics: ground.metrics,
+            connections_max: ground.shares.peers,
         });
         let time = PEERS_DRAIN_TIME_MAX;
         let peers = serve_peers(listeners.peer, service, epoch, time, peers_stopped);
         let router = Arc::new(Router::new(Arc::clone(&state), clients_stopped.clone()));
-        let serving = Arc::clone(&workers);
+        let (serving, shares) = (Arc::clone(&workers), ground.shares);
         let clients = async move {
-            let limits = Limits::default();
+            let limits = Limits {
+                connections_max: shares.clients,
+                refusals_max: shares.refusals,
+                ..Limits::default()
+            };
             serve_clients(listeners.client, &serving, router, limits, clients_stopped).await
         };
         App {
@@ -511,8 +519,9 @@ async fn identity(
 }
 
 /// What the engine is opened with, on the disk and with the marks that the node was given.
-fn engine_options(config: &Config) -> EngineOptions {
+fn engine_options(config: &Config, shares: Shares) -> EngineOptions {
     EngineOptions {
+        open_files: shares.files as usize,
         marks: Marks {
             high: Permille::of_fraction(config.disk.high),
             capacity: config.capacity,

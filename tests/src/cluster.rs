@@ -2,7 +2,7 @@
 //! that it keeps across restarts.
 
 use crate::disk::Disk;
-use crate::flags::Flags;
+use crate::flags::{self, Flags};
 use crate::http::Http;
 use crate::network::Network;
 use crate::ports::free_port;
@@ -36,6 +36,8 @@ pub struct Node {
     peer: u16,
     /// What its process finds in its environment, besides what the tests' do.
     environment: Vec<(String, String)>,
+    /// How many files its process may have open, if not as many as the tests'.
+    open_files: Option<u32>,
     process: Option<Child>,
 }
 
@@ -91,6 +93,7 @@ impl Cluster {
             client: free_port(),
             peer: free_port(),
             environment: Vec::new(),
+            open_files: None,
             process: None,
         };
         Cluster {
@@ -117,6 +120,17 @@ impl Cluster {
     /// What the next process of a node finds in its environment, besides what the tests' do.
     pub fn set_environment(&mut self, node: usize, environment: Vec<(String, String)>) {
         self.nodes[node].environment = environment;
+    }
+
+    /// How many files the next process of a node may have open.
+    pub fn set_open_files(&mut self, node: usize, files: u32) {
+        self.nodes[node].open_files = Some(files);
+    }
+
+    /// Where other nodes reach a node.
+    #[must_use]
+    pub fn peer_address(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.nodes[node].peer))
     }
 
     /// The folder of all nodes' folders.
@@ -250,6 +264,9 @@ impl Cluster {
             .append(true)
             .open(self.log_path(node));
         let mut command = self.flags(node).command();
+        if let Some(files) = self.nodes[node].open_files {
+            command = flags::with_open_files(&command, files);
+        }
         if self.disk.is_some() {
             command.env_remove("SOROS_DISK_HIGH");
         }

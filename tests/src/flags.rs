@@ -34,6 +34,25 @@ pub struct Ended {
     pub errors: String,
 }
 
+/// The command, of which the process may have so many files open.
+#[must_use]
+pub(crate) fn with_open_files(command: &Command, files: u32) -> Command {
+    let mut limited = Command::new("sh");
+    let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+    limited
+        .args(["-c", &script])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    limited
+}
+
 impl Flags {
     /// The command that starts the process.
     #[must_use]

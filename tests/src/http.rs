@@ -98,9 +98,9 @@ impl Http {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).expect("a request");
-        let mut connection = match self.connection.take() {
-            Some(connection) if connection.is_ready() => connection,
-            _ => connect(self.address).await?,
+        let mut connection = match self.connected().await {
+            Some(connection) => connection,
+            None => connect(self.address).await?,
         };
         let exchange = async {
             let answer = connection.send_request(request).await.ok()?;
@@ -116,6 +116,13 @@ impl Http {
         let answer = answer.ok().flatten().ok_or(NoAnswer::Unknown)?;
         self.connection = Some(connection);
         Ok(answer)
+    }
+
+    /// The connection of the last answer, if that still stands.
+    async fn connected(&mut self) -> Option<SendRequest<Full<Bytes>>> {
+        let mut connection = self.connection.take()?;
+        connection.ready().await.ok()?;
+        Some(connection)
     }
 
     /// `GET path`.

@@ -16,5 +16,6 @@ mod partition;
 mod paused;
 mod plugins;
 mod power;
+mod pressure;
 mod unsynced;
 mod validators;

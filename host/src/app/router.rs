@@ -9,12 +9,18 @@ use crate::telemetry::Operation;
 use http::{HeaderName, Method, StatusCode};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The most requests that are worked on at a time. Past it what a role would answer is refused;
+/// what tells how the node is goes on.
+const REQUESTS_MAX: usize = 16 << 10;
 
 /// The routes of a node.
 pub(super) struct Router {
     state: Arc<State>,
     keys: KeyValueApi<State>,
     authority: AuthorityApi,
+    places: Places,
 }
 
 impl Router {
@@ -26,7 +32,28 @@ impl Router {
             state,
             keys,
             authority,
+            places: Places::new(REQUESTS_MAX),
         }
+    }
+
+    /// A role's answer, while there is a place for one more request.
+    fn of_role(&self, request: Request) -> Option<BoxFuture<'static, Response>> {
+        let path = request.uri().path();
+        let (is_of_keys, is_of_authority) = (
+            KeyValueApi::<State>::serves(path),
+            AuthorityApi::serves(path),
+        );
+        if !is_of_keys && !is_of_authority {
+            let response = self.own(&request);
+            return Some(Box::pin(std::future::ready(response)));
+        }
+        self.places.admit(|| {
+            if is_of_keys {
+                self.keys.call(request)
+            } else {
+                self.authority.call(request)
+            }
+        })
     }
 
     /// The answer to a path that no role has.
@@ -64,16 +91,12 @@ impl HttpService for Router {
     fn call(&self, request: Request) -> BoxFuture<'static, Response> {
         let path = request.uri().path();
         let under_way = UnderWay::begin(&self.state, operation(request.method(), path));
-        let answer = if KeyValueApi::<State>::serves(path) {
-            self.keys.call(request)
-        } else if AuthorityApi::serves(path) {
-            self.authority.call(request)
-        } else {
-            let response = self.own(&request);
-            Box::pin(std::future::ready(response))
-        };
+        let answer = self.of_role(request);
         Box::pin(async move {
-            let response = answer.await;
+            let response = match answer {
+                Some(answer) => answer.await,
+                None => too_many_requests(),
+            };
             under_way.answered(response.status());
             response
         })
@@ -82,6 +105,34 @@ impl HttpService for Router {
     fn on_connections(&self, open: usize) {
         self.state.metrics().connections.set(open as u64);
     }
+}
+
+/// The places of requests that are worked on.
+struct Places(Arc<Semaphore>);
+
+impl Places {
+    fn new(count: usize) -> Places {
+        Places(Arc::new(Semaphore::new(count)))
+    }
+
+    /// Begins to work on a request if there is a place, which it has until its answer is there or
+    /// nobody waits for it any more.
+    fn admit(
+        &self,
+        begin: impl FnOnce() -> BoxFuture<'static, Response>,
+    ) -> Option<BoxFuture<'static, Response>> {
+        let place = Arc::clone(&self.0).try_acquire_owned().ok()?;
+        Some(Box::pin(holding(place, begin())))
+    }
+}
+
+async fn holding(_place: OwnedSemaphorePermit, answer: BoxFuture<'static, Response>) -> Response {
+    answer.await
+}
+
+fn too_many_requests() -> Response {
+    let detail = format!("This node works on {REQUESTS_MAX} requests already.");
+    Problem::new(Code::Overloaded, detail).into_response()
 }
 
 /// A request that is being worked on, until it is answered or its client goes away.
@@ -141,6 +192,28 @@ fn operation(method: &Method, path: &str) -> Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Body;
+
+    fn at_once() -> BoxFuture<'static, Response> {
+        Box::pin(std::future::ready(Response::new(Body::empty())))
+    }
+
+    #[tokio::test]
+    async fn works_on_no_more_requests_than_there_are_places() {
+        let places = Places::new(2);
+        let waiting = places.admit(|| Box::pin(std::future::pending()));
+        let answer = places.admit(at_once).expect("a place");
+        assert!(places.admit(|| unreachable!("nothing is begun")).is_none());
+        let refused = too_many_requests();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(refused.headers().contains_key("retry-after"));
+        answer.await;
+        let again = places.admit(at_once);
+        assert!(again.is_some(), "an answer gives its place back");
+        assert!(places.admit(at_once).is_none());
+        drop(waiting);
+        assert!(places.admit(at_once).is_some(), "so does who goes away");
+    }
 
     #[test]
     fn counts_a_request_as_what_it_asks_for() {

@@ -28,9 +28,15 @@ pub(super) struct Service {
     pub(super) hints: Hints,
     /// Where messages are counted.
     pub(super) metrics: Arc<Metrics>,
+    /// The most connections they may have.
+    pub(super) connections_max: u32,
 }
 
 impl PeerService for Service {
+    fn connections_max(&self) -> u32 {
+        self.connections_max
+    }
+
     fn on_hello(&self, hello: &Hello) -> Result<Identity, Refusal> {
         let identity = self.links.identity();
         identity.check(hello)?;

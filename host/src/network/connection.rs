@@ -48,6 +48,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Serving {
     service: Arc<dyn HttpService>,
     budget: Arc<Budget>,
+    answers: Arc<Budget>,
     builder: auto::Builder<TokioExecutor>,
 }
 
@@ -74,6 +75,7 @@ impl Serving {
         Serving {
             service,
             budget: Budget::new(limits.body_bytes_max),
+            answers: Budget::new(limits.answer_bytes_max),
             builder,
         }
     }
@@ -85,6 +87,7 @@ impl Serving {
         let handler = Handler {
             service: Arc::clone(&self.service),
             budget: Arc::clone(&self.budget),
+            answers: Arc::clone(&self.answers),
             activity: Arc::clone(&activity),
             leftovers,
         };
@@ -205,6 +208,7 @@ impl<C: Graceful> Drive<'_, C> {
 struct Handler {
     service: Arc<dyn HttpService>,
     budget: Arc<Budget>,
+    answers: Arc<Budget>,
     activity: Arc<Activity>,
     leftovers: mpsc::Sender<Incoming>,
 }
@@ -222,7 +226,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Handler {
         // A refused body of HTTP/2 is reset by itself, and costs the connection nothing.
         let leftovers = (parts.version < Version::HTTP_2).then(|| self.leftovers.clone());
         let body = RequestBody::of_client(body, expects, Arc::clone(&share), leftovers);
-        let (version, is_head) = (parts.version, parts.method == Method::HEAD);
+        let (version, method) = (parts.version, parts.method.clone());
         let work = match check_headers(&parts.headers) {
             Ok(()) => Work::Begin(Arc::clone(&self.service), Some((parts, body))),
             Err(problem) => Work::Answered(Some(problem.into_response())),
@@ -230,8 +234,9 @@ impl hyper::service::Service<http::Request<Incoming>> for Handler {
         Answering {
             work,
             version,
-            is_head,
+            method,
             share,
+            answers: Arc::clone(&self.answers),
             underway: Some(underway),
         }
     }
@@ -256,9 +261,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 struct Answering {
     work: Work,
     version: Version,
-    is_head: bool,
+    method: Method,
     /// Held until the handler is done: what was read of the body is in memory until then.
     share: Arc<Share>,
+    /// What all answers together may hold until they are written.
+    answers: Arc<Budget>,
     underway: Option<Underway>,
 }
 
@@ -304,12 +311,28 @@ impl Work {
 }
 
 impl Answering {
+    /// The answer, and what it holds of the budget of all. What only reads is refused past that;
+    /// what may have changed something has to be answered.
+    fn within_budget(&self, response: Response) -> (Response, Share) {
+        let bytes = match self.method {
+            Method::HEAD => 0,
+            _ => response.body().bytes().map_or(0, Bytes::len),
+        };
+        let waits = Share::of(&self.answers);
+        if waits.take(bytes).is_ok() || self.method != Method::GET {
+            return (response, waits);
+        }
+        let problem = Problem::new(Code::Overloaded, "Too many answers wait for their clients.");
+        (problem.into_response(), Share::of(&self.answers))
+    }
+
     fn finish(&mut self, response: Response) -> http::Response<Answer> {
+        let (response, waits) = self.within_budget(response);
         let (mut parts, mut body) = response.into_parts();
         if self.version >= Version::HTTP_2 {
             parts.headers.remove(CONNECTION);
         }
-        if self.is_head {
+        if self.method == Method::HEAD {
             announce_length(&mut parts.headers, parts.status, &body);
             body = Body::empty();
         }
@@ -319,6 +342,7 @@ impl Answering {
             Answer {
                 body,
                 _underway: underway,
+                _waits: waits,
             },
         )
     }
@@ -339,6 +363,7 @@ fn announce_length(headers: &mut HeaderMap, status: StatusCode, body: &Body) {
 struct Answer {
     body: Body,
     _underway: Option<Underway>,
+    _waits: Share,
 }
 
 impl hyper::body::Body for Answer {

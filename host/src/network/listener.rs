@@ -5,7 +5,7 @@ use super::connection::Serving;
 use super::problem::{Code, Problem};
 use super::request::HttpService;
 use super::shutdown::{Shutdown, shutdown};
-use super::transport::{Accepted, Duplex, Listener, accept_next};
+use super::transport::{Accepted, Duplex, Listener, TurnedAway, accept_next};
 use super::workers::Workers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,13 @@ use tokio::time::timeout;
 pub struct Limits {
     /// The most connections at a time; each takes one file descriptor.
     pub connections_max: u32,
+    /// How many refused clients are told why at a time; further ones are only closed.
+    pub refusals_max: u32,
     /// The most bytes of request bodies in memory at a time, over all connections.
     pub body_bytes_max: usize,
+    /// The most bytes of answers that wait for their clients, over all connections: past it what is
+    /// read is refused.
+    pub answer_bytes_max: usize,
     /// How long requests under way have to finish when the node stops.
     pub drain_time_max: Duration,
     /// Whether answers carry a `Date`; off where runs must be repeatable.
@@ -30,42 +35,15 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 10_000,
+            refusals_max: 64,
             body_bytes_max: 512 << 20,
+            answer_bytes_max: 512 << 20,
             drain_time_max: Duration::from_secs(6),
             date_header: true,
         }
     }
 }
 
-impl Limits {
-    /// Limits that leave the disk and the peers at least half of the file descriptors.
-    #[must_use]
-    pub fn within_descriptors(self, descriptors: u64) -> Limits {
-        let half = u32::try_from(descriptors / 2).unwrap_or(u32::MAX);
-        Limits {
-            connections_max: self.connections_max.min(half).max(1),
-            ..self
-        }
-    }
-}
-
-/// Raises the number of file descriptors this process may have as far as it may itself, and says
-/// how many that is.
-#[must_use]
-pub fn raise_descriptors() -> u64 {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the number of file descriptors could not be raised");
-        }
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// How many refused clients are told why at a time; further ones are only closed.
-const REFUSALS_MAX: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -92,8 +70,9 @@ pub async fn serve_clients<L: Listener>(
 ) -> Drained {
     let serving = Arc::new(Serving::new(Arc::clone(&service), &limits));
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let refusals = Arc::new(Semaphore::new(limits.refusals_max as usize));
     let (cut, cut_heard) = shutdown();
+    let mut turned_away = TurnedAway::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -117,7 +96,10 @@ pub async fn serve_clients<L: Listener>(
                 drop(place);
                 note();
             });
-        } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+            continue;
+        }
+        turned_away.tell("clients", limits.connections_max);
+        if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
             workers.spawn(async move {
                 if let Ok(io) = accepted.open() {
                     let _ = timeout(REFUSAL_TIME_MAX, refuse(io)).await;

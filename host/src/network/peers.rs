@@ -9,7 +9,7 @@ use super::frame::{Assembler, Decoder, Frame, FrameError, Kind};
 use super::hello::{Hello, Identity, Priority, Refusal};
 use super::problem::{Code, Problem};
 use super::shutdown::{Shutdown, shutdown};
-use super::transport::{Accepted, Duplex, Listener, accept_next};
+use super::transport::{Accepted, Duplex, Listener, TurnedAway, accept_next};
 use super::{BoxFuture, Drained, panic_text};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-/// The most connections of peers at a time.
+/// The most connections of peers at a time, unless the service takes less.
 const CONNECTIONS_MAX: u32 = 1024;
 /// The most streams of a connection.
 const STREAMS_MAX: u32 = 16;
@@ -72,6 +72,11 @@ pub trait PeerService: Send + Sync + 'static {
 
     /// A node's frames show this epoch.
     fn on_epoch(&self, from: NodeId, epoch: Epoch);
+
+    /// The most connections of peers at a time; each takes one file descriptor.
+    fn connections_max(&self) -> u32 {
+        CONNECTIONS_MAX
+    }
 }
 
 /// What all peer connections share.
@@ -93,14 +98,16 @@ pub async fn serve_peers<L: Listener>(
     mut stop: Shutdown,
 ) -> Drained {
     let (running, mut all_ended) = mpsc::channel(1);
+    let connections_max = service.connections_max();
     let shared = Arc::new(Shared {
         service,
         epoch,
         stop: stop.clone(),
         running,
     });
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let places = Arc::new(Semaphore::new(connections_max as usize));
     let (cut, cut_heard) = shutdown();
+    let mut turned_away = TurnedAway::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -108,7 +115,7 @@ pub async fn serve_peers<L: Listener>(
             accepted = accept_next(&mut listener) => accepted,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!("a peer was turned away: there are {CONNECTIONS_MAX} connections");
+            turned_away.tell("peers", connections_max);
             continue;
         };
         let (shared, mut cut) = (Arc::clone(&shared), cut_heard.clone());
@@ -127,9 +134,9 @@ pub async fn serve_peers<L: Listener>(
     if timeout(drain_time_max, all_ended.recv()).await.is_ok() {
         return Drained::Finished;
     }
-    let connections = CONNECTIONS_MAX as usize - places.available_permits();
+    let connections = connections_max as usize - places.available_permits();
     cut.fire();
-    let _ = places.acquire_many(CONNECTIONS_MAX).await;
+    let _ = places.acquire_many(connections_max).await;
     Drained::Cut { connections }
 }
 

@@ -312,7 +312,7 @@ impl Share {
         }
     }
 
-    fn take(&self, bytes: usize) -> Result<(), BodyError> {
+    pub(super) fn take(&self, bytes: usize) -> Result<(), BodyError> {
         let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.held.fetch_add(bytes, Ordering::Relaxed);
         if used.saturating_add(bytes) <= self.budget.max {

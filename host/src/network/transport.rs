@@ -98,6 +98,24 @@ impl Connector for TcpConnector {
     }
 }
 
+/// How many were turned away because there are too many connections.
+#[derive(Debug, Default)]
+pub(super) struct TurnedAway(u64);
+
+impl TurnedAway {
+    /// One more was. Told once, then at each power of two: a crowd must not flood the log.
+    pub(super) fn tell(&mut self, who: &str, connections: u32) {
+        self.0 += 1;
+        if self.0.is_power_of_two() {
+            tracing::warn!(
+                connections,
+                turned_away = self.0,
+                "{who} are turned away: there are as many connections as may be"
+            );
+        }
+    }
+}
+
 /// The next connection of `listener`, whatever single accepts fail on the way.
 pub(super) async fn accept_next<L: Listener>(listener: &mut L) -> L::Accepted {
     let mut failures = 0_u64;

@@ -8,6 +8,9 @@ use tokio::time::{sleep, timeout};
 /// The most bytes that the test service takes.
 const LIMIT: usize = 1000;
 
+/// How long its page is.
+const PAGE_BYTES: usize = 200 << 10;
+
 /// Answers by path.
 struct ByPath;
 
@@ -20,6 +23,7 @@ impl HttpService for ByPath {
                     Ok(bytes) => Response::new(Body::full(bytes)),
                     Err(error) => Problem::from(error).into_response(),
                 },
+                "/page" => Response::new(Body::full("x".repeat(PAGE_BYTES))),
                 "/early" => Problem::new(Code::BadKey, "early").into_response(),
                 "/stream" => stream(true),
                 "/broken" => stream(false),
@@ -59,9 +63,14 @@ impl Client {
     }
 
     fn with(limits: Limits) -> Client {
+        Client::of(&Arc::new(Serving::new(Arc::new(ByPath), &limits)))
+    }
+
+    /// A client of a node that serves others, too.
+    fn of(serving: &Arc<Serving>) -> Client {
         let (io, other) = duplex(64 << 10);
         let ((drain, drain_heard), (cut, cut_heard)) = (shutdown(), shutdown());
-        let serving = Serving::new(Arc::new(ByPath), &limits);
+        let serving = Arc::clone(serving);
         let served =
             tokio::spawn(async move { serving.serve(other, drain_heard, cut_heard).await });
         Client {
@@ -483,4 +492,32 @@ fn takes_128_fields_of_64_kib_and_no_more() {
         check_headers(&above).unwrap_err().code(),
         Code::HeadersTooLarge
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn refuses_reads_past_the_memory_for_answers_that_nobody_takes() {
+    let limits = Limits {
+        answer_bytes_max: PAGE_BYTES,
+        ..Limits::default()
+    };
+    let serving = Arc::new(Serving::new(Arc::new(ByPath), &limits));
+    let (mut slow, mut other) = (Client::of(&serving), Client::of(&serving));
+    slow.send("GET /page HTTP/1.1\r\n\r\n").await;
+    assert_eq!(slow.io.read_u8().await.expect("an answer begins"), b'H');
+    other.send("GET /page HTTP/1.1\r\n\r\n").await;
+    let answer = other.answer().await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(answer.contains("retry-after: 1"), "{answer}");
+    other
+        .send("POST /echo HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello")
+        .await;
+    let answer = other.answer().await;
+    assert!(answer.ends_with("hello"), "what is no read is answered");
+    let mut page = vec![0; PAGE_BYTES];
+    slow.io.read_exact(&mut page).await.expect("a page");
+    let Client { io, served, .. } = slow;
+    drop(io);
+    served.await.expect("it ends with its client");
+    other.send("GET /page HTTP/1.1\r\n\r\n").await;
+    assert!(other.answer().await.starts_with("HTTP/1.1 200 "));
 }

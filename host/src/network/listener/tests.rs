@@ -158,14 +158,3 @@ async fn tells_a_client_past_the_most_connections_that_it_is_full() {
     node.stop.fire();
     assert!(rest(waiting).await.ends_with("hello"));
 }
-
-#[test]
-fn leaves_half_of_the_descriptors_to_others() {
-    let limits = Limits::default();
-    assert_eq!(limits.within_descriptors(1024).connections_max, 512);
-    assert_eq!(
-        limits.within_descriptors(u64::MAX).connections_max,
-        limits.connections_max
-    );
-    assert!(raise_descriptors() >= 64);
-}

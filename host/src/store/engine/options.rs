@@ -19,6 +19,8 @@ pub struct EngineOptions {
     pub table_bytes: u64,
     /// The bytes of disk that are kept for the engine's own work.
     pub reserve_bytes: u64,
+    /// The most files of tables that are kept open.
+    pub open_files: usize,
     /// The threads that write tables out and compact them.
     pub workers: usize,
     /// When the disk counts as full.
@@ -40,6 +42,7 @@ impl EngineOptions {
             memtable_bytes: (bytes / 128).clamp(2 * MIB, 32 * MIB),
             table_bytes: (bytes / 128).clamp(2 * MIB, 64 * MIB),
             reserve_bytes: (bytes / 32).clamp(8 * MIB, 32 * MIB),
+            open_files: 900,
             workers: 2,
             marks: Marks::default(),
         }

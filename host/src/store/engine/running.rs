@@ -65,6 +65,7 @@ impl Running {
         let database = guarded_reading(|| {
             Database::builder(path)
                 .cache_size(options.cache_bytes)
+                .max_cached_files(Some(options.open_files))
                 .max_journaling_size(JOURNAL_SEALED_BYTES_MAX)
                 // The checked call takes no 0, which a salvage needs.
                 .worker_threads_unchecked(options.workers)
