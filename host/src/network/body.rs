@@ -7,6 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
+/// The most bytes that are handed to a connection at once: what a slow client does not take waits
+/// here, and is not copied.
+const FRAME_BYTES_MAX: usize = 256 << 10;
+
 /// An answer to a client.
 pub type Response = http::Response<Body>;
 
@@ -126,10 +130,11 @@ impl hyper::body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let chunk = match &mut self.0 {
-            Kind::Full(bytes) => match std::mem::take(bytes) {
-                bytes if bytes.is_empty() => return Poll::Ready(None),
-                bytes => Some(Chunk::Data(bytes)),
-            },
+            Kind::Full(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let first = bytes.split_to(bytes.len().min(FRAME_BYTES_MAX));
+                Some(Chunk::Data(first))
+            }
             Kind::Stream(receiver) => std::task::ready!(receiver.poll_recv(context)),
         };
         Poll::Ready(match chunk {

@@ -311,24 +311,27 @@ impl Work {
 }
 
 impl Answering {
-    /// The answer, and what it holds of the budget of all. What only reads is refused past that;
-    /// what may have changed something has to be answered.
-    fn within_budget(&self, response: Response) -> (Response, Share) {
-        let bytes = match self.method {
-            Method::HEAD => 0,
-            _ => response.body().bytes().map_or(0, Bytes::len),
-        };
-        let waits = Share::of(&self.answers);
-        if waits.take(bytes).is_ok() || self.method != Method::GET {
-            return (response, waits);
+    /// The answer, whose bytes count as long as they are in memory. What only reads is refused past
+    /// the budget of all; what may have changed something has to be answered.
+    fn within_budget(&self, response: Response) -> Response {
+        let bytes = response.body().bytes().cloned().unwrap_or_default();
+        if bytes.is_empty() || self.method == Method::HEAD {
+            return response;
         }
-        let problem = Problem::new(Code::Overloaded, "Too many answers wait for their clients.");
-        (problem.into_response(), Share::of(&self.answers))
+        let share = Share::of(&self.answers);
+        if share.take(bytes.len()).is_err() && self.method == Method::GET {
+            let detail = "Too many answers wait for their clients.";
+            return Problem::new(Code::Overloaded, detail).into_response();
+        }
+        let counted = Counted {
+            bytes,
+            _share: share,
+        };
+        response.map(|_| Body::full(Bytes::from_owner(counted)))
     }
 
     fn finish(&mut self, response: Response) -> http::Response<Answer> {
-        let (response, waits) = self.within_budget(response);
-        let (mut parts, mut body) = response.into_parts();
+        let (mut parts, mut body) = self.within_budget(response).into_parts();
         if self.version >= Version::HTTP_2 {
             parts.headers.remove(CONNECTION);
         }
@@ -342,9 +345,20 @@ impl Answering {
             Answer {
                 body,
                 _underway: underway,
-                _waits: waits,
             },
         )
+    }
+}
+
+/// Bytes that hold a share of a budget until the last part of them is written.
+struct Counted {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -363,7 +377,6 @@ fn announce_length(headers: &mut HeaderMap, status: StatusCode, body: &Body) {
 struct Answer {
     body: Body,
     _underway: Option<Underway>,
-    _waits: Share,
 }
 
 impl hyper::body::Body for Answer {

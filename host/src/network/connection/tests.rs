@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 const LIMIT: usize = 1000;
 
 /// How long its page is.
-const PAGE_BYTES: usize = 200 << 10;
+const PAGE_BYTES: usize = 2 << 20;
 
 /// Answers by path.
 struct ByPath;
