@@ -332,11 +332,7 @@ impl App {
         let router = Arc::new(Router::new(Arc::clone(&state), clients_stopped.clone()));
         let (serving, shares) = (Arc::clone(&workers), ground.shares);
         let clients = async move {
-            let limits = Limits {
-                connections_max: shares.clients,
-                refusals_max: shares.refusals,
-                ..Limits::default()
-            };
+            let limits = client_limits(shares);
             serve_clients(listeners.client, &serving, router, limits, clients_stopped).await
         };
         App {
@@ -541,6 +537,14 @@ fn capacity(config: &Config) -> u64 {
     config.capacity.map_or(disk, |capacity| capacity.min(disk))
 }
 
+fn client_limits(shares: Shares) -> Limits {
+    Limits {
+        connections_max: shares.clients,
+        refusals_max: shares.refusals,
+        ..Limits::default()
+    }
+}
+
 impl Roles {
     async fn start(ground: &Ground) -> Result<Roles, StartError> {
         let Ground {
@@ -552,15 +556,13 @@ impl Roles {
         } = ground;
         let neighbours = Arc::clone(neighbours);
         let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
-        let clock = Arc::new(NodeClock::start());
-        let actor = (me, identity.incarnation);
+        let (clock, actor) = (Arc::new(NodeClock::start()), (me, identity.incarnation));
         let (partitions, moments) =
             Partitions::new(actor, ground.sound, Arc::clone(store), clock.clone());
         let damage = partitions.damage();
         let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
         let thread = format!("soros-{}-commit", identity.name);
-        let commits = Arc::clone(&ground.metrics.commits);
-        let started = Committer::start(core, &thread, commits);
+        let started = Committer::start(core, &thread, Arc::clone(&ground.metrics.commits));
         let (committer, thread) = started.map_err(StartError::Threads)?;
         let links = links(ground, &neighbours, &epoch);
         neighbours.set_links(links.clone());

@@ -6,8 +6,8 @@
 //! salvaged/   the new engine, whole, until it takes the old one's place
 //! ```
 //!
-//! It is done once the old engine is set aside. A start that finds `salvaged/` and no engine ends it
-//! and says no more that a table is damaged; one that finds both begins again, from the old one.
+//! It is done once the old engine is set aside. A start that finds `salvaged/` and no engine ends
+//! it and says no more that a table is damaged; one that finds both begins again, from the old one.
 
 use super::{
     Directory, DirectoryError, Notes, aside_folder, check_format, io, lock, move_into,
