@@ -4,6 +4,7 @@
 //! A node has worker threads with a runtime each. Clients are spread over all of them; what the
 //! roles do by themselves runs on the first.
 
+mod calls;
 mod components;
 mod doubt;
 mod health;

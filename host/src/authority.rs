@@ -20,6 +20,7 @@ pub mod wire;
 
 mod activation;
 mod answer;
+mod audit;
 mod chores;
 mod deletion;
 mod follow;
@@ -126,10 +127,38 @@ pub struct Standing {
     pub active: Option<PluginVersion>,
     /// Why it cannot.
     pub problem: Option<String>,
-    /// How often it was asked since it was loaded.
+    /// How often it was asked since the node started, in all its versions.
     pub calls: u64,
     /// How often it failed then.
     pub failures: u64,
+    /// The same for each version.
+    #[serde(default)]
+    pub versions: BTreeMap<PluginVersion, Counts>,
+}
+
+/// How the calls of a plugin's version went at one node, since that started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// How many there were.
+    pub calls: u64,
+    /// How many a validator refused.
+    pub refused: u64,
+    /// How many failed, by why.
+    pub failures: BTreeMap<String, u64>,
+    /// What all of them computed.
+    pub fuel: u64,
+    /// How long one took on average, in microseconds.
+    pub mean_us: u64,
+    /// A bound that 99 of 100 stayed within, in microseconds.
+    pub p99_us: u64,
+}
+
+impl Counts {
+    /// How many failed.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
 }
 
 /// Why a policy could not be used.
@@ -407,7 +436,13 @@ impl Authority {
         command: Command,
         only_at: Option<Epoch>,
     ) -> Result<Done, CommandError> {
-        forward::propose(&self.inner, Proposed { command, only_at }).await
+        let through = self.identity().name.to_string();
+        let proposed = Proposed {
+            command,
+            only_at,
+            through,
+        };
+        forward::propose(&self.inner, proposed).await
     }
 
     /// Who leads and who votes, as far as this node can find out at once.

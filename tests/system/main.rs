@@ -9,6 +9,7 @@ mod full_disk;
 mod hot_swap;
 mod identity;
 mod key_value;
+mod life;
 mod losses;
 mod lost;
 mod operator;

@@ -210,6 +210,39 @@ pub enum PolicyError {
     Busy,
 }
 
+impl PolicyError {
+    /// How it failed, in a word that stays the same: for figures and reports.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            PolicyError::OutOfFuel { .. } => "out-of-fuel",
+            PolicyError::Deadline { .. } => "deadline",
+            PolicyError::OutOfMemory { .. } => "out-of-memory",
+            PolicyError::Trapped(_) => "trapped",
+            PolicyError::InputTooLarge { .. } => "input-too-large",
+            PolicyError::OutputTooLarge { .. } => "output-too-large",
+            PolicyError::BadAnswer(_) => "bad-answer",
+            PolicyError::GaveUp(_) => "gave-up",
+            PolicyError::Busy => "busy",
+        }
+    }
+
+    /// Whether the policy did what no policy may. One that gives up may, and nobody asks it about
+    /// what is too large or when there is no room.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        match self {
+            PolicyError::OutOfFuel { .. }
+            | PolicyError::Deadline { .. }
+            | PolicyError::OutOfMemory { .. }
+            | PolicyError::Trapped(_)
+            | PolicyError::OutputTooLarge { .. }
+            | PolicyError::BadAnswer(_) => true,
+            PolicyError::InputTooLarge { .. } | PolicyError::GaveUp(_) | PolicyError::Busy => false,
+        }
+    }
+}
+
 /// What is wrong with a policy's answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {

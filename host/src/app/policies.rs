@@ -1,14 +1,15 @@
 //! This is which policies a node runs: those that the map's buckets and placements name, loaded
 //! before the node says that it serves under the map.
 
+use super::calls::{Calls, Ending};
 use super::components::NodeComponents;
-use crate::authority::{PlanError, Planner, Plugins, Standing};
+use crate::authority::{Counts, PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::Policies;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::peer::validate::BucketValidator;
 use crate::plugin::{Admitted, Check, Policy, Shipped, shipped};
-use crate::telemetry::{Counter, Histogram, Metrics};
+use crate::telemetry::Metrics;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use soros_core::dot::Dot;
@@ -24,12 +25,11 @@ use soros_core::object::{Object, Value, Version};
 use soros_core::operation::Target;
 use soros_core::policy::topology::Snapshot;
 use soros_core::policy::{
-    Change, Placement, PolicyError, Resolution, Resolved as Answer, Sibling, Validation, Verdict,
-    Wants,
+    Change, PolicyError, Resolved as Answer, Sibling, Validation, Verdict, Wants,
 };
 use soros_core::write::Resolved;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What every placement policy of this version is given as its seed: tables follow from the
@@ -47,17 +47,14 @@ pub(super) struct NodePolicies {
     components: Arc<NodeComponents>,
     loaded: ArcSwap<Loaded>,
     metrics: Arc<Metrics>,
-    resolution_seconds: Arc<Histogram>,
-    validation_seconds: Arc<Histogram>,
-    placement_seconds: Arc<Histogram>,
+    /// How the calls of each version went.
+    calls: Mutex<BTreeMap<(PluginName, PluginVersion), Arc<Calls>>>,
 }
 
 /// The policies of the buckets of one map.
 #[derive(Default)]
 struct Loaded {
     map: Option<Arc<Map>>,
-    /// All of them.
-    policies: Vec<(PluginName, Arc<Policy>)>,
     /// Why those are not here that should be.
     problems: BTreeMap<PluginName, String>,
     resolvers: BTreeMap<BucketId, BucketResolver>,
@@ -76,15 +73,13 @@ struct BucketResolver {
     plugin: PluginName,
     version: PluginVersion,
     policy: Arc<Policy>,
+    calls: Arc<Calls>,
 }
 
 /// A validation policy, and where its calls show.
 struct Measured {
     policy: Arc<Policy>,
-    accepted: Arc<Counter>,
-    refused: Arc<Counter>,
-    failed: Arc<Counter>,
-    seconds: Arc<Histogram>,
+    calls: Arc<Calls>,
     wants: Wants,
 }
 
@@ -97,16 +92,15 @@ impl Validation for Measured {
         let Some(validator) = self.policy.validator() else {
             return Err(PolicyError::GaveUp(NO_VALIDATOR.to_owned()));
         };
-        let begun = Instant::now();
-        let verdicts = validator.check(changes);
-        self.seconds.observe_time(begun.elapsed());
+        let (begun, mut fuel) = (Instant::now(), 0);
+        let verdicts = validator.check_counted(changes, &mut fuel);
         let refuses = |verdict: &Verdict| matches!(verdict, Verdict::Refuse(_));
-        let count = match &verdicts {
-            Ok(verdicts) if verdicts.iter().any(refuses) => &self.refused,
-            Ok(_) => &self.accepted,
-            Err(_) => &self.failed,
+        let ending = match &verdicts {
+            Ok(verdicts) if verdicts.iter().any(refuses) => Ending::Refused,
+            Ok(_) => Ending::Answered,
+            Err(error) => Ending::Failed(error),
         };
-        count.increment();
+        self.calls.note(ending, begun.elapsed(), fuel);
         verdicts
     }
 }
@@ -119,11 +113,33 @@ impl NodePolicies {
         NodePolicies {
             components: Arc::new(components),
             loaded: ArcSwap::default(),
-            validation_seconds: metrics.policy_seconds.with(&["validation"]),
-            resolution_seconds: metrics.policy_seconds.with(&["resolution"]),
-            placement_seconds: metrics.policy_seconds.with(&["placement"]),
+            calls: Mutex::default(),
             metrics,
         }
+    }
+
+    /// How the calls of a version went.
+    fn calls_of(&self, name: &PluginName, version: &PluginVersion) -> Arc<Calls> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_version = calls.entry((name.clone(), version.clone()));
+        let new = || Calls::new(name.clone(), version.clone(), Arc::clone(&self.metrics));
+        Arc::clone(of_version.or_insert_with(|| Arc::new(new())))
+    }
+
+    fn counts_of(&self, name: &PluginName) -> BTreeMap<PluginVersion, Counts> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = calls.iter().filter(|((plugin, _), _)| plugin == name);
+        let counts = calls.map(|((_, version), calls)| (version.clone(), calls.counts()));
+        counts.collect()
+    }
+
+    /// Forgets the calls of versions that are gone.
+    fn tidy_calls(&self, map: &Map) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.retain(|(name, version), _| {
+            let plugin = map.plugin(name);
+            plugin.is_some_and(|plugin| plugin.releases.contains_key(version))
+        });
     }
 
     /// Loads the policies of the map's buckets, whose components are fetched from other nodes where
@@ -131,6 +147,7 @@ impl NodePolicies {
     /// kept; for a validator the bucket says what becomes of writes.
     pub(super) async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
         self.components.adopt(&map);
+        self.tidy_calls(&map);
         let fetched = self.components.fetch_active(&map);
         if tokio::time::timeout(FETCH_TIME_MAX, fetched).await.is_err() {
             tracing::error!("components of policies in force are missing, and are looked for");
@@ -183,9 +200,9 @@ impl NodePolicies {
             if let Some(used) = &bucket.config.resolver {
                 let (plugin, config) = (&used.plugin, &used.config);
                 if let Ok((version, policy)) = self.load_one(&map, (plugin, config), &mut loaded) {
-                    let plugin = plugin.clone();
                     let resolver = BucketResolver {
-                        plugin,
+                        plugin: plugin.clone(),
+                        calls: self.calls_of(plugin, &version),
                         version,
                         policy,
                     };
@@ -217,16 +234,9 @@ impl NodePolicies {
         let measured = |(version, policy): (PluginVersion, Arc<Policy>)| {
             let validator = policy.validator().ok_or(NO_VALIDATOR)?;
             let wants = validator.wants().clone();
-            let calls = |outcome| {
-                let plugin = used.plugin.as_str();
-                self.metrics.policy_calls.with(&[plugin, outcome])
-            };
             let measured: Arc<dyn Validation> = Arc::new(Measured {
                 wants,
-                accepted: calls("ok"),
-                refused: calls("refused"),
-                failed: calls("failed"),
-                seconds: Arc::clone(&self.validation_seconds),
+                calls: self.calls_of(&used.plugin, &version),
                 policy,
             });
             Ok((version, measured))
@@ -248,10 +258,7 @@ impl NodePolicies {
         let active = map.plugin(name).and_then(Plugin::active);
         let (version, release) = active.ok_or("it has no version in force")?;
         match self.components.load(release, config) {
-            Ok(policy) => {
-                loaded.policies.push((name.clone(), Arc::clone(&policy)));
-                Ok((version.clone(), policy))
-            }
+            Ok(policy) => Ok((version.clone(), policy)),
             Err(error) => {
                 loaded.problems.insert(name.clone(), error.to_string());
                 Err(error.to_string())
@@ -271,10 +278,12 @@ impl NodePolicies {
             .get(&target.bucket())
             .cloned()?;
         let policy = resolver.policy.resolver()?;
-        let begun = Instant::now();
-        let answer = policy.resolve(target.key().as_bytes(), siblings);
-        self.resolution_seconds.observe_time(begun.elapsed());
-        self.note_call(resolver.plugin.as_str(), answer.is_ok());
+        let (begun, mut fuel) = (Instant::now(), 0);
+        let answer = policy.resolve_counted(target.key().as_bytes(), siblings, &mut fuel);
+        let ending = answer
+            .as_ref()
+            .map_or_else(Ending::Failed, |_| Ending::Answered);
+        resolver.calls.note(ending, begun.elapsed(), fuel);
         match answer {
             Ok(answer) => Some((resolver, answer)),
             Err(error) => {
@@ -283,14 +292,6 @@ impl NodePolicies {
                 None
             }
         }
-    }
-
-    fn note_call(&self, plugin: &str, succeeded: bool) {
-        let outcome = if succeeded { "ok" } else { "failed" };
-        self.metrics
-            .policy_calls
-            .with(&[plugin, outcome])
-            .increment();
     }
 }
 
@@ -391,21 +392,27 @@ impl Planner for NodePolicies {
     ) -> BoxFuture<'a, Result<Table, PlanError>> {
         let before = before.cloned();
         Box::pin(async move {
+            let failed = |error: &dyn std::fmt::Display| PlanError::Failed(error.to_string());
             let loaded = self.components.load_soon(release, &policy.config).await?;
-            let begun = Instant::now();
+            let version: PluginVersion = loaded
+                .about()
+                .version
+                .parse()
+                .map_err(|error| failed(&error))?;
+            let calls = self.calls_of(&policy.plugin, &version);
             let planned = tokio::task::spawn_blocking(move || {
                 let placer = loaded
                     .placer()
                     .ok_or(PlanError::Failed(NOT_A_PLACER.to_owned()))?;
-                let table = placer.plan(&now, before.as_ref(), SEED);
-                table.map_err(|error| PlanError::Failed(error.to_string()))
+                let (begun, mut fuel) = (Instant::now(), 0);
+                let table = placer.plan_counted(&now, before.as_ref(), SEED, &mut fuel);
+                let ending = table
+                    .as_ref()
+                    .map_or_else(Ending::Failed, |_| Ending::Answered);
+                calls.note(ending, begun.elapsed(), fuel);
+                table.map_err(|error| failed(&error))
             });
-            let planned = planned
-                .await
-                .unwrap_or_else(|error| Err(PlanError::Failed(error.to_string())));
-            self.placement_seconds.observe_time(begun.elapsed());
-            self.note_call(policy.plugin.as_str(), planned.is_ok());
-            planned
+            planned.await.unwrap_or_else(|error| Err(failed(&error)))
         })
     }
 }
@@ -465,20 +472,15 @@ impl Plugins for NodePolicies {
                 .active
                 .clone()
                 .filter(|version| problem.is_none() && prepared.contains(version));
-            let mut standing = Standing {
+            let versions = self.counts_of(name);
+            let standing = Standing {
                 prepared,
                 active,
                 problem,
-                ..Standing::default()
+                calls: versions.values().map(|counts| counts.calls).sum(),
+                failures: versions.values().map(Counts::failed).sum(),
+                versions,
             };
-            let mut seen = BTreeSet::new();
-            for (_, policy) in loaded.policies.iter().filter(|(plugin, _)| plugin == name) {
-                if seen.insert(policy.id()) {
-                    let usage = policy.usage();
-                    standing.calls += usage.calls;
-                    standing.failures += usage.failures;
-                }
-            }
             (name.clone(), standing)
         };
         map.plugins().iter().map(standing).collect()

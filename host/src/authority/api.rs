@@ -110,7 +110,7 @@ impl AuthorityApi {
                 let (bucket, key) = (route::bucket(bucket)?, route::key(key)?);
                 locate::locate(&self.authority, &asked.map, &bucket, &key)
             }
-            Route::Plugins => plugins::list(&asked.map),
+            Route::Plugins => plugins::list(self, &asked).await,
             Route::Plugin(name) => plugins::show(self, &asked, &route::plugin(name)?).await,
             Route::Release { name, version } => {
                 let (name, version) = (route::plugin(name)?, route::version(version)?);

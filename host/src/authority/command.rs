@@ -101,6 +101,9 @@ pub struct Proposed {
     pub command: Command,
     /// Only if the map still has this epoch.
     pub only_at: Option<Epoch>,
+    /// The name of the node that was asked.
+    #[serde(default)]
+    pub through: String,
 }
 
 /// What was done.

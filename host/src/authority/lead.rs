@@ -6,7 +6,7 @@
 use super::command::{Command, CommandError, Done, Keys, Proposed, Registration};
 use super::member::Running;
 use super::raft::{Types, Voter};
-use super::{Inner, PlanError, activation, deletion, spread, twin};
+use super::{Inner, PlanError, activation, audit, deletion, spread, twin};
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use soros_core::epoch::Epoch;
@@ -52,8 +52,25 @@ pub(super) async fn carry_out(
     inner: &Arc<Inner>,
     proposed: Proposed,
 ) -> Result<Done, CommandError> {
-    let Proposed { command, only_at } = proposed;
-    match &command {
+    let Proposed {
+        command,
+        only_at,
+        through,
+    } = proposed;
+    let before = inner.keeper.map();
+    let done = carry_out_once(inner, &command, only_at).await?;
+    if let Some(before) = before {
+        audit::note(&command, &through, &before, &done);
+    }
+    Ok(done)
+}
+
+async fn carry_out_once(
+    inner: &Arc<Inner>,
+    command: &Command,
+    only_at: Option<Epoch>,
+) -> Result<Done, CommandError> {
+    match command {
         Command::Register(registration) => return register(inner, registration, only_at).await,
         Command::DeleteBucket {
             name,
@@ -67,10 +84,10 @@ pub(super) async fn carry_out(
         _ => {}
     }
     let changed = change(inner, only_at, async |map| {
-        prepare(inner, map, &command).await
+        prepare(inner, map, command).await
     })
     .await?;
-    let created = is_new(&changed.before, &command);
+    let created = is_new(&changed.before, command);
     let not_ready = spread::spread(inner, &changed.after).await;
     Ok(Done::at(changed.after.epoch(), created, not_ready))
 }

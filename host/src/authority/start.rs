@@ -158,6 +158,7 @@ fn register(inner: &Inner) -> Proposed {
     Proposed {
         command: Command::Register(Box::new(registration)),
         only_at: None,
+        through: inner.parts.identity.name.to_string(),
     }
 }
 

@@ -166,9 +166,12 @@ async fn list(client: &Client, console: &mut Console) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = plugins.iter().map(row).collect();
     lines(
         console,
-        &["NAME", "KIND", "ACTIVE", "PREVIOUS", "VERSIONS"],
+        &[
+            "NAME", "KIND", "ACTIVE", "PREVIOUS", "VERSIONS", "CALLS", "FAILURES",
+        ],
         &rows,
-    )
+    )?;
+    not_reached(console, &answer)
 }
 
 fn row(plugin: &Value) -> Vec<String> {
@@ -179,7 +182,19 @@ fn row(plugin: &Value) -> Vec<String> {
         cell("active"),
         cell("previous"),
         versions(&plugin["versions"]),
+        cell("calls"),
+        cell("failures"),
     ]
+}
+
+/// Names the nodes that the figures lack.
+fn not_reached(console: &mut Console, answer: &Value) -> Result<(), Failure> {
+    let nodes = versions(&answer["not_reached"]);
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    console.line("")?;
+    Ok(console.line(&format!("without what these would say: {nodes}"))?)
 }
 
 fn versions(list: &Value) -> String {
@@ -229,7 +244,46 @@ async fn show(client: &Client, console: &mut Console, name: &PluginName) -> Resu
     let titles = [
         "NODE", "WANTED", "PREPARED", "ACTIVE", "CALLS", "FAILURES", "PROBLEM",
     ];
-    lines(console, &titles, &nodes)
+    lines(console, &titles, &nodes)?;
+    let calls = calls_of_versions(&plugin);
+    if !calls.is_empty() {
+        console.line("")?;
+        let titles = [
+            "NODE", "VERSION", "CALLS", "REFUSED", "FAILED", "FUEL", "MEAN_US", "P99_US",
+        ];
+        lines(console, &titles, &calls)?;
+    }
+    not_reached(console, &plugin)
+}
+
+/// How the calls of each version went at each node.
+fn calls_of_versions(plugin: &Value) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for node in plugin["nodes"].as_array().into_iter().flatten() {
+        for (version, counts) in node["versions"].as_object().into_iter().flatten() {
+            let cell = |name: &str| table::cell(counts.get(name));
+            let causes = counts["failures"].as_object().into_iter().flatten();
+            let causes: Vec<String> = causes
+                .map(|(cause, count)| format!("{cause}:{count}"))
+                .collect();
+            let failed = if causes.is_empty() {
+                "0".to_owned()
+            } else {
+                causes.join(" ")
+            };
+            rows.push(vec![
+                table::cell(node.get("node")),
+                version.clone(),
+                cell("calls"),
+                cell("refused"),
+                failed,
+                cell("fuel"),
+                cell("mean_us"),
+                cell("p99_us"),
+            ]);
+        }
+    }
+    rows
 }
 
 async fn push(

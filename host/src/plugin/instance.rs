@@ -132,9 +132,10 @@ impl<E: Exports> Pool<E> {
     }
 
     /// Asks an instance on this thread, and has its answer judged: an answer that makes no sense is
-    /// a failure like any other.
+    /// a failure like any other. What it computes is added to `fuel`.
     pub(super) fn ask<A, R>(
         &self,
+        fuel: &mut u64,
         question: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<A>,
         judge: impl FnOnce(A) -> Result<R, PolicyError>,
     ) -> Result<R, PolicyError> {
@@ -153,6 +154,7 @@ impl<E: Exports> Pool<E> {
         let left = store.get_fuel().unwrap_or(0);
         let used = self.limits().fuel.saturating_sub(left);
         seat.usage.count(used, answer.is_err());
+        *fuel = fuel.saturating_add(used);
         instance.calls += 1;
         if answer.is_ok() && instance.calls < CALLS_AN_INSTANCE {
             seat.ready = Some(instance);

@@ -26,6 +26,24 @@ impl Placer {
     pub fn usage(&self) -> Usage {
         self.pool.usage()
     }
+
+    /// As [`Placement::plan`]; what it computes is added to `fuel`.
+    ///
+    /// # Errors
+    /// [`PolicyError`]; the table in force stays.
+    pub fn plan_counted(
+        &self,
+        now: &Snapshot,
+        before: Option<&Table>,
+        seed: u64,
+        fuel: &mut u64,
+    ) -> Result<Table, PolicyError> {
+        self.pool.ask(
+            fuel,
+            |store, policy| policy.plan(store, now, before, seed),
+            |answer| judged(answer, now),
+        )
+    }
 }
 
 impl Placement for Placer {
@@ -35,10 +53,7 @@ impl Placement for Placer {
         before: Option<&Table>,
         seed: u64,
     ) -> Result<Table, PolicyError> {
-        self.pool.ask(
-            |store, policy| policy.plan(store, now, before, seed),
-            |answer| judged(answer, now),
-        )
+        self.plan_counted(now, before, seed, &mut 0)
     }
 }
 

@@ -44,10 +44,17 @@ impl Resolver {
         }
         Ok(())
     }
-}
 
-impl Resolution for Resolver {
-    fn resolve(&self, key: &[u8], siblings: &[Sibling<'_>]) -> Result<Resolved, PolicyError> {
+    /// As [`Resolution::resolve`]; what it computes is added to `fuel`.
+    ///
+    /// # Errors
+    /// [`PolicyError`]; the siblings are the answer.
+    pub fn resolve_counted(
+        &self,
+        key: &[u8],
+        siblings: &[Sibling<'_>],
+        fuel: &mut u64,
+    ) -> Result<Resolved, PolicyError> {
         if siblings.len() < 2 {
             return Ok(if siblings.is_empty() {
                 Resolved::KeepAll
@@ -58,12 +65,19 @@ impl Resolution for Resolver {
         self.check_size(key, siblings)?;
         let places = places(siblings);
         self.pool.ask(
+            fuel,
             |store, policy| {
                 let shown = places.iter().map(|&place| &siblings[place]);
                 policy.resolve(store, key, shown, self.wants)
             },
             |answer| judged(answer, &places),
         )
+    }
+}
+
+impl Resolution for Resolver {
+    fn resolve(&self, key: &[u8], siblings: &[Sibling<'_>]) -> Result<Resolved, PolicyError> {
+        self.resolve_counted(key, siblings, &mut 0)
     }
 }
 

@@ -37,11 +37,38 @@ impl Validator {
         (!is_shown).then(|| too_large(value.len(), limit))
     }
 
-    fn ask(&self, batch: &[&Change<'_>]) -> Result<Vec<Verdict>, PolicyError> {
+    fn ask(&self, batch: &[&Change<'_>], fuel: &mut u64) -> Result<Vec<Verdict>, PolicyError> {
         self.pool.ask(
+            fuel,
             |store, policy| policy.check(store, batch),
             |verdicts| judged(batch, verdicts),
         )
+    }
+
+    /// As [`Validation::check`]; what it computes is added to `fuel`.
+    ///
+    /// # Errors
+    /// [`PolicyError`]; the bucket says whether the writes are refused or pass.
+    pub fn check_counted(
+        &self,
+        changes: &[Change<'_>],
+        fuel: &mut u64,
+    ) -> Result<Vec<Verdict>, PolicyError> {
+        let foregone: Vec<_> = changes.iter().map(|change| self.foregone(change)).collect();
+        let asked = changes
+            .iter()
+            .zip(&foregone)
+            .filter(|(_, verdict)| verdict.is_none());
+        let asked: Vec<&Change<'_>> = asked.map(|(change, _)| change).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for batch in batches(&asked, self.pool.limits().input_bytes)? {
+            answers.extend(self.ask(batch, fuel)?);
+        }
+        let mut answers = answers.into_iter();
+        let verdicts = foregone
+            .into_iter()
+            .map(|verdict| verdict.or_else(|| answers.next()));
+        Ok(verdicts.flatten().collect())
     }
 }
 
@@ -62,21 +89,7 @@ impl Validation for Validator {
     }
 
     fn check(&self, changes: &[Change<'_>]) -> Result<Vec<Verdict>, PolicyError> {
-        let foregone: Vec<_> = changes.iter().map(|change| self.foregone(change)).collect();
-        let asked = changes
-            .iter()
-            .zip(&foregone)
-            .filter(|(_, verdict)| verdict.is_none());
-        let asked: Vec<&Change<'_>> = asked.map(|(change, _)| change).collect();
-        let mut answers = Vec::with_capacity(asked.len());
-        for batch in batches(&asked, self.pool.limits().input_bytes)? {
-            answers.extend(self.ask(batch)?);
-        }
-        let mut answers = answers.into_iter();
-        let verdicts = foregone
-            .into_iter()
-            .map(|verdict| verdict.or_else(|| answers.next()));
-        Ok(verdicts.flatten().collect())
+        self.check_counted(changes, &mut 0)
     }
 }
 

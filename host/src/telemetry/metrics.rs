@@ -76,9 +76,14 @@ pub struct Metrics {
     pub table_damaged: Gauge,
     /// Plugins that buckets name and this node cannot ask.
     pub plugins_unusable: Gauge,
-    /// Calls of policies, by plugin and outcome (`ok`, `refused` by a validator, or `failed`).
+    /// Calls of policies, by plugin, version and outcome (`ok`, `refused` by a validator, or
+    /// `failed`).
     pub policy_calls: Family<Counter>,
-    /// How long calls of policies took, by kind (`placement`, `resolution`, `validation`).
+    /// Calls of policies that failed, by plugin, version and cause.
+    pub policy_failures: Family<Counter>,
+    /// What calls of policies computed, by plugin and version.
+    pub policy_fuel: Family<Counter>,
+    /// How long calls of policies took, by plugin and version.
     pub policy_seconds: Family<Histogram>,
 }
 
@@ -151,8 +156,10 @@ impl Default for Metrics {
             disk_full: Gauge::default(),
             table_damaged: Gauge::default(),
             plugins_unusable: Gauge::default(),
-            policy_calls: Family::new(&["plugin", "outcome"], Counter::default),
-            policy_seconds: Family::new(&["kind"], Histogram::of_times),
+            policy_calls: Family::new(&["plugin", "version", "outcome"], Counter::default),
+            policy_failures: Family::new(&["plugin", "version", "cause"], Counter::default),
+            policy_fuel: Family::new(&["plugin", "version"], Counter::default),
+            policy_seconds: Family::new(&["plugin", "version"], Histogram::of_times),
         }
     }
 }
@@ -284,6 +291,10 @@ impl Metrics {
         page.gauge("soros_plugins_unusable", help, &self.plugins_unusable);
         let help = "Calls of policies, by how they ended.";
         page.counters("soros_policy_calls_total", help, &self.policy_calls);
+        let help = "Calls of policies that failed, by why.";
+        page.counters("soros_policy_failures_total", help, &self.policy_failures);
+        let help = "What calls of policies computed, in units of fuel.";
+        page.counters("soros_policy_fuel_total", help, &self.policy_fuel);
         let help = "How long calls of policies took.";
         page.histograms("soros_policy_seconds", help, &self.policy_seconds);
     }
@@ -342,7 +353,8 @@ mod tests {
             .answered(Operation::Get, 418, Duration::from_secs(9));
         metrics.epoch.set(12);
         metrics.clock_offset.set(-3_600_000_250);
-        metrics.policy_calls.with(&["lww", "ok"]).add(3);
+        let calls = metrics.policy_calls.with(&["lww", "1.0.0", "ok"]);
+        calls.add(3);
         let page = metrics.render();
         for line in [
             "soros_requests_total{op=\"put\",status=\"201\"} 1",
@@ -351,7 +363,7 @@ mod tests {
             "soros_request_seconds_count{op=\"get\"} 1",
             "soros_epoch 12",
             "soros_clock_offset_seconds -3600.00025",
-            "soros_policy_calls_total{plugin=\"lww\",outcome=\"ok\"} 3",
+            "soros_policy_calls_total{plugin=\"lww\",version=\"1.0.0\",outcome=\"ok\"} 3",
             "soros_commit_operations_count 0",
         ] {
             assert!(

@@ -145,6 +145,27 @@ impl Histogram {
         self.observe(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
+    /// How many there are, their mean, and what 99 of 100 stayed within, by the bounds: the last
+    /// one stands for all that is above.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let Reading {
+            cumulative, sum, ..
+        } = self.read();
+        let count = cumulative.last().copied().unwrap_or(0);
+        let place = cumulative.partition_point(|&up_to| up_to < count - count / 100);
+        let last = self.bounds.len().saturating_sub(1);
+        Summary {
+            count,
+            mean: sum.checked_div(count).unwrap_or(0),
+            p99: if count == 0 {
+                0
+            } else {
+                self.bounds[place.min(last)]
+            },
+        }
+    }
+
     fn observe(&self, value: u64) {
         let bucket = self.bounds.partition_point(|&bound| bound < value);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -166,6 +187,17 @@ impl Histogram {
             sum,
         }
     }
+}
+
+/// What a histogram says in short; times are in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many measurements there are.
+    pub count: u64,
+    /// Their mean.
+    pub mean: u64,
+    /// A bound that 99 of 100 of them stayed within.
+    pub p99: u64,
 }
 
 /// A histogram at one moment.
@@ -190,6 +222,13 @@ mod tests {
         let reading = sizes.read();
         assert_eq!(reading.cumulative, [1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5]);
         assert_eq!(reading.sum, 6030);
+        let summary = sizes.summary();
+        assert_eq!((summary.count, summary.mean, summary.p99), (5, 1206, 1024));
+        assert_eq!(Histogram::of_times().summary(), Summary::default());
+        let times = Histogram::of_times();
+        (0..1000).for_each(|_| times.observe_time(Duration::from_micros(7)));
+        times.observe_time(Duration::from_secs(1));
+        assert_eq!(times.summary().p99, 10);
     }
 
     #[test]

@@ -1,120 +1,27 @@
-//! These are the routes of plugins: which there are, how they stand at the nodes, and how versions
-//! come, take over and go.
+//! These are the routes of plugins: how versions come, take over and go, and which there are.
+
+mod shown;
+
+pub(super) use shown::{list, show};
 
 use super::refusal::Refusal;
 use super::{Asked, AuthorityApi, condition, config, is_read, render};
+use crate::authority::Authority;
 use crate::authority::command::{Command, Done};
 use crate::authority::push::{PushError, Pushed};
-use crate::authority::{Authority, Standing};
 use crate::network::{Body, RequestBody, Response};
 use crate::plugin::limits::COMPONENT_BYTES_MAX;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use serde::{Deserialize, Serialize};
+use http::{HeaderMap, HeaderValue, Method};
+use serde::Deserialize;
 use serde_json::json;
 use soros_core::epoch::Epoch;
-use soros_core::id::NodeName;
 use soros_core::map::Map;
-use soros_core::map::plugin::{
-    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, Release,
-};
+use soros_core::map::plugin::{Plugin, PluginDigest, PluginName, PluginVersion, Release};
 
 const WASM: &str = "application/wasm";
 /// How many bytes the body of an activation may have.
 const NOTHING_BYTES_MAX: usize = 1 << 10;
-
-#[derive(Serialize)]
-struct Plugins<'a> {
-    plugins: Vec<Shown<'a>>,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    name: &'a PluginName,
-    kind: PluginKind,
-    active: Option<&'a PluginVersion>,
-    previous: Option<&'a PluginVersion>,
-    versions: Vec<ShownRelease<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nodes: Option<Vec<AtNode<'a>>>,
-}
-
-#[derive(Serialize)]
-struct ShownRelease<'a> {
-    version: &'a PluginVersion,
-    digest: PluginDigest,
-    abi: &'a str,
-    size: u64,
-}
-
-/// A plugin at a node; only the name of one that does not answer at once.
-#[derive(Serialize)]
-struct AtNode<'a> {
-    node: &'a NodeName,
-    wanted: Option<&'a PluginVersion>,
-    #[serde(flatten)]
-    standing: Option<Standing>,
-}
-
-/// All plugins.
-pub(super) fn list(map: &Map) -> Result<Response, Refusal> {
-    let plugins = map
-        .plugins()
-        .iter()
-        .map(|(name, plugin)| shown(name, plugin))
-        .collect();
-    render::configured(&Plugins { plugins }, map.epoch())
-}
-
-fn shown<'a>(name: &'a PluginName, plugin: &'a Plugin) -> Shown<'a> {
-    Shown {
-        name,
-        kind: plugin.kind,
-        active: plugin.active.as_ref(),
-        previous: plugin.previous.as_ref(),
-        versions: plugin.releases.iter().map(shown_release).collect(),
-        nodes: None,
-    }
-}
-
-fn shown_release<'a>((version, release): (&'a PluginVersion, &'a Release)) -> ShownRelease<'a> {
-    let Release { digest, abi, size } = release;
-    ShownRelease {
-        version,
-        digest: *digest,
-        abi,
-        size: *size,
-    }
-}
-
-/// A plugin, and how it stands at the nodes.
-pub(super) async fn show(
-    api: &AuthorityApi,
-    asked: &Asked<'_>,
-    name: &PluginName,
-) -> Result<Response, Refusal> {
-    let plugin = found(&asked.map, name)?;
-    let mut standings = api.authority.standings(&asked.map).await;
-    let at_node = |(id, node): (&_, &'_ soros_core::map::node::Node)| {
-        let standings = standings.get_mut(id);
-        (
-            standings.and_then(|at_node| at_node.remove(name)),
-            node.identity.name.clone(),
-        )
-    };
-    let nodes: Vec<_> = asked.map.nodes().iter().map(at_node).collect();
-    let nodes = nodes.iter().map(|(standing, node)| AtNode {
-        node,
-        wanted: plugin.active.as_ref(),
-        standing: standing.clone(),
-    });
-    let shown = Shown {
-        nodes: Some(nodes.collect()),
-        ..shown(name, plugin)
-    };
-    // How it stands changes without the map: what is shown has no tag.
-    render::json(StatusCode::OK, &shown)
-}
 
 fn found<'a>(map: &'a Map, name: &PluginName) -> Result<&'a Plugin, Refusal> {
     let plugin = map.plugin(name);
@@ -154,7 +61,7 @@ async fn show_release(
             .await
             .ok_or_else(missing);
     }
-    render::configured(&shown_release(release), asked.map.epoch())
+    shown::release(api, asked, name, release).await
 }
 
 fn wants_bytes(headers: &HeaderMap) -> bool {

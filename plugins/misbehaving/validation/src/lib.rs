@@ -5,6 +5,7 @@ use serde::Deserialize;
 use soros_sdk::validation::{Change, Refusal, Validation, Verdict, Wants};
 use soros_sdk::{JsonConfig, Policy, Problem};
 use std::cell::Cell;
+use std::hint::black_box;
 
 /// How it misbehaves.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ impl Validation for Misbehaving {
     fn wants(&self) -> Wants {
         Wants {
             prefixes: vec![b"a/".to_vec(), b"b/".to_vec()],
-            current: self.0 != "stamp",
+            current: !matches!(self.0.as_str(), "stamp" | "turn bad"),
             deletes: self.0 != "not deletes",
             value_bytes_max: 1 << 10,
         }
@@ -47,6 +48,7 @@ impl Validation for Misbehaving {
         match self.0.as_str() {
             "panic" => panic!("on purpose"),
             "stamp" => Verdict::AcceptAs(stamped(change.value.as_deref().unwrap_or_default())),
+            "turn bad" => turned_bad(change.value.as_deref().unwrap_or_default()),
             "change everything" => Verdict::AcceptAs(b"changed".to_vec()),
             "refuse" => refused(format!("{change:?}")),
             // The second of each call, and also another answer when it is asked again.
@@ -64,6 +66,17 @@ fn refused(message: String) -> Verdict {
         message,
         pointer: Some("/a".into()),
     })
+}
+
+/// As a stamp, but versions that begin with 6 panic at a value that begins with `bad`.
+fn turned_bad(value: &[u8]) -> Verdict {
+    // Tests give the component other versions after it was compiled.
+    let version = black_box(env!("CARGO_PKG_VERSION"));
+    assert!(
+        !(version.starts_with('6') && value.starts_with(b"bad")),
+        "on purpose"
+    );
+    Verdict::AcceptAs(stamped(value))
 }
 
 /// The value behind this version, so that it shows which one took it.
