@@ -13,6 +13,7 @@ mod liveness;
 mod neighbours;
 mod policies;
 mod recovery;
+mod reports;
 mod router;
 mod service;
 mod state;
@@ -305,6 +306,7 @@ impl App {
         let maps = authority.keeper().subscribe();
         let others = Arc::downgrade(&neighbours);
         let mut own = chores(&workers, &peer, &ground.doubts);
+        own.extend(of_policies(&workers, &ground.policies, &authority));
         own.push(workers.spawn_on(
             0,
             liveness::run(ground.identity.id(), others, maps, waiting),
@@ -629,6 +631,18 @@ fn chores(workers: &Workers, peer: &Arc<Peer>, doubts: &Arc<Doubts>) -> Vec<Join
         workers.spawn_on(0, async move { sweeping.sweep().await }),
         workers.spawn_on(0, resolving),
     ]
+}
+
+/// What a node does with what its policies show.
+fn of_policies(
+    workers: &Workers,
+    policies: &NodePolicies,
+    authority: &Arc<Authority>,
+) -> Vec<JoinHandle<()>> {
+    let reported = policies.take_reported();
+    let telling = reported.map(|reported| reports::run(Arc::clone(authority), reported));
+    let telling = telling.map(|telling| workers.spawn_on(0, telling));
+    telling.into_iter().collect()
 }
 
 fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {

@@ -21,6 +21,7 @@ pub mod wire;
 mod activation;
 mod answer;
 mod audit;
+mod blame;
 mod chores;
 mod deletion;
 mod follow;
@@ -337,6 +338,8 @@ struct Inner {
     pushes: Semaphore,
     /// Buckets of which this node, as the leader, is finding out whether they are empty.
     deleting: Mutex<BTreeSet<BucketName>>,
+    /// What this node, as the leader, knows of plugins that fail.
+    watch: blame::Watch,
     /// Who led when last heard.
     leader_hint: Mutex<Option<NodeId>>,
     /// Epochs that other nodes showed.
@@ -372,6 +375,7 @@ impl Authority {
             turn: tokio::sync::Mutex::default(),
             pushes: Semaphore::new(push::AT_A_TIME),
             deleting: Mutex::default(),
+            watch: blame::Watch::default(),
             leader_hint: Mutex::default(),
             hints,
             failure: watch::Sender::new(None),

@@ -11,9 +11,18 @@ use std::path::Path;
 /// When `version` is not as long as the one it was built with, or it was not built.
 #[must_use]
 pub fn stamping(version: &str) -> Vec<u8> {
-    let path = Path::new(env!("SOROS_TEST_PLUGINS")).join("misbehaving-validation.wasm");
-    let component = std::fs::read(path).expect("the host's build script made it");
-    renamed(component, "0.1.0", version)
+    renamed(misbehaving("validation"), "0.1.0", version)
+}
+
+/// The component of a kind that misbehaves as its config says.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn misbehaving(kind: &str) -> Vec<u8> {
+    let name = format!("misbehaving-{kind}.wasm");
+    let path = Path::new(env!("SOROS_TEST_PLUGINS")).join(name);
+    std::fs::read(path).expect("the host's build script made it")
 }
 
 /// The component with another version in its data.

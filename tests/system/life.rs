@@ -1,16 +1,16 @@
-//! This is what is seen of plugins at work, and what the cluster does by itself when one misbehaves.
+//! This is what is seen of plugins at work, and what the cluster does by itself when one fails.
 
 use serde_json::Value;
 use soros_tests::cluster::Cluster;
 use soros_tests::http::Http;
-use soros_tests::plugins::{activate, push, stamping};
+use soros_tests::plugins::{activate, misbehaving, push, stamping};
 use std::time::{Duration, Instant};
 
 const NAME: &str = "misbehaving";
 const BUCKET: &str = r#"{"validators":[{"plugin":"misbehaving","config":"turn bad"}]}"#;
 
-/// Three nodes with these versions, the first in force for the bucket `guarded`. Versions that begin
-/// with 6 fail at values that begin with `bad`.
+/// Three nodes with these versions, the first in force for the bucket `guarded`. Versions that
+/// begin with 6 fail at values that begin with `bad`.
 async fn guarded(versions: &[&str]) -> Cluster {
     let cluster = Cluster::start(3).await;
     for version in versions {
@@ -103,5 +103,123 @@ async fn calls_are_counted_for_each_version_and_changes_are_on_record() {
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "{release}");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Writes what the version 6.0.0 fails at, through all nodes, until `is_done` of what is shown.
+async fn provoke(cluster: &Cluster, is_done: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        for node in 0..3 {
+            let (status, code) = write(cluster, node, "provoked", "bad").await;
+            let expected = ["", "policy-unavailable"].contains(&code.as_str());
+            assert!(expected, "{status} {code}");
+        }
+        let plugin = shown(cluster, 2).await;
+        if is_done(&plugin) {
+            return plugin;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{plugin}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_fails_on_its_probation_is_taken_back() {
+    let cluster = guarded(&["0.1.0", "6.0.0"]).await;
+    let activated = activate(&mut cluster.http(0), NAME, "6.0.0").await;
+    assert_eq!(activated.json()["probation_seconds"], 60);
+    assert_eq!(shown(&cluster, 0).await["on_probation"], true);
+    assert_eq!(write(&cluster, 1, "before", "fine").await.0, 201);
+    let plugin = provoke(&cluster, |plugin| plugin["withdrawn"].is_object()).await;
+    assert_eq!(
+        (&plugin["active"], &plugin["previous"]),
+        (&"0.1.0".into(), &"6.0.0".into())
+    );
+    assert_eq!(plugin["withdrawn"]["version"], "6.0.0");
+    assert_eq!(plugin["withdrawn"]["cause"], "trapped");
+    assert_eq!(
+        (&plugin["on_probation"], &plugin["quarantined"]),
+        (&false.into(), &Value::Null)
+    );
+    for node in 0..3 {
+        let (status, code) = write(&cluster, node, &format!("after{node}"), "bad").await;
+        assert_eq!((status, code.as_str()), (201, ""));
+    }
+    let read = cluster.http(1).get("/v1/kv/guarded/a/after2").await;
+    assert_eq!(read.expect("an answer").text(), "0.1.0:bad");
+    assert_eq!(audited(&cluster, "withdraw").len(), 1);
+}
+
+#[tokio::test]
+async fn a_validator_in_quarantine_is_not_asked_until_it_is_activated_again() {
+    let mut cluster = guarded(&["6.0.0"]).await;
+    let ajar = BUCKET.replace("bad\"", "bad\",\"on_failure\":\"open\"");
+    let made = cluster.http(0).put("/v1/buckets/ajar", &[], ajar).await;
+    assert_eq!(made.expect("an answer").status, 201);
+    let plugin = provoke(&cluster, |plugin| plugin["quarantined"].is_object()).await;
+    assert_eq!(plugin["active"], "6.0.0");
+    cluster.kill(1);
+    cluster.restart(1).await;
+    let asked = |plugin: &Value| plugin["calls"].as_u64();
+    let before = asked(&shown(&cluster, 0).await);
+    for node in 0..3 {
+        let refused = write(&cluster, node, "fine", "fine").await;
+        assert_eq!(refused, (503, "policy-unavailable".to_owned()), "at {node}");
+        let path = format!("/v1/kv/ajar/a/{node}");
+        let taken = cluster.http(node).put(&path, &[], "fine").await;
+        assert_eq!(taken.expect("an answer").status, 201, "at {node}");
+        let read = cluster.http(node).get(&path).await.expect("an answer");
+        assert_eq!(read.text(), "fine", "nobody stamped it");
+        assert!(0.0 < cluster.figure(node, "soros_plugins_quarantined").await);
+        let health = get(&mut cluster.http(node), "/health/ready").await;
+        let problem = health["plugins_unusable"][NAME]
+            .as_str()
+            .unwrap_or_default();
+        assert!(problem.contains("quarantine"), "{health}");
+    }
+    assert_eq!(asked(&shown(&cluster, 0).await), before, "it is not asked");
+    let status = get(&mut cluster.http(1), "/v1/cluster").await;
+    assert_eq!(status["quarantined"], serde_json::json!([NAME]));
+    assert_eq!(audited(&cluster, "quarantine").len(), 1);
+    let lifted = activate(&mut cluster.http(2), NAME, "6.0.0").await;
+    assert_eq!(lifted.status, 200, "{}", lifted.text());
+    for node in 0..3 {
+        let key = format!("lifted{node}");
+        assert_eq!(write(&cluster, node, &key, "fine").await.0, 201);
+    }
+    assert_eq!(shown(&cluster, 0).await["quarantined"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_resolver_in_quarantine_leaves_all_siblings() {
+    let cluster = Cluster::start(3).await;
+    let component = misbehaving("resolution");
+    let pushed = push(&mut cluster.http(0), NAME, "0.1.0", component).await;
+    assert_eq!(pushed.status, 201, "{}", pushed.text());
+    let activated = activate(&mut cluster.http(0), NAME, "0.1.0").await;
+    assert_eq!(activated.status, 200, "{}", activated.text());
+    let bucket = r#"{"resolver":{"plugin":"misbehaving","config":"panic"}}"#;
+    let made = cluster.http(0).put("/v1/buckets/odd", &[], bucket).await;
+    assert_eq!(made.expect("an answer").status, 201);
+    let mut values = Vec::new();
+    let begun = Instant::now();
+    while shown(&cluster, 1).await["quarantined"].is_null() || values.len() < 9 {
+        let value = format!("<{}>", values.len());
+        let node = values.len() % 3;
+        let mut http = cluster.http(node);
+        let put = http.put("/v1/kv/odd/k", &[], value.clone()).await;
+        let put = put.expect("an answer");
+        assert!(put.status.is_success(), "{}", put.text());
+        values.push(value);
+        assert!(begun.elapsed() < Duration::from_secs(30), "no quarantine");
+    }
+    for node in 0..3 {
+        let read = cluster.http(node).get("/v1/kv/odd/k").await;
+        let read = read.expect("an answer");
+        assert_eq!(read.status, 300, "{}", read.text());
+        assert_eq!(read.header("soros-siblings"), values.len().to_string());
+        let text = read.text();
+        let lost = values.iter().find(|value| !text.contains(*value));
+        assert_eq!(lost, None, "at {node}: {text}");
     }
 }

@@ -1,7 +1,9 @@
 //! This is how the calls of one version of a plugin went at this node, since it started.
 
+use super::reports::Reports;
 use crate::authority::Counts;
 use crate::telemetry::{Counter, Histogram, Metrics};
+use soros_core::epoch::Epoch;
 use soros_core::map::plugin::{PluginName, PluginVersion};
 use soros_core::policy::PolicyError;
 use std::collections::BTreeMap;
@@ -30,11 +32,17 @@ pub(super) struct Calls {
     fuel: Arc<Counter>,
     seconds: Arc<Histogram>,
     metrics: Arc<Metrics>,
+    reports: Reports,
 }
 
 impl Calls {
-    /// Those of a version, which show in `metrics`.
-    pub(super) fn new(plugin: PluginName, version: PluginVersion, metrics: Arc<Metrics>) -> Calls {
+    /// Those of a version, which show in `metrics`; its faults are handed in to `reports`.
+    pub(super) fn new(
+        plugin: PluginName,
+        version: PluginVersion,
+        metrics: Arc<Metrics>,
+        reports: Reports,
+    ) -> Calls {
         let (named, at) = (plugin.as_str(), version.as_str());
         let calls = |outcome| metrics.policy_calls.with(&[named, at, outcome]);
         Calls {
@@ -47,11 +55,12 @@ impl Calls {
             plugin,
             version,
             metrics,
+            reports,
         }
     }
 
-    /// Notes a call.
-    pub(super) fn note(&self, ending: Ending<'_>, time: Duration, fuel: u64) {
+    /// Notes a call. `since` is the epoch from which the version is in force, if it is.
+    pub(super) fn note(&self, ending: Ending<'_>, time: Duration, fuel: u64, since: Option<Epoch>) {
         self.seconds.observe_time(time);
         self.fuel.add(fuel);
         match ending {
@@ -60,6 +69,9 @@ impl Calls {
             Ending::Failed(error) => {
                 self.failed.increment();
                 self.failures_by(error.cause()).increment();
+                if let Some(since) = since {
+                    self.reports.failed(&self.plugin, since, error);
+                }
             }
         }
     }
@@ -98,16 +110,21 @@ mod tests {
     fn says_how_calls_ended_and_why_they_failed() {
         let metrics = Arc::<Metrics>::default();
         let (plugin, version) = ("own".parse().unwrap(), "1.0.0".parse().unwrap());
-        let calls = Calls::new(plugin, version, Arc::clone(&metrics));
+        let calls = Calls::new(
+            plugin,
+            version,
+            Arc::clone(&metrics),
+            super::super::reports::reports().0,
+        );
         let time = Duration::from_micros(40);
-        calls.note(Ending::Answered, time, 10);
-        calls.note(Ending::Refused, time, 20);
+        calls.note(Ending::Answered, time, 10, None);
+        calls.note(Ending::Refused, time, 20, None);
         for error in [
             PolicyError::Busy,
             PolicyError::OutOfFuel { fuel: 3 },
             PolicyError::OutOfFuel { fuel: 3 },
         ] {
-            calls.note(Ending::Failed(&error), time, 30);
+            calls.note(Ending::Failed(&error), time, 30, Some(Epoch(3)));
         }
         let causes = [("busy", 1), ("out-of-fuel", 2)];
         let counts = Counts {

@@ -26,6 +26,7 @@ pub(super) fn ready(state: &State) -> Response {
                 "partitions_behind": behind,
                 "clock_skewed": state.is_clock_skewed(),
                 "table_damaged": state.is_table_damaged(),
+                "plugins_unusable": state.policy_problems(),
             });
             of_json(StatusCode::OK, &body)
         }

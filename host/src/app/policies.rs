@@ -3,6 +3,7 @@
 
 use super::calls::{Calls, Ending};
 use super::components::NodeComponents;
+use super::reports::{Reported, Reports, reports};
 use crate::authority::{Counts, PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::Policies;
@@ -18,7 +19,8 @@ use soros_core::id::{BucketId, NodeId};
 use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{
-    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Release, ValidatorUse,
+    Blame, Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Quarantine,
+    Release, ValidatorUse,
 };
 use soros_core::map::table::Table;
 use soros_core::object::{Object, Value, Version};
@@ -49,6 +51,9 @@ pub(super) struct NodePolicies {
     metrics: Arc<Metrics>,
     /// How the calls of each version went.
     calls: Mutex<BTreeMap<(PluginName, PluginVersion), Arc<Calls>>>,
+    /// Where faults are handed in, and come out.
+    reports: Reports,
+    reported: Mutex<Option<Reported>>,
 }
 
 /// The policies of the buckets of one map.
@@ -66,6 +71,12 @@ impl Loaded {
     fn epoch(&self) -> Epoch {
         self.map.as_ref().map(|map| map.epoch()).unwrap_or_default()
     }
+
+    /// How many plugins of the map fail too often and are not asked.
+    fn quarantined(&self) -> u64 {
+        let plugins = self.map.iter().flat_map(|map| map.plugins().values());
+        plugins.filter(|plugin| plugin.quarantine.is_some()).count() as u64
+    }
 }
 
 #[derive(Clone)]
@@ -74,12 +85,16 @@ struct BucketResolver {
     version: PluginVersion,
     policy: Arc<Policy>,
     calls: Arc<Calls>,
+    /// The epoch from which the version is in force.
+    since: Epoch,
 }
 
 /// A validation policy, and where its calls show.
 struct Measured {
     policy: Arc<Policy>,
     calls: Arc<Calls>,
+    /// The epoch from which the version is in force.
+    since: Epoch,
     wants: Wants,
 }
 
@@ -100,7 +115,8 @@ impl Validation for Measured {
             Ok(_) => Ending::Answered,
             Err(error) => Ending::Failed(error),
         };
-        self.calls.note(ending, begun.elapsed(), fuel);
+        let (time, since) = (begun.elapsed(), Some(self.since));
+        self.calls.note(ending, time, fuel, since);
         verdicts
     }
 }
@@ -110,7 +126,10 @@ const NO_VALIDATOR: &str = "the plugin is no validation policy";
 impl NodePolicies {
     /// No policy yet; calls show in `metrics`.
     pub(super) fn new(components: NodeComponents, metrics: Arc<Metrics>) -> NodePolicies {
+        let (reports, reported) = reports();
         NodePolicies {
+            reports,
+            reported: Mutex::new(Some(reported)),
             components: Arc::new(components),
             loaded: ArcSwap::default(),
             calls: Mutex::default(),
@@ -118,12 +137,33 @@ impl NodePolicies {
         }
     }
 
+    /// Where the faults of policies come out; once.
+    pub(super) fn take_reported(&self) -> Option<Reported> {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.take()
+    }
+
     /// How the calls of a version went.
     fn calls_of(&self, name: &PluginName, version: &PluginVersion) -> Arc<Calls> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let of_version = calls.entry((name.clone(), version.clone()));
-        let new = || Calls::new(name.clone(), version.clone(), Arc::clone(&self.metrics));
-        Arc::clone(of_version.or_insert_with(|| Arc::new(new())))
+        let new = || {
+            let (metrics, reports) = (Arc::clone(&self.metrics), self.reports.clone());
+            Arc::new(Calls::new(name.clone(), version.clone(), metrics, reports))
+        };
+        Arc::clone(of_version.or_insert_with(new))
+    }
+
+    /// The epoch from which a version is in force, if it is.
+    fn in_force_since(&self, name: &PluginName, version: &PluginVersion) -> Option<Epoch> {
+        let loaded = self.loaded.load();
+        let plugin = loaded.map.as_ref()?.plugin(name)?;
+        (plugin.active.as_ref() == Some(version)).then_some(plugin.since)
+    }
+
+    /// Why policies cannot be asked here that should be.
+    pub(super) fn problems(&self) -> BTreeMap<PluginName, String> {
+        self.loaded.load().problems.clone()
     }
 
     fn counts_of(&self, name: &PluginName) -> BTreeMap<PluginVersion, Counts> {
@@ -182,6 +222,7 @@ impl NodePolicies {
         if let Ok(loaded) = loaded.map(Arc::new) {
             let unusable = loaded.problems.len() as u64;
             self.metrics.plugins_unusable.set(unusable);
+            self.metrics.plugins_quarantined.set(loaded.quarantined());
             // Of two that are loaded at once the older must not have the last word.
             self.loaded.rcu(|now| {
                 let newest = loaded.epoch().max(now.epoch());
@@ -199,12 +240,14 @@ impl NodePolicies {
         for bucket in map.buckets().values() {
             if let Some(used) = &bucket.config.resolver {
                 let (plugin, config) = (&used.plugin, &used.config);
-                if let Ok((version, policy)) = self.load_one(&map, (plugin, config), &mut loaded) {
+                let found = self.load_one(&map, (plugin, config), &mut loaded);
+                if let Ok((version, policy, since)) = found {
                     let resolver = BucketResolver {
                         plugin: plugin.clone(),
                         calls: self.calls_of(plugin, &version),
                         version,
                         policy,
+                        since,
                     };
                     loaded.resolvers.insert(bucket.id, resolver);
                 }
@@ -231,12 +274,13 @@ impl NodePolicies {
         used: &ValidatorUse,
         loaded: &mut Loaded,
     ) -> BucketValidator {
-        let measured = |(version, policy): (PluginVersion, Arc<Policy>)| {
+        let measured = |(version, policy, since): (PluginVersion, Arc<Policy>, Epoch)| {
             let validator = policy.validator().ok_or(NO_VALIDATOR)?;
             let wants = validator.wants().clone();
             let measured: Arc<dyn Validation> = Arc::new(Measured {
                 wants,
                 calls: self.calls_of(&used.plugin, &version),
+                since,
                 policy,
             });
             Ok((version, measured))
@@ -254,11 +298,18 @@ impl NodePolicies {
         map: &Map,
         (name, config): (&PluginName, &Json),
         loaded: &mut Loaded,
-    ) -> Result<(PluginVersion, Arc<Policy>), String> {
-        let active = map.plugin(name).and_then(Plugin::active);
+    ) -> Result<(PluginVersion, Arc<Policy>, Epoch), String> {
+        let plugin = map.plugin(name);
+        let active = plugin.and_then(Plugin::active);
         let (version, release) = active.ok_or("it has no version in force")?;
+        if let Some(quarantine) = plugin.and_then(|plugin| plugin.quarantine.as_ref()) {
+            let reason = in_quarantine(quarantine);
+            loaded.problems.insert(name.clone(), reason.clone());
+            return Err(reason);
+        }
+        let since = plugin.map(|plugin| plugin.since).unwrap_or_default();
         match self.components.load(release, config) {
-            Ok(policy) => Ok((version.clone(), policy)),
+            Ok(policy) => Ok((version.clone(), policy, since)),
             Err(error) => {
                 loaded.problems.insert(name.clone(), error.to_string());
                 Err(error.to_string())
@@ -283,7 +334,8 @@ impl NodePolicies {
         let ending = answer
             .as_ref()
             .map_or_else(Ending::Failed, |_| Ending::Answered);
-        resolver.calls.note(ending, begun.elapsed(), fuel);
+        let (time, since) = (begun.elapsed(), Some(resolver.since));
+        resolver.calls.note(ending, time, fuel, since);
         match answer {
             Ok(answer) => Some((resolver, answer)),
             Err(error) => {
@@ -400,6 +452,7 @@ impl Planner for NodePolicies {
                 .parse()
                 .map_err(|error| failed(&error))?;
             let calls = self.calls_of(&policy.plugin, &version);
+            let since = self.in_force_since(&policy.plugin, &version);
             let planned = tokio::task::spawn_blocking(move || {
                 let placer = loaded
                     .placer()
@@ -409,12 +462,22 @@ impl Planner for NodePolicies {
                 let ending = table
                     .as_ref()
                     .map_or_else(Ending::Failed, |_| Ending::Answered);
-                calls.note(ending, begun.elapsed(), fuel);
+                calls.note(ending, begun.elapsed(), fuel, since);
                 table.map_err(|error| failed(&error))
             });
             planned.await.unwrap_or_else(|error| Err(failed(&error)))
         })
     }
+}
+
+fn in_quarantine(quarantine: &Quarantine) -> String {
+    let Quarantine { since, blame } = quarantine;
+    let Blame {
+        node,
+        cause,
+        detail,
+    } = blame;
+    format!("it is in quarantine since epoch {since}: {cause} at {node} ({detail})")
 }
 
 const NOT_A_PLACER: &str = "the plugin is no placement policy";

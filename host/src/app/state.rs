@@ -10,10 +10,12 @@ use crate::store::directory::Notes;
 use crate::telemetry::Metrics;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
+use soros_core::map::plugin::PluginName;
 use soros_core::object::Object;
 use soros_core::operation::{
     OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -70,6 +72,11 @@ impl State {
             Readiness::Starting => Some(Code::Starting),
             Readiness::ShuttingDown => Some(Code::ShuttingDown),
         }
+    }
+
+    /// Why policies cannot be asked here that should be, by the names of their plugins.
+    pub(super) fn policy_problems(&self) -> BTreeMap<PluginName, String> {
+        self.parts.policies.problems()
     }
 
     /// How many of the node's partitions lack something.

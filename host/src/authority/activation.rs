@@ -60,6 +60,8 @@ pub(super) async fn activate(
             name: name.clone(),
             version: switch.version.clone(),
             tables: tables(inner, map, name, &switch.release).await?,
+            // Who goes back does so because of the one that would take over.
+            on_probation: version.is_some(),
         })
     })
     .await?;
@@ -70,6 +72,7 @@ pub(super) async fn activate(
     Ok(Done {
         epoch: after.epoch(),
         created: false,
+        on_probation: after.plugin(name).is_some_and(|plugin| plugin.on_probation),
         ready,
         version: Some(switch.version),
         not_ready: spread::spread(inner, &after).await,
@@ -100,7 +103,7 @@ impl Switch {
     }
 }
 
-fn configs(map: &Map, name: &PluginName) -> Vec<Json> {
+pub(super) fn configs(map: &Map, name: &PluginName) -> Vec<Json> {
     let mut configs = Vec::new();
     for bucket in map.buckets().values() {
         let resolver = bucket.config.resolver.iter();

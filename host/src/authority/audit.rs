@@ -2,6 +2,7 @@
 //! it, under the log target `audit`.
 
 use super::command::{Command, Done};
+use soros_core::epoch::Epoch;
 use soros_core::map::Map;
 use soros_core::map::plugin::{Plugin, PluginDigest, PluginName, PluginVersion};
 
@@ -11,42 +12,51 @@ const TARGET: &str = "audit";
 /// Notes that `command` was carried out on the map `before`, if it was about a plugin. `through` is
 /// the node that was asked for it.
 pub(super) fn note(command: &Command, through: &str, before: &Map, done: &Done) {
-    match command {
+    let known = |name, version| digest(before, name, version);
+    let (action, plugin, version, digest) = match command {
         Command::PutRelease {
             name,
             version,
             release,
             ..
-        } => line(
-            "push",
-            through,
-            name,
-            Some(version),
-            Some(release.digest),
-            done,
-        ),
+        } => ("push", name, Some(version), Some(release.digest)),
         Command::Activate { name, version } => {
             let action = match version {
                 Some(_) => "activate",
                 None => "rollback",
             };
-            let digest = done
-                .version
-                .as_ref()
-                .and_then(|at| digest(before, name, at));
-            line(action, through, name, done.version.as_ref(), digest, done);
+            let version = done.version.as_ref();
+            let digest = version.and_then(|version| known(name, version));
+            (action, name, version, digest)
         }
-        Command::DropRelease { name, version } => {
-            let digest = digest(before, name, version);
-            line("rm", through, name, Some(version), digest, done);
+        Command::DropRelease { name, version } => ("rm", name, Some(version), known(name, version)),
+        Command::PutShadow { name, shadow } => {
+            let version = shadow.as_ref().map(|shadow| &shadow.version);
+            let digest = version.and_then(|version| known(name, version));
+            let action = match shadow {
+                Some(_) => "shadow",
+                None => "shadow-stop",
+            };
+            (action, name, version, digest)
         }
-        Command::Register(_)
+        // What comes of reports is told where it is decided.
+        Command::Report { .. }
+        | Command::Register(_)
         | Command::PutBucket { .. }
         | Command::DeleteBucket { .. }
         | Command::PutPlacement { .. }
         | Command::DeletePlacement { .. }
-        | Command::PutSettings(_) => {}
-    }
+        | Command::PutSettings(_) => return,
+    };
+    let epoch = done.epoch;
+    line(&Line {
+        action,
+        through,
+        plugin,
+        version,
+        digest,
+        epoch,
+    });
 }
 
 fn digest(map: &Map, name: &PluginName, version: &PluginVersion) -> Option<PluginDigest> {
@@ -54,17 +64,35 @@ fn digest(map: &Map, name: &PluginName, version: &PluginVersion) -> Option<Plugi
     Some(releases?.get(version)?.digest)
 }
 
-fn line(
-    action: &str,
-    through: &str,
-    plugin: &PluginName,
-    version: Option<&PluginVersion>,
-    digest: Option<PluginDigest>,
-    done: &Done,
-) {
+/// A change of a plugin.
+pub(super) struct Line<'a> {
+    /// What was done.
+    pub(super) action: &'a str,
+    /// Through which node.
+    pub(super) through: &'a str,
+    /// To which plugin.
+    pub(super) plugin: &'a PluginName,
+    /// To which version.
+    pub(super) version: Option<&'a PluginVersion>,
+    /// Its component.
+    pub(super) digest: Option<PluginDigest>,
+    /// The epoch of the map from which it holds.
+    pub(super) epoch: Epoch,
+}
+
+/// Writes a line.
+pub(super) fn line(line: &Line<'_>) {
+    let Line {
+        action,
+        through,
+        plugin,
+        version,
+        digest,
+        epoch,
+    } = line;
     let version = version.map(PluginVersion::as_str);
     let digest = digest.map(tracing::field::display);
-    let (plugin, epoch) = (plugin.as_str(), done.epoch.0);
+    let (plugin, epoch) = (plugin.as_str(), epoch.0);
     tracing::info!(
         target: TARGET, action, through, plugin, version, digest, epoch, "a plugin was changed"
     );

@@ -1,9 +1,9 @@
-//! This is what the leader looks after unasked: voters that came back without their disks, and
-//! buckets that a leader before it left closed.
+//! This is what the leader looks after unasked: voters that came back without their disks, buckets
+//! that a leader before it left closed, and plugins on probation.
 
 use super::member::Running;
 use super::voters::replace_voter;
-use super::{Inner, deletion, locked};
+use super::{Inner, blame, deletion, locked};
 use soros_core::map::bucket::BucketState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
 async fn look_after(inner: &Arc<Inner>, running: &Running) {
     replace_voter(inner, running).await;
     reopen_buckets(inner, running).await;
+    blame::end_probations(inner, running).await;
 }
 
 /// Opens the buckets that are closing although nobody here deletes them.

@@ -10,7 +10,7 @@ use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::ChangeError;
 use soros_core::map::node::Identity;
 use soros_core::map::placement::PlacementConfig;
-use soros_core::map::plugin::{PluginKind, PluginName, PluginVersion, Release};
+use soros_core::map::plugin::{Blame, PluginKind, PluginName, PluginVersion, Release, Shadow};
 use soros_core::map::problem::ConfigProblem;
 use soros_core::map::settings::Settings;
 
@@ -73,6 +73,24 @@ pub enum Command {
         /// The version.
         version: PluginVersion,
     },
+    /// The version in force failed at a node. Of too many reports something follows.
+    Report {
+        /// The plugin.
+        name: PluginName,
+        /// The epoch from which the version is in force.
+        since: Epoch,
+        /// How often.
+        count: u32,
+        /// Where and how, the last time.
+        blame: Blame,
+    },
+    /// A version is to run beside the one in force, or none is.
+    PutShadow {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        shadow: Option<Shadow>,
+    },
 }
 
 /// A node that started, and what its directory knows of its lives before.
@@ -121,6 +139,9 @@ pub struct Done {
     /// The version of a plugin that came into force.
     #[serde(default)]
     pub version: Option<PluginVersion>,
+    /// Whether it is on probation.
+    #[serde(default)]
+    pub on_probation: bool,
 }
 
 impl Done {
@@ -133,6 +154,7 @@ impl Done {
             not_ready,
             ready: Vec::new(),
             version: None,
+            on_probation: false,
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::command::{Command, CommandError, Done, Keys, Proposed, Registration};
 use super::member::Running;
 use super::raft::{Types, Voter};
-use super::{Inner, PlanError, activation, audit, deletion, spread, twin};
+use super::{Inner, PlanError, activation, audit, blame, deletion, spread, twin};
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use soros_core::epoch::Epoch;
@@ -81,6 +81,12 @@ async fn carry_out_once(
         Command::Activate { name, version } => {
             return activation::activate(inner, name, version.as_ref(), only_at).await;
         }
+        Command::Report {
+            name,
+            since,
+            count,
+            blame,
+        } => return blame::report(inner, name, *since, (*count, blame)).await,
         _ => {}
     }
     let changed = change(inner, only_at, async |map| {
@@ -105,6 +111,8 @@ fn is_new(before: &Map, command: &Command) -> bool {
         | Command::DeletePlacement { .. }
         | Command::PutSettings(_)
         | Command::Activate { .. }
+        | Command::Report { .. }
+        | Command::PutShadow { .. }
         | Command::DropRelease { .. } => false,
     }
 }
@@ -233,8 +241,11 @@ async fn prepare(inner: &Inner, map: &Map, command: &Command) -> Result<Change, 
             kind,
             release,
         },
-        // Activated by a path of its own, which makes all nodes ready first.
-        Command::Activate { name, .. } => return Err(ChangeError::PluginMoved(name).into()),
+        // By paths of their own: one makes all nodes ready first, the other counts first.
+        Command::Activate { name, .. } | Command::Report { name, .. } => {
+            return Err(ChangeError::PluginMoved(name).into());
+        }
+        Command::PutShadow { name, shadow } => Change::PutShadow { name, shadow },
         Command::DropRelease { name, version } => Change::DropRelease { name, version },
     })
 }
@@ -281,12 +292,28 @@ async fn check_policy(
 ) -> Result<(), CommandError> {
     let plugin = map.plugin(&policy.plugin);
     let active = plugin.filter(|plugin| plugin.kind == kind);
+    if active.is_some_and(|plugin| plugin.quarantine.is_some()) {
+        return unless_known(map, policy);
+    }
     match active.and_then(Plugin::active) {
         Some((_, release)) => {
             let checked = inner.parts.planner.check(kind, release, policy).await;
             checked.map_err(plan_failed)
         }
         None => Ok(()),
+    }
+}
+
+/// A plugin in quarantine is not asked whether it takes a configuration: one that is in use may
+/// stay.
+fn unless_known(map: &Map, policy: &PolicyUse) -> Result<(), CommandError> {
+    let PolicyUse { plugin, config } = policy;
+    if activation::configs(map, plugin).contains(config) {
+        Ok(())
+    } else {
+        Err(CommandError::PolicyFailed(format!(
+            "`{plugin}` is in quarantine"
+        )))
     }
 }
 
@@ -304,6 +331,10 @@ async fn plan(
         let name = name.clone();
         return Err(ChangeError::UnknownPlugin { name, kind }.into());
     };
+    if plugin.is_some_and(|plugin| plugin.quarantine.is_some()) {
+        let why = format!("`{name}` is in quarantine, and the table in force stays");
+        return Err(CommandError::PolicyFailed(why));
+    }
     if let Some(fixed) = before.map(|table| table.partitions().get())
         && fixed != config.partitions
     {

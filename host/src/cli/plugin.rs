@@ -167,7 +167,7 @@ async fn list(client: &Client, console: &mut Console) -> Result<(), Failure> {
     lines(
         console,
         &[
-            "NAME", "KIND", "ACTIVE", "PREVIOUS", "VERSIONS", "CALLS", "FAILURES",
+            "NAME", "KIND", "ACTIVE", "STATE", "PREVIOUS", "VERSIONS", "CALLS", "FAILURES",
         ],
         &rows,
     )?;
@@ -180,11 +180,53 @@ fn row(plugin: &Value) -> Vec<String> {
         cell("name"),
         cell("kind"),
         cell("active"),
+        state(plugin).to_owned(),
         cell("previous"),
         versions(&plugin["versions"]),
         cell("calls"),
         cell("failures"),
     ]
+}
+
+/// How the version in force stands.
+fn state(plugin: &Value) -> &'static str {
+    if plugin["quarantined"].is_object() {
+        "quarantined"
+    } else if plugin["on_probation"] == true {
+        "on-probation"
+    } else if plugin["active"].is_string() {
+        "in-force"
+    } else {
+        "-"
+    }
+}
+
+/// What the cluster did about a version that failed.
+fn blamed(console: &mut Console, plugin: &Value, name: &PluginName) -> Result<(), Failure> {
+    let why = |of: &Value| {
+        let cell = |field: &str| table::cell(of.get(field));
+        format!("{} at {}: {}", cell("cause"), cell("node"), cell("detail"))
+    };
+    if plugin["on_probation"] == true {
+        console.line("on probation: if it fails, the version before is in force again")?;
+    }
+    let (quarantined, withdrawn) = (&plugin["quarantined"], &plugin["withdrawn"]);
+    if quarantined.is_object() {
+        let (since, why) = (table::cell(quarantined.get("since")), why(quarantined));
+        console.line(&format!("not asked since epoch {since}, {why}"))?;
+        let version = table::cell(plugin.get("active"));
+        console.line(&format!(
+            "to have it asked again: soros plugin activate {name} {version}, or another version"
+        ))?;
+    }
+    if withdrawn.is_object() {
+        let cell = |field: &str| table::cell(withdrawn.get(field));
+        let (version, at, why) = (cell("version"), cell("at"), why(withdrawn));
+        console.line(&format!(
+            "{version} failed on its probation and went at epoch {at}, {why}"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Names the nodes that the figures lack.
@@ -231,6 +273,7 @@ async fn show(client: &Client, console: &mut Console, name: &PluginName) -> Resu
     };
     let releases: Vec<Vec<String>> = releases.map(release).collect();
     lines(console, &["VERSION", "STATE", "SIZE", "DIGEST"], &releases)?;
+    blamed(console, &plugin, name)?;
     console.line("")?;
     let nodes = plugin["nodes"].as_array().into_iter().flatten();
     let node = |node: &Value| {
@@ -364,6 +407,12 @@ fn switched(console: &mut Console, name: &PluginName, done: &Value) -> Result<()
         ready.join(" ")
     );
     console.line(&line)?;
+    if let Some(seconds) = done["probation_seconds"].as_u64() {
+        console.line(&format!(
+            "on probation for {seconds} s: if it fails, the version before is in force again"
+        ))?;
+        console.line(&format!("to see how it does: soros plugin show {name}"))?;
+    }
     let late = done["not_ready"].as_array().into_iter().flatten();
     let late: Vec<String> = late.map(|node| table::cell(Some(node))).collect();
     if !late.is_empty() {

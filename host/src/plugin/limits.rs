@@ -60,6 +60,15 @@ pub const LOG_LINES_A_SECOND: u32 = 100;
 /// back a little of its memory would otherwise fail in the end.
 pub const CALLS_AN_INSTANCE: u32 = 4096;
 
+/// How often a plugin may fail at all nodes together within [`FAULTS_TIME`], before it is not asked
+/// any more.
+pub const FAULTS_MAX: u32 = 5;
+/// How long a fault counts.
+pub const FAULTS_TIME: Duration = Duration::from_secs(10);
+/// How long a version that came into force is on probation: if it fails too often, the one before
+/// takes over.
+pub const PROBATION_TIME: Duration = Duration::from_mins(1);
+
 /// How deep a policy may call, in bytes of stack.
 pub const STACK_BYTES: usize = 256 << 10;
 /// How much memory the engine for requests sets aside for an instance.

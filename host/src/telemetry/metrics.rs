@@ -76,6 +76,8 @@ pub struct Metrics {
     pub table_damaged: Gauge,
     /// Plugins that buckets name and this node cannot ask.
     pub plugins_unusable: Gauge,
+    /// Plugins of the map that fail too often and are not asked.
+    pub plugins_quarantined: Gauge,
     /// Calls of policies, by plugin, version and outcome (`ok`, `refused` by a validator, or
     /// `failed`).
     pub policy_calls: Family<Counter>,
@@ -156,6 +158,7 @@ impl Default for Metrics {
             disk_full: Gauge::default(),
             table_damaged: Gauge::default(),
             plugins_unusable: Gauge::default(),
+            plugins_quarantined: Gauge::default(),
             policy_calls: Family::new(&["plugin", "version", "outcome"], Counter::default),
             policy_failures: Family::new(&["plugin", "version", "cause"], Counter::default),
             policy_fuel: Family::new(&["plugin", "version"], Counter::default),
@@ -289,6 +292,8 @@ impl Metrics {
     fn render_policies(&self, page: &mut Page) {
         let help = "Plugins that buckets name and this node cannot ask.";
         page.gauge("soros_plugins_unusable", help, &self.plugins_unusable);
+        let help = "Plugins of the map that fail too often and are not asked.";
+        page.gauge("soros_plugins_quarantined", help, &self.plugins_quarantined);
         let help = "Calls of policies, by how they ended.";
         page.counters("soros_policy_calls_total", help, &self.policy_calls);
         let help = "Calls of policies that failed, by why.";

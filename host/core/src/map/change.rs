@@ -8,7 +8,7 @@ use super::founding::Founding;
 use super::node::{Identity, Node, NodeState, Role};
 use super::placement::{Placement, PlacementConfig};
 use super::plan::check_table;
-use super::plugin::{PluginKind, PluginName, PluginVersion, Release};
+use super::plugin::{Blame, PluginKind, PluginName, PluginVersion, Release, Shadow};
 use super::problem::ConfigProblem;
 use super::settings::Settings;
 use super::table::{Table, TableError};
@@ -99,6 +99,41 @@ pub enum Change {
         version: PluginVersion,
         /// The tables that it answered with, of the placements that use it.
         tables: BTreeMap<PlacementName, Table>,
+        /// Whether the one before takes over when it fails.
+        #[serde(default)]
+        on_probation: bool,
+    },
+    /// The version in force failed on its probation: the one before takes over. Tables stay.
+    Withdraw {
+        /// The plugin.
+        name: PluginName,
+        /// The epoch from which the version is in force.
+        since: Epoch,
+        /// Why.
+        blame: Blame,
+    },
+    /// The version in force is not asked any more.
+    Quarantine {
+        /// The plugin.
+        name: PluginName,
+        /// The epoch from which the version is in force.
+        since: Epoch,
+        /// Why.
+        blame: Blame,
+    },
+    /// The version in force has passed its probation.
+    EndProbation {
+        /// The plugin.
+        name: PluginName,
+        /// The epoch from which the version is in force.
+        since: Epoch,
+    },
+    /// A version runs beside the one in force, or none does.
+    PutShadow {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        shadow: Option<Shadow>,
     },
     /// A version of a plugin goes.
     DropRelease {
@@ -135,6 +170,10 @@ impl Change {
             Change::PutSettings(_) => "put-settings",
             Change::PutRelease { .. } => "put-release",
             Change::Activate { .. } => "activate",
+            Change::Withdraw { .. } => "withdraw",
+            Change::Quarantine { .. } => "quarantine",
+            Change::EndProbation { .. } => "end-probation",
+            Change::PutShadow { .. } => "put-shadow",
             Change::DropRelease { .. } => "drop-release",
         }
     }
@@ -260,6 +299,14 @@ pub enum ChangeError {
         /// The version.
         version: PluginVersion,
     },
+    /// The version runs as a shadow.
+    #[error("{version} of `{name}` runs as its shadow")]
+    ShadowRuns {
+        /// The plugin.
+        name: PluginName,
+        /// The version.
+        version: PluginVersion,
+    },
     /// The plugin, or what uses it, changed while the change was made ready.
     #[error("the plugin `{0}`, or what uses it, was changed meanwhile")]
     PluginMoved(PluginName),
@@ -336,7 +383,12 @@ impl Map {
                 name,
                 version,
                 tables,
-            } => next.activate(name, version, tables),
+                on_probation,
+            } => next.activate(name, version, tables, *on_probation),
+            Change::Withdraw { name, since, blame } => next.withdraw(name, *since, blame),
+            Change::Quarantine { name, since, blame } => next.quarantine(name, *since, blame),
+            Change::EndProbation { name, since } => next.end_probation(name, *since),
+            Change::PutShadow { name, shadow } => next.put_shadow(name, shadow.as_ref()),
             Change::DropRelease { name, version } => next.drop_release(name, version),
         }?;
         Ok(next.finish())

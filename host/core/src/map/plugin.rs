@@ -2,6 +2,8 @@
 //! bucket or placement names one with its configuration.
 
 use super::json::Json;
+use crate::epoch::Epoch;
+use crate::id::NodeName;
 use crate::limits::{PLUGIN_NAME_BYTES_MAX, PLUGIN_VERSION_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -176,6 +178,105 @@ pub struct Plugin {
     /// The version that was in force before, one of `releases`.
     #[serde(default)]
     pub previous: Option<PluginVersion>,
+    /// The epoch from which `active` is in force; 0 from the cluster's beginning on.
+    #[serde(default)]
+    pub since: Epoch,
+    /// Whether the version in force is on probation: when it fails, the one before takes over.
+    #[serde(default)]
+    pub on_probation: bool,
+    /// Why the version in force is not asked, until one is activated again.
+    #[serde(default)]
+    pub quarantine: Option<Quarantine>,
+    /// The version that failed on its probation, until one is activated again.
+    #[serde(default)]
+    pub withdrawn: Option<Withdrawn>,
+    /// The version that runs beside the one in force.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
+}
+
+/// How a plugin was found to misbehave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blame {
+    /// The node that reported it last.
+    pub node: NodeName,
+    /// How its calls failed, in a word.
+    pub cause: String,
+    /// The same at length.
+    pub detail: String,
+}
+
+/// That the version in force is not asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The epoch from which that is so.
+    pub since: Epoch,
+    /// Why.
+    #[serde(flatten)]
+    pub blame: Blame,
+}
+
+/// A version that was taken out of force because it failed on its probation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// Which.
+    pub version: PluginVersion,
+    /// The epoch that took it out of force.
+    pub at: Epoch,
+    /// Why.
+    #[serde(flatten)]
+    pub blame: Blame,
+}
+
+/// A version that is asked what the one in force is asked, and whose answers are only compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Which.
+    pub version: PluginVersion,
+    /// Of how many calls.
+    pub sample: Sample,
+}
+
+/// A part of all calls.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Sample(f64);
+
+/// A sample is a number, so it equals itself.
+impl Eq for Sample {}
+
+/// A part that is less than nothing, or more than all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a sample is a number from 0 to 1")]
+pub struct SampleError;
+
+impl Sample {
+    /// All calls.
+    pub const ALL: Sample = Sample(1.0);
+
+    /// The part of all, from 0 to 1.
+    #[must_use]
+    pub fn part(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Sample {
+    type Error = SampleError;
+
+    fn try_from(part: f64) -> Result<Sample, SampleError> {
+        if (0.0..=1.0).contains(&part) {
+            Ok(Sample(part))
+        } else {
+            Err(SampleError)
+        }
+    }
+}
+
+impl From<Sample> for f64 {
+    fn from(sample: Sample) -> f64 {
+        sample.0
+    }
 }
 
 impl Plugin {
@@ -183,10 +284,24 @@ impl Plugin {
     #[must_use]
     pub fn of(kind: PluginKind, version: PluginVersion, release: Release) -> Plugin {
         Plugin {
-            kind,
             active: Some(version.clone()),
-            previous: None,
             releases: BTreeMap::from([(version, release)]),
+            ..Plugin::new(kind)
+        }
+    }
+
+    /// A plugin that has no version yet.
+    pub(super) fn new(kind: PluginKind) -> Plugin {
+        Plugin {
+            kind,
+            releases: BTreeMap::new(),
+            active: None,
+            previous: None,
+            since: Epoch::NONE,
+            on_probation: false,
+            quarantine: None,
+            withdrawn: None,
+            shadow: None,
         }
     }
 
@@ -199,8 +314,12 @@ impl Plugin {
     /// Whether the versions that are named are there.
     pub(super) fn holds(&self) -> bool {
         let named = self.active.iter().chain(&self.previous);
-        let mut named = named.map(|version| self.releases.contains_key(version));
-        !self.releases.is_empty() && named.all(|is_there| is_there)
+        let shadow = self.shadow.iter().map(|shadow| &shadow.version);
+        let mut named = named.chain(shadow);
+        !self.releases.is_empty()
+            && named.all(|version| self.releases.contains_key(version))
+            && (!self.on_probation || self.previous.is_some())
+            && (self.quarantine.is_none() || self.active.is_some())
     }
 }
 

@@ -12,6 +12,7 @@ use soros_core::id::{ClusterId, Incarnation, NodeId, NodeName, PlacementName};
 use soros_core::map::Map;
 use soros_core::map::node::{Node, Role};
 use soros_core::map::placement::Placement;
+use soros_core::map::plugin::PluginName;
 use soros_core::map::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,8 @@ struct Cluster<'a> {
     epoch: Epoch,
     status: Status,
     under_replicated: Vec<&'a PlacementName>,
+    /// The plugins that fail too often and are not asked.
+    quarantined: Vec<&'a PluginName>,
     authority: Votes<'a>,
     nodes: Vec<Member<'a>>,
     moves: [(); 0],
@@ -78,6 +81,7 @@ pub(super) async fn show(authority: &Authority, map: &Map) -> Result<Response, R
         epoch: map.epoch(),
         status,
         under_replicated,
+        quarantined: quarantined(map),
         authority: Votes {
             leader: leadership.leader.and_then(name),
             members: leadership.voters.iter().copied().filter_map(name).collect(),
@@ -93,6 +97,14 @@ fn under_replicated(map: &Map) -> Vec<&PlacementName> {
     let placements = map.placements().iter();
     placements
         .filter(|(_, placement)| placement.is_under_replicated())
+        .map(|(name, _)| name)
+        .collect()
+}
+
+fn quarantined(map: &Map) -> Vec<&PluginName> {
+    let plugins = map.plugins().iter();
+    plugins
+        .filter(|(_, plugin)| plugin.quarantine.is_some())
         .map(|(name, _)| name)
         .collect()
 }

@@ -10,7 +10,7 @@ use crate::authority::Authority;
 use crate::authority::command::{Command, Done};
 use crate::authority::push::{PushError, Pushed};
 use crate::network::{Body, RequestBody, Response};
-use crate::plugin::limits::COMPONENT_BYTES_MAX;
+use crate::plugin::limits::{COMPONENT_BYTES_MAX, PROBATION_TIME};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
@@ -161,13 +161,17 @@ fn activated(done: Done) -> Result<Response, Refusal> {
         ready,
         version,
         not_ready,
+        on_probation,
         ..
     } = done;
     let ready: Vec<_> = ready
         .into_iter()
         .filter(|node| !not_ready.contains(node))
         .collect();
-    let mut shown = json!({"epoch": epoch, "version": version, "ready": ready});
+    let probation = on_probation.then_some(PROBATION_TIME.as_secs());
+    let mut shown = json!({
+        "epoch": epoch, "version": version, "ready": ready, "probation_seconds": probation,
+    });
     if !not_ready.is_empty() {
         shown["not_ready"] = json!(not_ready);
     }

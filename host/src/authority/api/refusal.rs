@@ -239,6 +239,7 @@ fn of_change(error: &ChangeError) -> Problem {
         ChangeError::VersionExists { .. } | ChangeError::OtherKind(_) => {
             of(Code::VersionExists, "Versions never change.")
         }
+        ChangeError::ShadowRuns { .. } => of(Code::InUse, "Stop it first."),
         ChangeError::PluginInUse { .. } => of(
             Code::InUse,
             "Activate another version first, or stop using it.",

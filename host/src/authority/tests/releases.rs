@@ -4,12 +4,13 @@
 use super::cluster::{Cluster, release_of, soon};
 use crate::authority::command::{Command, CommandError, Done};
 use crate::authority::push::{PushError, Pushed};
+use crate::plugin::limits::{FAULTS_MAX, PROBATION_TIME};
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::change::ChangeError;
 use soros_core::map::json::Json;
-use soros_core::map::plugin::{OnFailure, PluginName, PluginVersion, ValidatorUse};
+use soros_core::map::plugin::{Blame, OnFailure, Plugin, PluginName, PluginVersion, ValidatorUse};
 use std::sync::atomic::Ordering;
 
 const ALL: [&str; 3] = ["n1", "n2", "n3"];
@@ -146,4 +147,92 @@ async fn a_node_has_room_for_two_components_at_a_time() {
     assert!(matches!(node.begin_push(), Err(PushError::Busy)));
     drop((one, two));
     assert!(node.begin_push().is_ok());
+}
+
+async fn report(cluster: &Cluster, through: &str, since: Epoch, count: u32) -> Epoch {
+    let blame = Blame {
+        node: through.parse().unwrap(),
+        cause: "trapped".to_owned(),
+        detail: "on purpose".to_owned(),
+    };
+    let name = name();
+    let command = Command::Report {
+        name,
+        since,
+        count,
+        blame,
+    };
+    cluster.propose(through, command, None).await.unwrap().epoch
+}
+
+fn plugin(cluster: &Cluster, at: &str) -> Plugin {
+    cluster.map(at).plugin(&name()).unwrap().clone()
+}
+
+/// The newer of two versions is in force, and on probation.
+async fn on_probation() -> Cluster {
+    let cluster = Cluster::founded(&ALL).await;
+    for at in ["1.0.0", "2.0.0"] {
+        push(&cluster, "n1", at).await.unwrap();
+        let done = activate(&cluster, "n1", Some(at), None).await.unwrap();
+        assert_eq!(done.on_probation, at == "2.0.0");
+    }
+    cluster
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_fails_gives_way_and_the_one_before_is_not_asked_if_it_fails_too() {
+    let cluster = on_probation().await;
+    let (since, epoch) = (plugin(&cluster, "n1").since, cluster.keeper("n1").epoch());
+    assert_eq!(report(&cluster, "n2", since, FAULTS_MAX - 1).await, epoch);
+    let decided = report(&cluster, "n3", since, 1).await;
+    assert!(epoch < decided, "the faults of all nodes count together");
+    for node in ALL {
+        let plugin = plugin(&cluster, node);
+        assert_eq!(plugin.active, Some(version("1.0.0")), "at {node}");
+        assert_eq!(plugin.withdrawn.unwrap().version, version("2.0.0"));
+        assert_eq!((plugin.since, plugin.on_probation), (decided, false));
+    }
+    // What is still told of the one that went is of no interest any more.
+    assert_eq!(report(&cluster, "n1", since, FAULTS_MAX).await, decided);
+    let shut = report(&cluster, "n2", decided, FAULTS_MAX).await;
+    let quarantine = plugin(&cluster, "n3").quarantine.unwrap();
+    assert_eq!(
+        (quarantine.since, quarantine.blame.node.as_str()),
+        (shut, "n2")
+    );
+    let done = activate(&cluster, "n1", Some("1.0.0"), None).await.unwrap();
+    assert!(!done.on_probation);
+    assert_eq!(plugin(&cluster, "n2").quarantine, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_passes_its_probation_and_stays_in_force() {
+    let cluster = on_probation().await;
+    let begun = tokio::time::Instant::now();
+    soon(async {
+        while plugin(&cluster, "n2").on_probation {
+            tokio::time::sleep(PROBATION_TIME / 10).await;
+        }
+    })
+    .await;
+    assert!(PROBATION_TIME <= begun.elapsed());
+    let since = plugin(&cluster, "n2").since;
+    report(&cluster, "n3", since, FAULTS_MAX).await;
+    let plugin = plugin(&cluster, "n1");
+    assert_eq!(plugin.active, Some(version("2.0.0")));
+    assert!(plugin.quarantine.is_some() && plugin.withdrawn.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_after_a_newer_activation_does_not_undo_it() {
+    let cluster = on_probation().await;
+    let since = plugin(&cluster, "n1").since;
+    report(&cluster, "n2", since, FAULTS_MAX - 1).await;
+    push(&cluster, "n1", "3.0.0").await.unwrap();
+    activate(&cluster, "n3", Some("3.0.0"), None).await.unwrap();
+    report(&cluster, "n2", since, FAULTS_MAX).await;
+    let plugin = plugin(&cluster, "n2");
+    assert_eq!(plugin.active, Some(version("3.0.0")));
+    assert!(plugin.on_probation && plugin.quarantine.is_none());
 }

@@ -1,9 +1,13 @@
 //! These are the changes of plugins: a version comes, takes over, or goes.
 
 use super::{ChangeError, Next};
+use crate::epoch::Epoch;
 use crate::id::PlacementName;
 use crate::limits::{COMPONENTS_BYTES_MAX, PLUGINS_MAX, RELEASES_MAX};
-use crate::map::plugin::{Plugin, PluginKind, PluginName, PluginVersion, Release};
+use crate::map::plugin::{
+    Blame, Plugin, PluginKind, PluginName, PluginVersion, Quarantine, Release, Shadow, Withdrawn,
+};
+use crate::map::problem::ConfigProblem;
 use crate::map::table::Table;
 use std::collections::BTreeMap;
 
@@ -26,12 +30,7 @@ impl Next {
             .0
             .plugins
             .entry(name.clone())
-            .or_insert_with(|| Plugin {
-                kind,
-                releases: BTreeMap::new(),
-                active: None,
-                previous: None,
-            });
+            .or_insert_with(|| Plugin::new(kind));
         if plugin.kind != kind {
             return Err(ChangeError::OtherKind(name.clone()));
         }
@@ -56,11 +55,18 @@ impl Next {
         name: &PluginName,
         version: &PluginVersion,
         tables: &BTreeMap<PlacementName, Table>,
+        on_probation: bool,
     ) -> Result<(), ChangeError> {
+        let epoch = self.0.epoch;
         let plugin = self.release_of(name, version)?;
-        if plugin.active.as_ref() != Some(version) {
+        let is_other = plugin.active.as_ref() != Some(version);
+        if is_other {
             plugin.previous = plugin.active.replace(version.clone());
         }
+        plugin.since = epoch;
+        plugin.on_probation = on_probation && is_other && plugin.previous.is_some();
+        (plugin.quarantine, plugin.withdrawn) = (None, None);
+        plugin.shadow.take_if(|shadow| shadow.version == *version);
         for (placement, table) in tables {
             let not_found = || ChangeError::PlacementNotFound(placement.clone());
             let there = self.0.placements.get(placement).ok_or_else(not_found)?;
@@ -70,6 +76,93 @@ impl Next {
         Ok(())
     }
 
+    pub(super) fn withdraw(
+        &mut self,
+        name: &PluginName,
+        since: Epoch,
+        blame: &Blame,
+    ) -> Result<(), ChangeError> {
+        let at = self.0.epoch;
+        let plugin = self.in_force_since(name, since)?;
+        let moved = || ChangeError::PluginMoved(name.clone());
+        let (Some(failed), Some(before), true) =
+            (&plugin.active, &plugin.previous, plugin.on_probation)
+        else {
+            return Err(moved());
+        };
+        let (version, before) = (failed.clone(), before.clone());
+        plugin.shadow.take_if(|shadow| shadow.version == before);
+        plugin.active = Some(before);
+        plugin.previous = Some(version.clone());
+        (plugin.since, plugin.on_probation) = (at, false);
+        let blame = blame.clone();
+        plugin.withdrawn = Some(Withdrawn { version, at, blame });
+        Ok(())
+    }
+
+    pub(super) fn quarantine(
+        &mut self,
+        name: &PluginName,
+        since: Epoch,
+        blame: &Blame,
+    ) -> Result<(), ChangeError> {
+        let now = self.0.epoch;
+        let plugin = self.in_force_since(name, since)?;
+        plugin.on_probation = false;
+        plugin.quarantine = Some(Quarantine {
+            since: now,
+            blame: blame.clone(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn end_probation(
+        &mut self,
+        name: &PluginName,
+        since: Epoch,
+    ) -> Result<(), ChangeError> {
+        self.in_force_since(name, since)?.on_probation = false;
+        Ok(())
+    }
+
+    pub(super) fn put_shadow(
+        &mut self,
+        name: &PluginName,
+        shadow: Option<&Shadow>,
+    ) -> Result<(), ChangeError> {
+        let Some(shadow) = shadow else {
+            let not_found = || ChangeError::PluginNotFound {
+                name: name.clone(),
+                version: None,
+            };
+            self.0.plugins.get_mut(name).ok_or_else(not_found)?.shadow = None;
+            return Ok(());
+        };
+        let plugin = self.release_of(name, &shadow.version)?;
+        if plugin.active.as_ref() == Some(&shadow.version) {
+            let (path, message) = ("/version".to_owned(), "it is in force".to_owned());
+            return Err(ChangeError::BadConfig(vec![ConfigProblem {
+                path,
+                message,
+            }]));
+        }
+        plugin.shadow = Some(shadow.clone());
+        Ok(())
+    }
+
+    /// The plugin `name`, if the version in force has been so since that epoch, and is asked.
+    fn in_force_since(
+        &mut self,
+        name: &PluginName,
+        since: Epoch,
+    ) -> Result<&mut Plugin, ChangeError> {
+        let plugin = self.0.plugins.get_mut(name);
+        let asked = plugin.filter(|plugin| {
+            plugin.since == since && plugin.active.is_some() && plugin.quarantine.is_none()
+        });
+        asked.ok_or_else(|| ChangeError::PluginMoved(name.clone()))
+    }
+
     pub(super) fn drop_release(
         &mut self,
         name: &PluginName,
@@ -77,14 +170,23 @@ impl Next {
     ) -> Result<(), ChangeError> {
         let is_used = self.0.uses_plugin(name);
         let plugin = self.release_of(name, version)?;
+        let shadow = plugin.shadow.as_ref().map(|shadow| &shadow.version);
+        if shadow == Some(version) {
+            let (name, version) = (name.clone(), version.clone());
+            return Err(ChangeError::ShadowRuns { name, version });
+        }
         if plugin.active.as_ref() == Some(version) {
             if is_used {
                 let (name, version) = (name.clone(), version.clone());
                 return Err(ChangeError::PluginInUse { name, version });
             }
-            plugin.active = None;
+            (plugin.active, plugin.quarantine) = (None, None);
         }
         plugin.previous.take_if(|previous| previous == version);
+        plugin
+            .withdrawn
+            .take_if(|withdrawn| withdrawn.version == *version);
+        plugin.on_probation &= plugin.active.is_some() && plugin.previous.is_some();
         plugin.releases.remove(version);
         if plugin.releases.is_empty() {
             self.0.plugins.remove(name);

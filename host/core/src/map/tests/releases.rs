@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::limits::{COMPONENTS_BYTES_MAX, RELEASES_MAX};
-use crate::map::plugin::{PluginName, PluginVersion, ValidatorUse};
+use crate::map::plugin::{
+    Blame, Plugin, PluginName, PluginVersion, Quarantine, Sample, Shadow, ValidatorUse, Withdrawn,
+};
 use std::collections::BTreeMap;
 
 fn name(text: &str) -> PluginName {
@@ -40,6 +42,7 @@ fn activate(plugin: &str, at: &str) -> Change {
         name: name(plugin),
         version: version(at),
         tables: BTreeMap::new(),
+        on_probation: true,
     }
 }
 
@@ -48,6 +51,46 @@ fn drop_release(plugin: &str, at: &str) -> Change {
         name: name(plugin),
         version: version(at),
     }
+}
+
+fn blame() -> Blame {
+    Blame {
+        node: "n1".parse().expect("a name"),
+        cause: "trapped".to_owned(),
+        detail: "unreachable".to_owned(),
+    }
+}
+
+fn withdraw(plugin: &str, since: u64) -> Change {
+    Change::Withdraw {
+        name: name(plugin),
+        since: Epoch(since),
+        blame: blame(),
+    }
+}
+
+fn quarantine(plugin: &str, since: u64) -> Change {
+    Change::Quarantine {
+        name: name(plugin),
+        since: Epoch(since),
+        blame: blame(),
+    }
+}
+
+fn end_probation(plugin: &str, since: u64) -> Change {
+    Change::EndProbation {
+        name: name(plugin),
+        since: Epoch(since),
+    }
+}
+
+fn shadow(plugin: &str, at: Option<&str>) -> Change {
+    let shadow = at.map(|at| Shadow {
+        version: version(at),
+        sample: Sample::ALL,
+    });
+    let name = name(plugin);
+    Change::PutShadow { name, shadow }
 }
 
 /// A bucket that `own` validates.
@@ -77,6 +120,11 @@ pub(super) fn some_change() -> impl Strategy<Value = Change> {
         )),
         (plugin(), at()).prop_map(|(plugin, at)| activate(plugin, at)),
         (plugin(), at()).prop_map(|(plugin, at)| drop_release(plugin, at)),
+        (plugin(), 0..12_u64).prop_map(|(plugin, since)| withdraw(plugin, since)),
+        (plugin(), 0..12_u64).prop_map(|(plugin, since)| quarantine(plugin, since)),
+        (plugin(), 0..12_u64).prop_map(|(plugin, since)| end_probation(plugin, since)),
+        (plugin(), at()).prop_map(|(plugin, at)| shadow(plugin, Some(at))),
+        plugin().prop_map(|plugin| shadow(plugin, None)),
         Just(guarded()),
     ]
 }
@@ -124,6 +172,82 @@ fn a_version_is_switched_there_and_back() {
     assert_eq!(states(&again), (two.clone(), one.clone()));
     let back = map.apply(&activate("own", "1.0.0")).expect("a change");
     assert_eq!(states(&back), (one, two));
+}
+
+fn own(map: &Map) -> &Plugin {
+    map.plugin(&name("own")).expect("the plugin")
+}
+
+#[test]
+fn a_version_that_fails_on_its_probation_gives_way_and_nothing_newer_does() {
+    let map = after(&[validator("1.0.0", 1), validator("2.0.0", 2)]);
+    let map = map.apply(&activate("own", "1.0.0")).expect("a change");
+    assert!(!own(&map).on_probation, "there is none to go back to");
+    let map = map.apply(&activate("own", "2.0.0")).expect("a change");
+    let since = own(&map).since;
+    assert_eq!((since, own(&map).on_probation), (map.epoch(), true));
+    let moved = ChangeError::PluginMoved(name("own"));
+    refused(&map, &withdraw("own", since.0 - 1), &moved);
+    let back = map.apply(&withdraw("own", since.0)).expect("a change");
+    let plugin = own(&back);
+    assert_eq!(plugin.active, Some(version("1.0.0")));
+    assert_eq!((plugin.since, plugin.on_probation), (back.epoch(), false));
+    let withdrawn = Withdrawn {
+        version: version("2.0.0"),
+        at: back.epoch(),
+        blame: blame(),
+    };
+    assert_eq!(plugin.withdrawn, Some(withdrawn));
+    refused(&back, &withdraw("own", since.0), &moved);
+    refused(&back, &withdraw("own", back.epoch().0), &moved);
+    let passed = map.apply(&end_probation("own", since.0)).expect("a change");
+    assert!(!own(&passed).on_probation);
+    refused(&passed, &withdraw("own", since.0), &moved);
+    let gone = map.apply(&drop_release("own", "1.0.0")).expect("a change");
+    refused(&gone, &withdraw("own", since.0), &moved);
+}
+
+#[test]
+fn quarantine_ends_with_the_next_activation() {
+    let map = after(&[validator("1.0.0", 1), activate("own", "1.0.0"), guarded()]);
+    let since = own(&map).since.0;
+    let shut = map.apply(&quarantine("own", since)).expect("a change");
+    let quarantined = Quarantine {
+        since: shut.epoch(),
+        blame: blame(),
+    };
+    assert_eq!(own(&shut).quarantine, Some(quarantined));
+    let moved = ChangeError::PluginMoved(name("own"));
+    refused(&shut, &quarantine("own", since), &moved);
+    let lifted = shut.apply(&activate("own", "1.0.0")).expect("a change");
+    assert_eq!(
+        (&own(&lifted).quarantine, own(&lifted).on_probation),
+        (&None, false)
+    );
+    refused(&lifted, &quarantine("own", since), &moved);
+}
+
+#[test]
+fn a_shadow_is_another_version_and_stays_while_it_runs() {
+    let map = after(&[
+        validator("1.0.0", 1),
+        validator("2.0.0", 2),
+        activate("own", "1.0.0"),
+    ]);
+    let shadowed = map.apply(&shadow("own", Some("2.0.0"))).expect("a change");
+    let runs = ChangeError::ShadowRuns {
+        name: name("own"),
+        version: version("2.0.0"),
+    };
+    refused(&shadowed, &drop_release("own", "2.0.0"), &runs);
+    let error = map
+        .apply(&shadow("own", Some("1.0.0")))
+        .expect_err("in force");
+    assert!(matches!(error, ChangeError::BadConfig(_)), "{error}");
+    let active = shadowed.apply(&activate("own", "2.0.0")).expect("a change");
+    assert_eq!(own(&active).shadow, None);
+    let stopped = shadowed.apply(&shadow("own", None)).expect("a change");
+    assert_eq!(own(&stopped).shadow, None);
 }
 
 #[test]
@@ -207,6 +331,7 @@ fn a_placement_policy_takes_over_with_its_tables() {
         name: name("own"),
         version: version("2.0.0"),
         tables: BTreeMap::from([(place("p"), table(&FOUNDERS, &config, shift))]),
+        on_probation: true,
     };
     let next = map.apply(&moved(1)).expect("nothing is stored there");
     let placement = next.placement(&place("p")).expect("the placement");
@@ -223,7 +348,9 @@ fn a_placement_policy_takes_over_with_its_tables() {
 #[test]
 fn a_map_of_before_plugins_were_switched_is_read() {
     let text = serde_json::to_string(&first()).expect("JSON");
-    let old = text.replace(r#","previous":null"#, "");
+    let fields = r#","previous":null,"since":0,"on_probation":false,"quarantine":null,"#;
+    let fields = fields.to_owned() + r#""withdrawn":null,"shadow":null"#;
+    let old = text.replace(&fields, "");
     assert_ne!(old, text);
     let map: Map = serde_json::from_str(&old).expect("a map");
     assert_eq!(map, first());

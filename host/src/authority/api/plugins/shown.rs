@@ -8,10 +8,12 @@ use crate::authority::{Counts, Standing};
 use crate::network::Response;
 use http::StatusCode;
 use serde::Serialize;
+use soros_core::epoch::Epoch;
 use soros_core::id::{NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::plugin::{
-    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, Release,
+    Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, Quarantine, Release, Shadow,
+    Withdrawn,
 };
 use std::collections::BTreeMap;
 
@@ -27,6 +29,12 @@ struct Shown<'a> {
     kind: PluginKind,
     active: Option<&'a PluginVersion>,
     previous: Option<&'a PluginVersion>,
+    /// The epoch from which the active one is in force.
+    since: Epoch,
+    on_probation: bool,
+    quarantined: Option<&'a Quarantine>,
+    withdrawn: Option<&'a Withdrawn>,
+    shadow: Option<&'a Shadow>,
     versions: Vec<ShownRelease<'a>>,
     /// At all nodes that were reached.
     calls: u64,
@@ -154,6 +162,11 @@ fn shown<'a>(name: &'a PluginName, plugin: &'a Plugin, standings: &Standings) ->
         kind: plugin.kind,
         active: plugin.active.as_ref(),
         previous: plugin.previous.as_ref(),
+        since: plugin.since,
+        on_probation: plugin.on_probation,
+        quarantined: plugin.quarantine.as_ref(),
+        withdrawn: plugin.withdrawn.as_ref(),
+        shadow: plugin.shadow.as_ref(),
         versions: plugin.releases.iter().map(shown_release).collect(),
         calls: at_nodes().map(|standing| standing.calls).sum(),
         failures: at_nodes().map(|standing| standing.failures).sum(),

@@ -1,0 +1,95 @@
+//! This is how a node tells the authority that policies fail at it: gathered for a moment, and
+//! never in the way of a request. What is too much to be kept says no more than what is kept.
+
+use crate::authority::Authority;
+use crate::authority::command::Command;
+use soros_core::epoch::Epoch;
+use soros_core::map::plugin::{Blame, PluginName};
+use soros_core::policy::PolicyError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+/// How many faults may wait to be told.
+const WAITING_MAX: usize = 64;
+/// How long faults are gathered before they are told together.
+const GATHERING: Duration = Duration::from_millis(50);
+
+/// A call that failed by the policy's own fault.
+struct Fault {
+    plugin: PluginName,
+    since: Epoch,
+    cause: &'static str,
+    detail: String,
+}
+
+/// Where faults are handed in.
+#[derive(Clone)]
+pub(super) struct Reports(Sender<Fault>);
+
+/// Those that were handed in.
+pub(super) struct Reported(Receiver<Fault>);
+
+/// A place to hand in, and where it arrives.
+pub(super) fn reports() -> (Reports, Reported) {
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    (Reports(sender), Reported(receiver))
+}
+
+impl Reports {
+    /// The version of `plugin` that is in force since `since` failed.
+    pub(super) fn failed(&self, plugin: &PluginName, since: Epoch, error: &PolicyError) {
+        if !error.is_fault() {
+            return;
+        }
+        let fault = Fault {
+            plugin: plugin.clone(),
+            since,
+            cause: error.cause(),
+            detail: shortened(error.to_string()),
+        };
+        // Of more than can wait enough are told.
+        let _ = self.0.try_send(fault);
+    }
+}
+
+/// What people read of a reason.
+fn shortened(mut text: String) -> String {
+    const BYTES_MAX: usize = 512;
+    text.truncate(text.floor_char_boundary(BYTES_MAX));
+    text
+}
+
+/// Tells the authority of faults until it is stopped.
+pub(super) async fn run(authority: Arc<Authority>, Reported(mut faults): Reported) {
+    let node = authority.identity().name.clone();
+    while let Some(first) = faults.recv().await {
+        tokio::time::sleep(GATHERING).await;
+        let mut found: BTreeMap<(PluginName, Epoch), (u32, Fault)> = BTreeMap::new();
+        let mut next = Some(first);
+        while let Some(fault) = next {
+            let term = (fault.plugin.clone(), fault.since);
+            let so_far = found.get(&term).map_or(0, |(count, _)| *count);
+            found.insert(term, (so_far + 1, fault));
+            next = faults.try_recv().ok();
+        }
+        for ((name, since), (count, fault)) in found {
+            let blame = Blame {
+                node: node.clone(),
+                cause: fault.cause.to_owned(),
+                detail: fault.detail,
+            };
+            let plugin = name.to_string();
+            let command = Command::Report {
+                name,
+                since,
+                count,
+                blame,
+            };
+            if let Err(error) = authority.propose(command, None).await {
+                tracing::warn!(%error, plugin, count, "that a plugin failed could not be told");
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! This is what the leader makes of reports that a plugin fails: too many in too short a time, from
+//! all nodes together, and one epoch takes the version out of force, or puts it in quarantine.
+//!
+//! What is reported is of one activation, named by its epoch: a newer one is never undone.
+
+use super::command::{CommandError, Done};
+use super::lead::{Changed, change};
+use super::member::Running;
+use super::{Inner, audit, locked, spread};
+use crate::plugin::limits::{FAULTS_MAX, FAULTS_TIME, PROBATION_TIME};
+use soros_core::epoch::Epoch;
+use soros_core::map::Map;
+use soros_core::map::change::{Change, ChangeError};
+use soros_core::map::plugin::{Blame, Plugin, PluginName};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use tokio::time::Instant;
+
+/// A plugin as it was activated once.
+type Term = (PluginName, Epoch);
+
+/// What this node, as the leader, knows of plugins that fail, and of those on probation.
+#[derive(Default)]
+pub(super) struct Watch {
+    faults: Mutex<BTreeMap<Term, VecDeque<Instant>>>,
+    /// When those on probation were first seen to be.
+    probations: Mutex<BTreeMap<Term, Instant>>,
+}
+
+impl Watch {
+    /// Takes note of so many faults. Whether they are too many is the answer; then they are
+    /// forgotten.
+    fn note(&self, term: &Term, count: u32) -> bool {
+        let now = Instant::now();
+        let mut faults = locked(&self.faults);
+        faults.retain(|_, times| {
+            times.retain(|time| now.duration_since(*time) < FAULTS_TIME);
+            !times.is_empty()
+        });
+        let times = faults.entry(term.clone()).or_default();
+        times.extend((0..count.min(FAULTS_MAX)).map(|_| now));
+        let too_many = FAULTS_MAX as usize <= times.len();
+        if too_many {
+            faults.remove(term);
+        }
+        too_many
+    }
+
+    /// Those of `map` that have been on probation for long enough.
+    fn passed(&self, map: &Map) -> Vec<Term> {
+        let plugins = map.plugins().iter();
+        let now = plugins.filter(|(_, plugin)| plugin.on_probation);
+        let now: Vec<Term> = now
+            .map(|(name, plugin)| (name.clone(), plugin.since))
+            .collect();
+        let mut seen = locked(&self.probations);
+        seen.retain(|term, _| now.contains(term));
+        let passed = now.into_iter().filter(|term| {
+            let begun = seen.entry(term.clone()).or_insert_with(Instant::now);
+            PROBATION_TIME <= begun.elapsed()
+        });
+        passed.collect()
+    }
+}
+
+/// Takes a report that the version of `name` that is in force since `since` failed so often.
+///
+/// # Errors
+/// [`CommandError`] says whether anything was changed.
+pub(super) async fn report(
+    inner: &Inner,
+    name: &PluginName,
+    since: Epoch,
+    (count, blame): (u32, &Blame),
+) -> Result<Done, CommandError> {
+    if inner.leading().is_none() {
+        return Err(CommandError::NotLeader { leader: None });
+    }
+    let nothing = Done::at(inner.keeper.epoch(), false, Vec::new());
+    if !inner.watch.note(&(name.clone(), since), count) {
+        return Ok(nothing);
+    }
+    let decided = change(inner, None, async |map| {
+        decision(map, name, since, blame).map_err(CommandError::from)
+    });
+    let Changed { before, after } = match decided.await {
+        // It was decided, or another version came into force meanwhile.
+        Err(CommandError::Refused(ChangeError::PluginMoved(_))) => return Ok(nothing),
+        changed => changed?,
+    };
+    tell(name, &before, &after, blame);
+    let not_ready = spread::spread(inner, &after).await;
+    Ok(Done::at(after.epoch(), false, not_ready))
+}
+
+/// What becomes of a plugin that fails too often.
+fn decision(
+    map: &Map,
+    name: &PluginName,
+    since: Epoch,
+    blame: &Blame,
+) -> Result<Change, ChangeError> {
+    let (name, blame) = (name.clone(), blame.clone());
+    match map.plugin(&name) {
+        Some(plugin) if plugin.since != since || plugin.quarantine.is_some() => {
+            Err(ChangeError::PluginMoved(name))
+        }
+        Some(plugin) if plugin.on_probation => Ok(Change::Withdraw { name, since, blame }),
+        Some(_) => Ok(Change::Quarantine { name, since, blame }),
+        None => Err(ChangeError::PluginMoved(name)),
+    }
+}
+
+fn tell(name: &PluginName, before: &Map, after: &Map, blame: &Blame) {
+    let Some((version, release)) = before.plugin(name).and_then(Plugin::active) else {
+        return;
+    };
+    let now = after.plugin(name);
+    let is_quarantined = now.is_some_and(|plugin| plugin.quarantine.is_some());
+    let action = if is_quarantined {
+        "quarantine"
+    } else {
+        "withdraw"
+    };
+    let Blame {
+        node,
+        cause,
+        detail,
+    } = blame;
+    audit::line(&audit::Line {
+        action,
+        through: node.as_str(),
+        plugin: name,
+        version: Some(version),
+        digest: Some(release.digest),
+        epoch: after.epoch(),
+    });
+    let (plugin, version, epoch) = (name.as_str(), version.as_str(), after.epoch().0);
+    let (node, cause) = (node.as_str(), cause.as_str());
+    let back_to = now.and_then(|plugin| plugin.active.as_ref());
+    if let Some(back_to) = back_to.filter(|_| !is_quarantined) {
+        let back_to = back_to.as_str();
+        tracing::error!(
+            plugin,
+            version,
+            back_to,
+            node,
+            cause,
+            detail,
+            epoch,
+            "a version failed on its probation: the one before is in force again"
+        );
+    } else {
+        tracing::error!(
+            plugin,
+            version,
+            node,
+            cause,
+            detail,
+            epoch,
+            "a plugin fails too often and is not asked any more, until a version is activated"
+        );
+    }
+}
+
+/// Ends the probations that have lasted long enough.
+pub(super) async fn end_probations(inner: &Inner, running: &Running) {
+    let Some(map) = running.maps.borrow().clone() else {
+        return;
+    };
+    for (name, since) in inner.watch.passed(&map) {
+        let plugin = name.to_string();
+        let ended = change(inner, None, async |_| {
+            Ok(Change::EndProbation { name, since })
+        });
+        match ended.await {
+            Ok(Changed { after, .. }) => {
+                let epoch = after.epoch().0;
+                tracing::info!(plugin, epoch, "a version has passed its probation");
+            }
+            Err(CommandError::Refused(ChangeError::PluginMoved(_))) => {}
+            Err(error) => tracing::warn!(%error, plugin, "a probation could not be ended yet"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_the_faults_of_one_activation_within_a_window() {
+        let watch = Watch::default();
+        let term = |since| ("own".parse().unwrap(), Epoch(since));
+        assert!(!watch.note(&term(1), FAULTS_MAX - 1));
+        assert!(!watch.note(&term(2), FAULTS_MAX - 1), "another activation");
+        advance(FAULTS_TIME / 2).await;
+        assert!(watch.note(&term(1), 1));
+        assert!(!watch.note(&term(1), 1), "they are forgotten");
+        advance(FAULTS_TIME / 2 + Duration::from_millis(1)).await;
+        assert!(!watch.note(&term(2), 1), "the others are too long ago");
+        assert!(watch.note(&term(3), u32::MAX));
+    }
+}
