@@ -13,9 +13,11 @@ mod liveness;
 mod neighbours;
 mod policies;
 mod recovery;
+mod rehearsal;
 mod reports;
 mod router;
 mod service;
+mod shadow;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -641,8 +643,10 @@ fn of_policies(
 ) -> Vec<JoinHandle<()>> {
     let reported = policies.take_reported();
     let telling = reported.map(|reported| reports::run(Arc::clone(authority), reported));
+    let shadowed = policies.take_shadowed().map(shadow::run);
     let telling = telling.map(|telling| workers.spawn_on(0, telling));
-    telling.into_iter().collect()
+    let comparing = shadowed.map(|shadowed| workers.spawn_on(0, shadowed));
+    telling.into_iter().chain(comparing).collect()
 }
 
 fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {
@@ -683,6 +687,7 @@ fn authority_parts(
         plugins: Arc::clone(&ground.policies) as Arc<dyn authority::Plugins>,
         buckets: Arc::clone(late) as Arc<dyn authority::BucketCheck>,
         adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
+        rehearses: Arc::clone(late) as Arc<dyn authority::rehearsal::Rehearses>,
         facts: Arc::clone(late) as Arc<dyn authority::LocalFacts>,
         liveness: Arc::clone(neighbours) as Arc<dyn authority::Liveness>,
         metrics: Arc::clone(&ground.metrics),

@@ -15,6 +15,7 @@ pub mod member;
 pub mod push;
 pub mod raft;
 pub mod record;
+pub mod rehearsal;
 pub mod state;
 pub mod wire;
 
@@ -117,6 +118,9 @@ pub trait Plugins: Send + Sync + 'static {
 
     /// How the plugins of the map stand here.
     fn standings(&self) -> BTreeMap<PluginName, Standing>;
+
+    /// The calls that the shadow of a plugin answers otherwise, as lines of a capture.
+    fn captures(&self, name: &PluginName) -> Vec<String>;
 }
 
 /// How a plugin stands at one node.
@@ -135,6 +139,26 @@ pub struct Standing {
     /// The same for each version.
     #[serde(default)]
     pub versions: BTreeMap<PluginVersion, Counts>,
+    /// What came of its shadow, if one runs.
+    #[serde(default)]
+    pub shadow: Option<ShadowStanding>,
+}
+
+/// What came of a plugin's shadow at one node, since it runs there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowStanding {
+    /// How many calls it was asked.
+    pub compared: u64,
+    /// How many of them it answered otherwise than the version in force.
+    pub differed: u64,
+    /// At how many it failed, by why.
+    pub failures: BTreeMap<String, u64>,
+    /// How many were not asked because too many waited.
+    pub dropped: u64,
+    /// How many that it answered otherwise are kept.
+    pub captures: u64,
+    /// Why it cannot be asked.
+    pub problem: Option<String>,
 }
 
 /// How the calls of a plugin's version went at one node, since that started.
@@ -266,6 +290,8 @@ pub struct Parts {
     pub adopts: Arc<dyn Adopts>,
     /// What it knows of other nodes' lives.
     pub liveness: Arc<dyn Liveness>,
+    /// What it tries on what it holds.
+    pub rehearses: Arc<dyn rehearsal::Rehearses>,
     /// What it knows of itself.
     pub facts: Arc<dyn LocalFacts>,
     /// Where it notes its figures.
@@ -475,6 +501,24 @@ impl Authority {
     /// How the plugins of `map` stand at its nodes, as far as they answer at once.
     pub async fn standings(&self, map: &Map) -> BTreeMap<NodeId, BTreeMap<PluginName, Standing>> {
         forward::standings(&self.inner, map).await
+    }
+
+    /// The calls that the shadow of a plugin answers otherwise, at the nodes that answer at once.
+    pub async fn captures(&self, map: &Map, name: &PluginName) -> Vec<String> {
+        forward::captures(&self.inner, map, name).await
+    }
+
+    /// What the activation of a version would change under `map`.
+    ///
+    /// # Errors
+    /// [`CommandError`] as the activation would have it.
+    pub async fn rehearse(
+        &self,
+        map: &Map,
+        name: &PluginName,
+        version: &PluginVersion,
+    ) -> Result<rehearsal::Rehearsal, CommandError> {
+        rehearsal::rehearse(&self.inner, map, name, version).await
     }
 
     /// The component of this digest, if this node has it.

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod census;
 pub mod closing;
 pub mod converge;
 pub mod coordinate;

@@ -26,7 +26,11 @@ pub fn misbehaving(kind: &str) -> Vec<u8> {
 }
 
 /// The component with another version in its data.
-fn renamed(mut component: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
+///
+/// # Panics
+/// When the versions are not of one length, or the component does not name the first.
+#[must_use]
+pub fn renamed(mut component: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "a component's layout stays as it is");
     let places: Vec<usize> = (0..component.len() - from.len())
         .filter(|&at| component[at..].starts_with(from.as_bytes()))

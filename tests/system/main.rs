@@ -18,5 +18,6 @@ mod paused;
 mod plugins;
 mod power;
 mod pressure;
+mod trial;
 mod unsynced;
 mod validators;

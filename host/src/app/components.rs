@@ -47,7 +47,7 @@ pub(super) struct NodeComponents {
 struct Known {
     /// Those that the map names.
     named: BTreeSet<PluginDigest>,
-    /// Those that are in force, or were before.
+    /// Those that are in force, were before, or run beside.
     in_force: BTreeSet<PluginDigest>,
     /// The other nodes.
     others: Vec<NodeId>,
@@ -343,7 +343,8 @@ fn releases(map: &Map) -> impl Iterator<Item = &Release> {
 }
 
 fn in_force(plugin: &Plugin) -> impl Iterator<Item = PluginDigest> {
-    let versions = plugin.active.iter().chain(&plugin.previous);
+    let shadow = plugin.shadow.iter().map(|shadow| &shadow.version);
+    let versions = plugin.active.iter().chain(&plugin.previous).chain(shadow);
     let releases = versions.filter_map(|version| plugin.releases.get(version));
     releases.map(|release| release.digest)
 }

@@ -4,16 +4,20 @@
 use super::doubt::Doubts;
 use super::neighbours::Neighbours;
 use super::policies::NodePolicies;
+use super::rehearsal;
 use crate::authority::keeper::{Adopts, MapKeeper};
+use crate::authority::rehearsal::{Judged, Loads, Rehearses};
 use crate::authority::wire::Facts;
-use crate::authority::{BucketCheck, Emptiness, LocalFacts};
+use crate::authority::{BucketCheck, Emptiness, LocalFacts, PlanError};
 use crate::network::BoxFuture;
 use crate::peer::survey::Survey;
 use crate::peer::{Maps, Peer};
 use crate::store::Store;
 use crate::store::commit::CommitError;
-use soros_core::id::{BucketId, BucketName};
+use soros_core::id::{BucketId, BucketName, PlacementId};
 use soros_core::map::Map;
+use soros_core::map::json::Json;
+use soros_core::map::plugin::Release;
 use soros_core::map::settings::Durability;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -168,6 +172,25 @@ impl BucketCheck for LatePeer {
                 Survey::HasKeys => Emptiness::HasKeys,
                 Survey::Unknown => Emptiness::Unknown,
             }
+        })
+    }
+}
+
+impl Rehearses for LatePeer {
+    fn loads(&self, placement: PlacementId) -> BoxFuture<'_, Option<Loads>> {
+        Box::pin(async move { rehearsal::loads(self.peer()?, placement).await })
+    }
+
+    fn judge<'a>(
+        &'a self,
+        release: &'a Release,
+        config: &'a Json,
+        bucket: &'a BucketName,
+    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
+        Box::pin(async move {
+            let starting = || PlanError::Failed("the node starts".to_owned());
+            let peer = self.peer().ok_or_else(starting)?;
+            rehearsal::judge(peer, &self.policies, (release, config), bucket).await
         })
     }
 }

@@ -4,12 +4,13 @@
 use super::calls::{Calls, Ending};
 use super::components::NodeComponents;
 use super::reports::{Reported, Reports, reports};
+use super::shadow::{self, ShadowUse, Shadows, shadows};
 use crate::authority::{Counts, PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::Policies;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::peer::validate::BucketValidator;
-use crate::plugin::{Admitted, Check, Policy, Shipped, shipped};
+use crate::plugin::{Admitted, Check, Policy, Recorded, Shipped, shipped};
 use crate::telemetry::Metrics;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -54,6 +55,9 @@ pub(super) struct NodePolicies {
     /// Where faults are handed in, and come out.
     reports: Reports,
     reported: Mutex<Option<Reported>>,
+    /// What runs beside.
+    shadows: Shadows,
+    shadowed: Mutex<Option<shadow::Calls>>,
 }
 
 /// The policies of the buckets of one map.
@@ -87,6 +91,7 @@ struct BucketResolver {
     calls: Arc<Calls>,
     /// The epoch from which the version is in force.
     since: Epoch,
+    shadow: Option<ShadowUse>,
 }
 
 /// A validation policy, and where its calls show.
@@ -95,6 +100,7 @@ struct Measured {
     calls: Arc<Calls>,
     /// The epoch from which the version is in force.
     since: Epoch,
+    shadow: Option<ShadowUse>,
     wants: Wants,
 }
 
@@ -117,6 +123,9 @@ impl Validation for Measured {
         };
         let (time, since) = (begun.elapsed(), Some(self.since));
         self.calls.note(ending, time, fuel, since);
+        if let (Some(shadow), Ok(verdicts)) = (&self.shadow, &verdicts) {
+            shadow.offer(|| Recorded::validation(changes, verdicts));
+        }
         verdicts
     }
 }
@@ -127,9 +136,12 @@ impl NodePolicies {
     /// No policy yet; calls show in `metrics`.
     pub(super) fn new(components: NodeComponents, metrics: Arc<Metrics>) -> NodePolicies {
         let (reports, reported) = reports();
+        let (shadows, shadowed) = shadows(Arc::clone(&metrics));
         NodePolicies {
             reports,
             reported: Mutex::new(Some(reported)),
+            shadows,
+            shadowed: Mutex::new(Some(shadowed)),
             components: Arc::new(components),
             loaded: ArcSwap::default(),
             calls: Mutex::default(),
@@ -137,10 +149,21 @@ impl NodePolicies {
         }
     }
 
+    /// The components of this node.
+    pub(super) fn components(&self) -> &Arc<NodeComponents> {
+        &self.components
+    }
+
     /// Where the faults of policies come out; once.
     pub(super) fn take_reported(&self) -> Option<Reported> {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.take()
+    }
+
+    /// Where the calls come out that shadows are to be asked; once.
+    pub(super) fn take_shadowed(&self) -> Option<shadow::Calls> {
+        let mut shadowed = self.shadowed.lock().unwrap_or_else(PoisonError::into_inner);
+        shadowed.take()
     }
 
     /// How the calls of a version went.
@@ -188,6 +211,7 @@ impl NodePolicies {
     pub(super) async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
         self.components.adopt(&map);
         self.tidy_calls(&map);
+        self.shadows.tidy(&map);
         let fetched = self.components.fetch_active(&map);
         if tokio::time::timeout(FETCH_TIME_MAX, fetched).await.is_err() {
             tracing::error!("components of policies in force are missing, and are looked for");
@@ -248,6 +272,7 @@ impl NodePolicies {
                         version,
                         policy,
                         since,
+                        shadow: self.load_shadow(&map, plugin, config),
                     };
                     loaded.resolvers.insert(bucket.id, resolver);
                 }
@@ -281,6 +306,7 @@ impl NodePolicies {
                 wants,
                 calls: self.calls_of(&used.plugin, &version),
                 since,
+                shadow: self.load_shadow(map, &used.plugin, &used.config),
                 policy,
             });
             Ok((version, measured))
@@ -291,6 +317,15 @@ impl NodePolicies {
             on_failure: used.on_failure,
             policy: policy.and_then(measured),
         }
+    }
+
+    fn load_shadow(&self, map: &Map, name: &PluginName, config: &Json) -> Option<ShadowUse> {
+        let shadow = self.shadows.of(map, name)?;
+        let plugin = map.plugin(name)?;
+        let release = plugin.releases.get(&plugin.shadow.as_ref()?.version)?;
+        let policy = self.components.load(release, config);
+        self.shadows
+            .used(shadow, policy.map_err(|error| error.to_string()))
     }
 
     fn load_one(
@@ -336,6 +371,9 @@ impl NodePolicies {
             .map_or_else(Ending::Failed, |_| Ending::Answered);
         let (time, since) = (begun.elapsed(), Some(resolver.since));
         resolver.calls.note(ending, time, fuel, since);
+        if let (Some(shadow), Ok(answer)) = (&resolver.shadow, &answer) {
+            shadow.offer(|| Recorded::resolution(target.key().as_bytes(), siblings, answer));
+        }
         match answer {
             Ok(answer) => Some((resolver, answer)),
             Err(error) => {
@@ -520,6 +558,12 @@ impl Plugins for NodePolicies {
         Box::pin(self.components.prepare(release, configs))
     }
 
+    fn captures(&self, name: &PluginName) -> Vec<String> {
+        let loaded = self.loaded.load();
+        let map = loaded.map.as_ref();
+        map.map_or_else(Vec::new, |map| self.shadows.captures(map, name))
+    }
+
     fn standings(&self) -> BTreeMap<PluginName, Standing> {
         let loaded = self.loaded.load();
         let Some(map) = &loaded.map else {
@@ -543,6 +587,7 @@ impl Plugins for NodePolicies {
                 calls: versions.values().map(|counts| counts.calls).sum(),
                 failures: versions.values().map(Counts::failed).sum(),
                 versions,
+                shadow: self.shadows.standing(map, name),
             };
             (name.clone(), standing)
         };

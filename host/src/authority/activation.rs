@@ -11,7 +11,7 @@ use soros_core::id::{NodeName, PlacementName};
 use soros_core::map::Map;
 use soros_core::map::change::{Change, ChangeError};
 use soros_core::map::json::Json;
-use soros_core::map::plugin::{PluginName, PluginVersion, Release};
+use soros_core::map::plugin::{PluginName, PluginVersion, Release, Shadow};
 use soros_core::map::table::Table;
 use soros_core::policy::topology::Snapshot;
 use std::collections::BTreeMap;
@@ -77,6 +77,21 @@ pub(super) async fn activate(
         version: Some(switch.version),
         not_ready: spread::spread(inner, &after).await,
     })
+}
+
+/// Has every node that lives make the version ready that is to run as a shadow.
+///
+/// # Errors
+/// [`CommandError`]; nothing was changed.
+pub(super) async fn prepare_shadow(
+    inner: &Arc<Inner>,
+    name: &PluginName,
+    shadow: &Shadow,
+) -> Result<(), CommandError> {
+    let not_leader = CommandError::NotLeader { leader: None };
+    let map = newest(&*inner.leading().ok_or(not_leader)?).await?;
+    let switch = Switch::of(&map, name, Some(&shadow.version))?;
+    prepare_everywhere(inner, &map, &switch).await.map(drop)
 }
 
 impl Switch {
@@ -174,7 +189,7 @@ async fn prepare_everywhere(
 }
 
 /// The tables of the placements that use the plugin, as this version answers them.
-async fn tables(
+pub(super) async fn tables(
     inner: &Inner,
     map: &Map,
     name: &PluginName,

@@ -50,7 +50,10 @@ async fn on_request(inner: &Arc<Inner>, request: Request) -> Answer {
         Request::Hold { .. }
         | Request::Component { .. }
         | Request::Prepare { .. }
-        | Request::Plugins => on_plugin_request(inner, request).await,
+        | Request::Plugins
+        | Request::Captures { .. }
+        | Request::Loads { .. }
+        | Request::Judge { .. } => on_plugin_request(inner, request).await,
     }
 }
 
@@ -72,6 +75,16 @@ async fn on_plugin_request(inner: &Inner, request: Request) -> Answer {
             Answer::Prepared(plugins.prepare(&release, configs).await)
         }
         Request::Plugins => Answer::Plugins(plugins.standings()),
+        Request::Captures { name } => Answer::Captures(plugins.captures(&name)),
+        Request::Loads { placement } => Answer::Loads(inner.parts.rehearses.loads(placement).await),
+        Request::Judge {
+            release,
+            config,
+            bucket,
+        } => {
+            let judged = inner.parts.rehearses.judge(&release, &config, &bucket);
+            Answer::Judged(judged.await)
+        }
         _ => Answer::Refused,
     }
 }

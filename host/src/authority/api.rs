@@ -122,6 +122,9 @@ impl AuthorityApi {
             Route::Rollback(name) => {
                 plugins::rollback(self, &asked, body, route::plugin(name)?).await
             }
+            Route::Shadow(name) => {
+                plugins::on_shadow(self, &asked, body, route::plugin(name)?).await
+            }
             Route::Unbuilt(what, _) => Err(Refusal::NotBuilt(what)),
         }
     }

@@ -169,7 +169,7 @@ pub(super) async fn leadership(inner: &Inner) -> Leadership {
 /// What the living nodes of `map` say that they hold.
 pub(super) async fn facts(inner: &Inner, map: &Map) -> BTreeMap<NodeId, Facts> {
     let own = inner.parts.facts.facts();
-    let answers = say(inner, map, Request::Facts).await;
+    let answers = say(inner, map, Request::Facts, SAY_TIMEOUT).await;
     let others = answers
         .into_iter()
         .filter_map(|(node, answer)| match answer {
@@ -185,7 +185,7 @@ pub(super) async fn standings(
     map: &Map,
 ) -> BTreeMap<NodeId, BTreeMap<PluginName, Standing>> {
     let own = inner.parts.plugins.standings();
-    let answers = say(inner, map, Request::Plugins).await;
+    let answers = say(inner, map, Request::Plugins, SAY_TIMEOUT).await;
     let others = answers
         .into_iter()
         .filter_map(|(node, answer)| match answer {
@@ -195,15 +195,32 @@ pub(super) async fn standings(
     others.chain([(inner.id(), own)]).collect()
 }
 
-/// What the other nodes of `map` answer at once.
-async fn say(inner: &Inner, map: &Map, request: Request) -> Vec<(NodeId, Answer)> {
+/// The calls that the shadow of a plugin answers otherwise, at the living nodes of `map`.
+pub(super) async fn captures(inner: &Inner, map: &Map, name: &PluginName) -> Vec<String> {
+    let mut captures = inner.parts.plugins.captures(name);
+    let request = Request::Captures { name: name.clone() };
+    for (_, answer) in say(inner, map, request, SAY_TIMEOUT).await {
+        if let Answer::Captures(others) = answer {
+            captures.extend(others);
+        }
+    }
+    captures
+}
+
+/// What the other nodes of `map` answer within `time`.
+pub(super) async fn say(
+    inner: &Inner,
+    map: &Map,
+    request: Request,
+    time: Duration,
+) -> Vec<(NodeId, Answer)> {
     let request = &request;
     let others = map.nodes().keys().filter(|node| **node != inner.id());
     let asked = others.map(async |&node| {
         if !inner.parts.liveness.is_alive(node) {
             return None;
         }
-        let answer = ask(inner.wire(), &To::Node(node), request, SAY_TIMEOUT).await;
+        let answer = ask(inner.wire(), &To::Node(node), request, time).await;
         Some((node, answer.ok()?))
     });
     join_all(asked).await.into_iter().flatten().collect()

@@ -87,6 +87,10 @@ async fn carry_out_once(
             count,
             blame,
         } => return blame::report(inner, name, *since, (*count, blame)).await,
+        Command::PutShadow {
+            name,
+            shadow: Some(shadow),
+        } => activation::prepare_shadow(inner, name, shadow).await?,
         _ => {}
     }
     let changed = change(inner, only_at, async |map| {

@@ -9,6 +9,7 @@
 
 use super::command::{CommandError, Done, Proposed};
 use super::raft::{Types, Vote};
+use super::rehearsal::{Judged, Loads};
 use super::state::Picture;
 use super::{PlanError, Standing};
 use crate::network::BoxFuture;
@@ -20,7 +21,7 @@ use openraft::raft::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use soros_core::epoch::Epoch;
-use soros_core::id::{ClusterId, NodeId};
+use soros_core::id::{BucketName, ClusterId, NodeId, PlacementId};
 use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::node::{Identity, RaftId};
@@ -119,6 +120,25 @@ pub enum Request {
     },
     /// How do the map's plugins stand with you?
     Plugins,
+    /// Which calls does the shadow of this plugin answer otherwise with you?
+    Captures {
+        /// The plugin.
+        name: PluginName,
+    },
+    /// What do the partitions of a placement hold of which you are the first replica?
+    Loads {
+        /// The placement.
+        placement: PlacementId,
+    },
+    /// What would this release of a validator make of values that you hold?
+    Judge {
+        /// The release.
+        release: Release,
+        /// With this configuration.
+        config: Json,
+        /// Of this bucket.
+        bucket: BucketName,
+    },
 }
 
 /// A message of the Raft group.
@@ -174,6 +194,12 @@ pub enum Answer {
     Prepared(Result<(), PlanError>),
     /// To [`Request::Plugins`].
     Plugins(BTreeMap<PluginName, Standing>),
+    /// To [`Request::Captures`]: lines of a capture.
+    Captures(Vec<String>),
+    /// To [`Request::Loads`], if it could be found out.
+    Loads(Option<Loads>),
+    /// To [`Request::Judge`].
+    Judged(Result<Judged, PlanError>),
     /// The request cannot be answered here: another member, a Raft member that stopped, a map of
     /// another cluster, or one that could not be stored.
     Refused,

@@ -4,6 +4,7 @@
 mod build;
 mod new;
 mod test;
+mod trial;
 
 pub use build::BuildError;
 
@@ -60,9 +61,14 @@ pub(super) enum PluginCommand {
         name: String,
         /// The version
         version: String,
+        /// Only show what it would change
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         condition: Condition,
     },
+    /// Run a version beside the one in force, and compare their answers
+    Shadow(trial::ShadowArgs),
     /// Switch back to the version before
     Rollback {
         /// The plugin
@@ -127,14 +133,20 @@ impl PluginCommand {
             PluginCommand::Activate {
                 name,
                 version,
+                dry_run,
                 condition,
             } => {
                 let (name, version): (PluginName, PluginVersion) =
                     (name.parse()?, version.parse()?);
                 let epoch = condition.epoch();
+                if dry_run {
+                    let rehearsal = client.rehearse_plugin(&name, &version, epoch).await;
+                    return trial::show_rehearsal(console, &rehearsal.map_err(Failure::read)?);
+                }
                 let done = client.activate_plugin(&name, Some(&version), epoch).await;
                 switched(console, &name, &done.map_err(Failure::write)?)
             }
+            PluginCommand::Shadow(args) => args.run(client, console).await,
             PluginCommand::Rollback { name, condition } => {
                 let name: PluginName = name.parse()?;
                 let done = client.activate_plugin(&name, None, condition.epoch()).await;

@@ -6,7 +6,7 @@ use super::call::{Answer, Call};
 use super::error::ClientError;
 use super::kv::key_path;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, IF_MATCH};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, IF_MATCH};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use soros_core::epoch::Epoch;
@@ -197,6 +197,72 @@ impl Client {
             None => Call::new(Method::POST, &format!("/v1/plugins/{name}/rollback")),
         };
         self.send(&only_at(call, epoch)).await?.json()
+    }
+
+    /// What switching to a version of a plugin would change.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rehearse_plugin(
+        &self,
+        name: &PluginName,
+        version: &PluginVersion,
+        epoch: Option<Epoch>,
+    ) -> Result<Value, ClientError> {
+        let body = serde_json::json!({"version": version.as_str(), "dry_run": true});
+        let call = Call::new(Method::POST, &format!("/v1/plugins/{name}/activate"));
+        let call = call.json(body.to_string().into());
+        self.send(&only_at(call, epoch)).await?.json()
+    }
+
+    /// What runs beside the version of a plugin in force, and what came of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn shadow(&self, name: &PluginName) -> Result<Value, ClientError> {
+        self.read(&format!("/v1/plugins/{name}/shadow"))
+            .await?
+            .json()
+    }
+
+    /// The calls that the shadow of a plugin answers otherwise, one a line.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn captures(&self, name: &PluginName) -> Result<Bytes, ClientError> {
+        let call = Call::new(Method::GET, &format!("/v1/plugins/{name}/shadow"));
+        let lines = HeaderValue::from_static("application/x-ndjson");
+        Ok(self.send(&call.header(ACCEPT, lines)).await?.body)
+    }
+
+    /// Runs a version of a plugin beside the one in force on a part of its calls, if the map is
+    /// still at `epoch`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn start_shadow(
+        &self,
+        name: &PluginName,
+        (version, sample): (&PluginVersion, f64),
+        epoch: Option<Epoch>,
+    ) -> Result<Value, ClientError> {
+        let body = serde_json::json!({"version": version.as_str(), "sample": sample});
+        let call = Call::new(Method::PUT, &format!("/v1/plugins/{name}/shadow"));
+        let call = call.json(body.to_string().into());
+        self.send(&only_at(call, epoch)).await?.json()
+    }
+
+    /// Stops the shadow of a plugin, if the map is still at `epoch`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stop_shadow(
+        &self,
+        name: &PluginName,
+        epoch: Option<Epoch>,
+    ) -> Result<(), ClientError> {
+        let call = Call::new(Method::DELETE, &format!("/v1/plugins/{name}/shadow"));
+        self.send(&only_at(call, epoch)).await.map(drop)
     }
 
     /// Removes a version of a plugin that is not in use, if the map is still at `epoch`.

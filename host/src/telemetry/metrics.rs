@@ -85,6 +85,9 @@ pub struct Metrics {
     pub policy_failures: Family<Counter>,
     /// What calls of policies computed, by plugin and version.
     pub policy_fuel: Family<Counter>,
+    /// Calls that a shadow was to be asked, by plugin, version and outcome (`same`, `differs`,
+    /// `failed`, or `dropped`).
+    pub shadow_calls: Family<Counter>,
     /// How long calls of policies took, by plugin and version.
     pub policy_seconds: Family<Histogram>,
 }
@@ -162,6 +165,7 @@ impl Default for Metrics {
             policy_calls: Family::new(&["plugin", "version", "outcome"], Counter::default),
             policy_failures: Family::new(&["plugin", "version", "cause"], Counter::default),
             policy_fuel: Family::new(&["plugin", "version"], Counter::default),
+            shadow_calls: Family::new(&["plugin", "version", "outcome"], Counter::default),
             policy_seconds: Family::new(&["plugin", "version"], Histogram::of_times),
         }
     }
@@ -300,6 +304,8 @@ impl Metrics {
         page.counters("soros_policy_failures_total", help, &self.policy_failures);
         let help = "What calls of policies computed, in units of fuel.";
         page.counters("soros_policy_fuel_total", help, &self.policy_fuel);
+        let help = "Calls that shadows were to be asked, by what came of it.";
+        page.counters("soros_shadow_calls_total", help, &self.shadow_calls);
         let help = "How long calls of policies took.";
         page.histograms("soros_policy_seconds", help, &self.policy_seconds);
     }

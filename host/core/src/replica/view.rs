@@ -2,6 +2,7 @@
 
 use super::state::{State, Stored};
 use crate::id::BucketId;
+use crate::key::Key;
 use crate::limits::ITEMS_PER_ANSWER_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
@@ -120,6 +121,41 @@ impl<'a> View<'a> {
         next.map_or(Ok(LiveKey::None), |next| {
             Layout::entry_of_object(&next.key).map(LiveKey::NotYet)
         })
+    }
+}
+
+impl View<'_> {
+    /// Shows `each` the live objects among the next keys of a bucket, of which at most `limit` are
+    /// looked at. Where the rest begins is the answer. One object at a time is in memory.
+    ///
+    /// # Errors
+    /// [`RecordError`] when an object cannot be read.
+    pub fn for_each_live(
+        &self,
+        bucket: BucketId,
+        from: Option<&Entry>,
+        limit: usize,
+        each: &mut dyn FnMut(&Key, &Object),
+    ) -> Result<Option<Entry>, RecordError> {
+        let (first, behind) = self.layout.objects_of(bucket);
+        let first = from.map_or(first, |entry| self.layout.object(entry));
+        let mut found = self
+            .records
+            .list(&first, &behind, limit.saturating_add(1))?;
+        let next = if limit < found.len() {
+            found.pop()
+        } else {
+            None
+        };
+        for listed in found {
+            let entry = Layout::entry_of_object(&listed.key)?;
+            let object = self.stored(&entry)?;
+            if object.is_live() {
+                each(&entry.key, &object);
+            }
+        }
+        next.map(|next| Layout::entry_of_object(&next.key))
+            .transpose()
     }
 }
 

@@ -1,7 +1,9 @@
 //! These are the routes of plugins: how versions come, take over and go, and which there are.
 
+mod shadow;
 mod shown;
 
+pub(super) use shadow::on_shadow;
 pub(super) use shown::{list, show};
 
 use super::refusal::Refusal;
@@ -12,11 +14,12 @@ use crate::authority::push::{PushError, Pushed};
 use crate::network::{Body, RequestBody, Response};
 use crate::plugin::limits::{COMPONENT_BYTES_MAX, PROBATION_TIME};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use soros_core::epoch::Epoch;
 use soros_core::map::Map;
+use soros_core::map::change::ChangeError;
 use soros_core::map::plugin::{Plugin, PluginDigest, PluginName, PluginVersion, Release};
 
 const WASM: &str = "application/wasm";
@@ -124,13 +127,29 @@ pub(super) async fn activate(
 ) -> Result<Response, Refusal> {
     let Activation { version, dry_run } = config(body).await?;
     if dry_run {
-        return Err(Refusal::NotBuilt("`\"dry_run\": true`"));
+        return rehearsed(api, asked, &name, &version).await;
     }
     let version = Some(version);
     activated(
         api.propose(asked, Command::Activate { name, version })
             .await?,
     )
+}
+
+/// What an activation would change; nothing is.
+async fn rehearsed(
+    api: &AuthorityApi,
+    asked: &Asked<'_>,
+    name: &PluginName,
+    version: &PluginVersion,
+) -> Result<Response, Refusal> {
+    let now = asked.map.epoch();
+    if let Some(expected) = only_at(asked)?.filter(|expected| *expected != now) {
+        let moved = ChangeError::Moved { expected, now };
+        return Err(Refusal::Command(moved.into()));
+    }
+    let rehearsal = api.authority.rehearse(&asked.map, name, version).await?;
+    render::json(StatusCode::OK, &rehearsal)
 }
 
 /// The version before comes into force again.

@@ -47,6 +47,8 @@ pub(super) enum Route<'a> {
     Activate(&'a str),
     /// The change to the version before.
     Rollback(&'a str),
+    /// The version that runs beside the one in force.
+    Shadow(&'a str),
     /// A route that is known and not built, and its methods.
     Unbuilt(&'static str, &'static [Method]),
 }
@@ -87,7 +89,9 @@ impl<'a> Route<'a> {
     /// The methods of the route.
     pub(super) fn methods(&self) -> &'static [Method] {
         match self {
-            Route::Bucket(_) | Route::Placement(_) | Route::Release { .. } => &ALL,
+            Route::Bucket(_) | Route::Placement(_) | Route::Release { .. } | Route::Shadow(_) => {
+                &ALL
+            }
             Route::Activate(_) | Route::Rollback(_) => &POST,
             Route::Settings => &REPLACE,
             Route::Buckets
@@ -119,7 +123,7 @@ fn of_plugin(rest: &str) -> Option<Route<'_>> {
     match rest {
         "activate" => Some(Route::Activate(name)),
         "rollback" => Some(Route::Rollback(name)),
-        "shadow" => Some(Route::Unbuilt("A shadow", &ALL)),
+        "shadow" => Some(Route::Shadow(name)),
         version => one(version).map(|version| Route::Release { name, version }),
     }
 }

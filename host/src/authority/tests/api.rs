@@ -188,7 +188,7 @@ const WRONG: &str = r#"
 /v1/plugins/lww/9.9 | {} | 400 bad-request
 /v1/plugins/Lww/9.9.9 | {} | 400 bad-request
 /v1/plugins/lww/activate | {} | 405 method-not-allowed
-/v1/plugins/lww/shadow | {} | 501 not-implemented
+/v1/plugins/lww/shadow | {} | 400 bad-request
 "#;
 
 #[tokio::test(start_paused = true)]

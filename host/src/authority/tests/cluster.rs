@@ -4,6 +4,7 @@
 use crate::authority::command::{Command, CommandError, Done};
 use crate::authority::keeper::{Adopts, MapKeeper};
 use crate::authority::member::raft_id;
+use crate::authority::rehearsal::{Judged, Loads, Rehearses};
 use crate::authority::wire::{Facts, To, Wire, WireError};
 use crate::authority::{
     Authority, BucketCheck, Emptiness, Entry, First, Liveness, LocalFacts, Parts, PlanError,
@@ -15,7 +16,7 @@ use crate::store::Store;
 use crate::store::memory::Memory;
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, BucketName, ClusterId, Incarnation, NodeId, NodeName};
+use soros_core::id::{BucketId, BucketName, ClusterId, Incarnation, NodeId, NodeName, PlacementId};
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
 use soros_core::map::json::Json;
@@ -197,6 +198,27 @@ impl BucketCheck for Net {
     }
 }
 
+impl Rehearses for Net {
+    fn loads(&self, _: PlacementId) -> BoxFuture<'_, Option<Loads>> {
+        Box::pin(std::future::ready(Some(Loads::new())))
+    }
+
+    fn judge<'a>(
+        &'a self,
+        _: &'a Release,
+        _: &'a Json,
+        _: &'a BucketName,
+    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
+        let judged = Judged {
+            sampled: 7,
+            refused: 2,
+            complete: true,
+            ..Judged::default()
+        };
+        Box::pin(std::future::ready(Ok(judged)))
+    }
+}
+
 impl Planner for Net {
     fn check<'a>(
         &'a self,
@@ -270,6 +292,10 @@ impl Plugins for Net {
             Err(PlanError::BadConfig(Vec::new()))
         };
         Box::pin(std::future::ready(prepared))
+    }
+
+    fn captures(&self, _: &PluginName) -> Vec<String> {
+        Vec::new()
     }
 
     fn standings(&self) -> BTreeMap<PluginName, Standing> {
@@ -388,6 +414,7 @@ impl Cluster {
             buckets: self.net.clone(),
             adopts: Arc::new(serves),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
+            rehearses: self.net.clone(),
             facts: self.net.clone(),
             metrics: Arc::default(),
         }

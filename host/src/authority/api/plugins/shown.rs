@@ -80,7 +80,7 @@ struct ReleaseAtNode<'a> {
     counts: Counts,
 }
 
-type Standings = BTreeMap<NodeId, BTreeMap<PluginName, Standing>>;
+pub(super) type Standings = BTreeMap<NodeId, BTreeMap<PluginName, Standing>>;
 
 /// All plugins.
 pub(in crate::authority::api) async fn list(
@@ -149,7 +149,7 @@ pub(super) async fn release(
     render::json(StatusCode::OK, &shown)
 }
 
-fn not_reached<'a>(map: &'a Map, standings: &Standings) -> Vec<&'a NodeName> {
+pub(super) fn not_reached<'a>(map: &'a Map, standings: &Standings) -> Vec<&'a NodeName> {
     let nodes = map.nodes().iter();
     let silent = nodes.filter(|(id, _)| !standings.contains_key(id));
     silent.map(|(_, node)| &node.identity.name).collect()

@@ -1,0 +1,110 @@
+//! This is how versions of plugins are tried on what this node holds, without being used.
+
+use super::policies::NodePolicies;
+use crate::authority::PlanError;
+use crate::authority::rehearsal::{
+    EXAMPLES_MAX, Example, Judged, LOOK_TIME_MAX, Loads, VALUES_MAX,
+};
+use crate::peer::Peer;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use soros_core::id::{BucketName, PlacementId};
+use soros_core::key::Key;
+use soros_core::map::json::Json;
+use soros_core::map::plugin::Release;
+use soros_core::object::Value;
+use soros_core::policy::{Change, Validation, Verdict};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// All but what a path has unencoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+/// What the partitions of a placement hold of which this node is the first replica.
+pub(super) async fn loads(peer: Arc<Peer>, placement: PlacementId) -> Option<Loads> {
+    let loads = peer
+        .loads(placement, Instant::now() + LOOK_TIME_MAX)
+        .await?;
+    let loads = loads.into_iter();
+    Some(
+        loads
+            .map(|(partition, load)| (partition.get(), (load.keys, load.bytes)))
+            .collect(),
+    )
+}
+
+/// What a release with a config makes of values of a bucket, each shown as a first write.
+pub(super) async fn judge(
+    peer: Arc<Peer>,
+    policies: &NodePolicies,
+    (release, config): (&Release, &Json),
+    name: &BucketName,
+) -> Result<Judged, PlanError> {
+    let failed = |why: &str| PlanError::Failed(why.to_owned());
+    let policy = policies.components().load_soon(release, config).await?;
+    if policy.validator().is_none() {
+        return Err(failed("the plugin is no validation policy"));
+    }
+    let map = peer.map().ok_or_else(|| failed("the node has no map"))?;
+    let bucket = map
+        .bucket(name)
+        .ok_or_else(|| failed("there is no such bucket"))?;
+    let partitions = map
+        .placement_of(bucket)
+        .map_or(1, |placement| placement.partitions().get() as usize);
+    let nodes = map.nodes().len().max(1);
+    // As many of each partition as make up the sample when all have as many.
+    let of_each = usize::try_from(VALUES_MAX).unwrap_or(usize::MAX) * nodes / partitions;
+    let tally = Arc::new(Mutex::new(Judged::default()));
+    let (counted, bucket_name) = (Arc::clone(&tally), name.to_string());
+    let looks = move |key: &Key, value: &Value| {
+        let Some(validator) = policy.validator() else {
+            return false;
+        };
+        let change = Change {
+            bucket: &bucket_name,
+            key: key.as_bytes(),
+            content_type: &value.content_type,
+            value: Some(&value.bytes),
+            current: None,
+            principal: "",
+        };
+        let verdicts = validator.check(std::slice::from_ref(&change));
+        let verdict = verdicts.ok().and_then(|mut verdicts| verdicts.pop());
+        let mut judged = counted.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut judged, &change, verdict);
+        judged.sampled < VALUES_MAX
+    };
+    let deadline = Instant::now() + LOOK_TIME_MAX;
+    let looked = peer.look_at_values(bucket.id, of_each.max(1), deadline, Box::new(looks));
+    let complete = looked.await;
+    let mut judged = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    judged.complete = complete;
+    Ok(judged)
+}
+
+fn note(judged: &mut Judged, change: &Change<'_>, verdict: Option<Verdict>) {
+    judged.sampled += 1;
+    match verdict {
+        Some(Verdict::Accept) => {}
+        Some(Verdict::AcceptAs(bytes)) => {
+            judged.changed += u64::from(change.value != Some(&bytes[..]));
+        }
+        Some(Verdict::Refuse(refusal)) => {
+            judged.refused += 1;
+            if judged.examples.len() < EXAMPLES_MAX {
+                judged.examples.push(Example {
+                    key: percent_encode(change.key, ENCODED).to_string(),
+                    reason: refusal.code,
+                    detail: refusal.message,
+                    pointer: refusal.pointer,
+                });
+            }
+        }
+        None => judged.failed += 1,
+    }
+}
