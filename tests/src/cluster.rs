@@ -34,6 +34,8 @@ pub struct Node {
     roles: String,
     client: u16,
     peer: u16,
+    /// Whether it joins the cluster that the others founded.
+    joins: bool,
     /// What its process finds in its environment, besides what the tests' do.
     environment: Vec<(String, String)>,
     /// How many files its process may have open, if not as many as the tests'.
@@ -87,21 +89,31 @@ impl Cluster {
     /// When there is no room for a folder.
     #[must_use]
     pub fn of(roles: &[&str]) -> Cluster {
-        let node = |(index, roles): (usize, &&str)| Node {
-            name: format!("n{}", index + 1),
-            roles: (*roles).to_owned(),
-            client: free_port(),
-            peer: free_port(),
-            environment: Vec::new(),
-            open_files: None,
-            process: None,
-        };
         Cluster {
             folder: tempfile::tempdir().expect("a temporary folder"),
-            nodes: roles.iter().enumerate().map(node).collect(),
+            nodes: (1..)
+                .zip(roles)
+                .map(|(number, roles)| Node::new(number, roles))
+                .collect(),
             network: None,
             disk: None,
         }
+    }
+
+    /// Adds a node with both roles that joins the others, waits until it serves, and says which it
+    /// is.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn join(&mut self) -> usize {
+        let node = self.count();
+        let joining = Node {
+            joins: true,
+            ..Node::new(node + 1, "peer,authority")
+        };
+        self.nodes.push(joining);
+        self.restart(node).await;
+        node
     }
 
     /// Starts all nodes and waits until they serve at full strength.
@@ -229,12 +241,15 @@ impl Cluster {
             Some(network) => network.port(node),
             None => self.nodes[node].peer,
         };
-        let founders = (0..self.count()).map(|node| format!("127.0.0.1:{}", advertised(node)));
+        let founders = (0..self.count())
+            .filter(|&node| !self.nodes[node].joins)
+            .map(|node| format!("127.0.0.1:{}", advertised(node)));
         let Node {
             name,
             roles,
             client,
             peer,
+            joins,
             ..
         } = &self.nodes[node];
         Flags {
@@ -245,6 +260,7 @@ impl Cluster {
             peer: *peer,
             advertised: advertised(node),
             founders: founders.collect(),
+            joins: *joins,
         }
     }
 
@@ -380,6 +396,21 @@ impl Cluster {
     pub async fn restart(&mut self, node: usize) {
         self.spawn(node);
         self.wait_ready(node).await;
+    }
+}
+
+impl Node {
+    fn new(number: usize, roles: &str) -> Node {
+        Node {
+            name: format!("n{number}"),
+            roles: roles.to_owned(),
+            client: free_port(),
+            peer: free_port(),
+            joins: false,
+            environment: Vec::new(),
+            open_files: None,
+            process: None,
+        }
     }
 }
 

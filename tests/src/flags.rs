@@ -23,6 +23,8 @@ pub struct Flags {
     pub advertised: u16,
     /// The advertised addresses of the founding members.
     pub founders: Vec<String>,
+    /// Whether it is none of them and joins by the first.
+    pub joins: bool,
 }
 
 /// A process that has ended.
@@ -71,10 +73,19 @@ impl Flags {
             .args(["--listen", &address(self.client)])
             .args(["--peer", &address(self.peer)])
             .args(["--peer-advertise", &address(self.advertised)])
-            .args(["--bootstrap", &self.founders.join(",")])
+            .args(self.entry())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
+    }
+
+    /// How it comes into the cluster.
+    fn entry(&self) -> [String; 2] {
+        if self.joins {
+            ["--join".to_owned(), self.founders[0].clone()]
+        } else {
+            ["--bootstrap".to_owned(), self.founders.join(",")]
+        }
     }
 
     /// Runs the process until it ends by itself.

@@ -1,5 +1,6 @@
 //! These are tests of whole systems: real processes, real sockets, real disks.
 
+mod absent;
 mod author;
 mod clocks;
 mod command_line;

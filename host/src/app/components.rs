@@ -139,6 +139,12 @@ impl NodeComponents {
         shipped_bytes(digest).is_some() || self.disk.has(digest)
     }
 
+    /// Whether a component is here and not damaged. One that is compiled was looked at before.
+    async fn is_whole(&self, digest: PluginDigest) -> bool {
+        let is_compiled = self.known().ready.contains_key(&digest);
+        is_compiled || shipped_bytes(&digest).is_some() || self.read(digest, None).await.is_some()
+    }
+
     /// Whether all that `map` names is on the disk.
     pub(super) fn has_all(&self, map: &Map) -> bool {
         let mut releases = releases(map);
@@ -150,7 +156,8 @@ impl NodeComponents {
     pub(super) async fn fetch_active(&self, map: &Map) {
         let active = map.plugins().values().filter_map(Plugin::active);
         for (_, release) in active {
-            if self.has(&release.digest) || !self.known().missed.insert(release.digest) {
+            let digest = release.digest;
+            if self.is_whole(digest).await || !self.known().missed.insert(digest) {
                 continue;
             }
             while !self.fetch(release).await {
