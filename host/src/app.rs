@@ -38,6 +38,7 @@ use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
 use crate::store::components::Components;
 use crate::store::directory::{Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
+use crate::store::native::NativeCode;
 use crate::store::room::{Marks, Permille, Usage};
 use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
@@ -125,7 +126,8 @@ pub enum RunError {
 /// # Errors
 /// [`AppError`] when it cannot start or go on.
 pub async fn run(config: Config, compiler: Compiler, stop: Shutdown) -> Result<(), AppError> {
-    let runtime = Arc::new(Runtime::new(compiler)?);
+    let native = NativeCode::of(&config.dir);
+    let runtime = Arc::new(Runtime::new(compiler)?.keeping(native));
     let mut torn_after = TORN_AFTER;
     loop {
         let run = run_once(

@@ -39,6 +39,7 @@ pub use resolver::Resolver;
 pub use shipped::{Shipped, shipped};
 pub use validator::Validator;
 
+use crate::store::native::NativeCode;
 use compile::Compiled;
 use engine::Host;
 use error::Fault;
@@ -62,6 +63,7 @@ pub struct Runtime {
     compiled: Known<PluginDigest, Compiled>,
     loaded: Known<PolicyId, Policy>,
     compiler: Compiler,
+    native: Option<NativeCode>,
 }
 
 /// A component that stays compiled as long as this is kept.
@@ -231,7 +233,15 @@ impl Runtime {
             planning: Arc::new(Host::for_planning()?),
             compiled: Known(Mutex::default()),
             loaded: Known(Mutex::default()),
+            native: None,
         })
+    }
+
+    /// Keeps the code that it compiles in `native`, and takes it from there.
+    #[must_use]
+    pub fn keeping(self, native: NativeCode) -> Runtime {
+        let native = Some(native);
+        Runtime { native, ..self }
     }
 
     /// Makes a policy of a component and a config. It compiles, so it may take a second and does
@@ -302,7 +312,7 @@ impl Runtime {
         } else {
             &self.compiler
         };
-        let compiled = compile::compile(host, component, outline, by)?;
+        let compiled = compile::compile(host, component, outline, by, self.native.as_ref())?;
         Ok(self.compiled.keep(digest, compiled))
     }
 

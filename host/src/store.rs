@@ -14,6 +14,7 @@ pub mod engine;
 mod identity;
 pub mod mark;
 pub mod memory;
+pub mod native;
 pub mod overlay;
 pub mod room;
 pub mod sequence;

@@ -8,11 +8,19 @@ use crate::plugin::error::{AdmissionError, Fault};
 use crate::plugin::guest::{Guest, bounded, store};
 use crate::plugin::limits::COMPONENT_BYTES_MAX;
 use crate::plugin::log::{Journal, shortened};
+use crate::store::native::NativeCode;
 use soros_core::map::plugin::{PluginKind, PluginName};
 use soros_core::policy::About;
 use std::sync::Arc;
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::InstancePre;
+
+/// How many names are shown of those that a component imports or exports.
+const NAMES_SHOWN: usize = 16;
+/// How many characters are shown of each.
+const NAME_SHOWN: usize = 100;
+/// How deep components and modules may lie in each other.
+const DEPTH_MAX: u32 = 100;
 
 /// What a component is, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +51,7 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline, AdmissionError> {
         .filter(|name| !abi::is_import(name))
         .collect();
     if !foreign.is_empty() {
-        return Err(AdmissionError::ForeignImports(foreign));
+        return Err(AdmissionError::ForeignImports(listed(foreign)));
     }
     let policies: Vec<&String> = names
         .exports
@@ -51,16 +59,30 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline, AdmissionError> {
         .filter(|name| abi::kind_of(name).is_some())
         .collect();
     match policies[..] {
-        [] => Err(AdmissionError::NoPolicy(names.exports)),
+        [] => Err(AdmissionError::NoPolicy(listed(names.exports))),
         [name] => of_export(name),
-        _ => Err(AdmissionError::SeveralPolicies(
+        _ => Err(AdmissionError::SeveralPolicies(listed(
             policies.into_iter().cloned().collect(),
-        )),
+        ))),
     }
 }
 
+/// The first of these names, as far as they are shown to people: a component may have a million,
+/// and each of any length.
+fn listed(mut names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    names.truncate(NAMES_SHOWN);
+    for name in &mut names {
+        *name = name.chars().take(NAME_SHOWN).collect();
+    }
+    if 0 < more {
+        names.push(format!("and {more} more"));
+    }
+    names
+}
+
 fn of_export(name: &str) -> Result<Outline, AdmissionError> {
-    let interface = name.to_owned();
+    let interface: String = name.chars().take(NAME_SHOWN).collect();
     match abi::kind_of(name) {
         Some(kind) if abi::is_spoken(name) => Ok(Outline { kind, interface }),
         _ => Err(AdmissionError::OtherAbi { found: interface }),
@@ -88,7 +110,13 @@ fn names(bytes: &[u8]) -> Result<Names, AdmissionError> {
             } if depth == 0 => {
                 return Err(AdmissionError::NotAComponent("it is a core module".into()));
             }
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                depth += 1;
+                if DEPTH_MAX < depth {
+                    let reason = format!("components lie more than {DEPTH_MAX} deep in each other");
+                    return Err(AdmissionError::NotAComponent(reason));
+                }
+            }
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
@@ -116,9 +144,10 @@ pub(super) fn compile(
     bytes: &[u8],
     outline: Outline,
     compiler: &Compiler,
+    native: Option<&NativeCode>,
 ) -> Result<Compiled, AdmissionError> {
     let Outline { kind, interface } = outline;
-    let component = compiler.component(host, kind, bytes)?;
+    let component = compiler.component(host, kind, bytes, native)?;
     let pre = host.linker.instantiate_pre(&component);
     let pre = pre.map_err(|error| AdmissionError::Misfit(shortened(&format!("{error:#}"))))?;
     let mut store = store(host, &Arc::new(Journal::new(interface.clone())));

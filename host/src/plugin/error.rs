@@ -18,7 +18,10 @@ pub enum AdmissionError {
     #[error("{0} bytes are more than the {CONFIG_BYTES_MAX} a config may have")]
     ConfigTooLarge(usize),
     /// A core module, for example, which no encoder has made a component.
-    #[error("not a WebAssembly component: {0}")]
+    #[error(
+        "not a WebAssembly component: {0}. `soros plugin build` makes one, and so does \
+         `wasm-tools component new` of a module"
+    )]
     NotAComponent(String),
     /// It needs what no policy has: a clock, randomness, files, a network.
     #[error(
@@ -28,7 +31,10 @@ pub enum AdmissionError {
     )]
     ForeignImports(Vec<String>),
     /// It speaks another version of the interface.
-    #[error("it speaks {found}, and this host speaks soros:policy@1")]
+    #[error(
+        "it speaks {found}, and this host speaks soros:policy@1. Build it with an SDK of that \
+         version, or push it to nodes that speak its own"
+    )]
     OtherAbi {
         /// The interface with its version.
         found: String,
@@ -36,12 +42,13 @@ pub enum AdmissionError {
     /// It exports no policy.
     #[error(
         "it exports none of soros:policy/placer@1, soros:policy/resolver@1 and \
-         soros:policy/validator@1 ({})",
+         soros:policy/validator@1 ({}). With the SDK, end the crate with \
+         `soros_sdk::export_validation!(TYPE);` or the like, and build it by `soros plugin build`",
         if .0.is_empty() { "it exports nothing".to_owned() } else { .0.join(", ") }
     )]
     NoPolicy(Vec<String>),
     /// It exports more than one policy.
-    #[error("it exports several policies: {}", .0.join(", "))]
+    #[error("it exports several policies: {}. Make a component of each", .0.join(", "))]
     SeveralPolicies(Vec<String>),
     /// It is not valid, or uses features of WebAssembly that policies may not use.
     #[error("it does not compile: {0}")]
@@ -50,7 +57,9 @@ pub enum AdmissionError {
     #[error("{0}")]
     Compiler(#[from] CompilerError),
     /// Its functions are not those of the interface that it names.
-    #[error("it does not fit its interface: {0}")]
+    #[error(
+        "it does not fit its interface: {0}. Build it again from sdk/wit/v1, as this host has it"
+    )]
     Misfit(String),
     /// It failed while it was asked what it is, or given its config.
     #[error("it fails at once: {0}")]

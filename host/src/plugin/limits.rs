@@ -44,8 +44,12 @@ pub const PLANNING: Limits = Limits {
 pub const COMPONENT_BYTES_MAX: usize = 32 << 20;
 /// The most native code of a component.
 pub const NATIVE_BYTES_MAX: usize = 256 << 20;
-/// How long a component that does not ship may be compiled.
+/// How long a processor may work on compiling a component that does not ship.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
+/// How long that may last on a busy machine, where compiling stands back for all else.
+pub const COMPILE_WAIT_MAX: Duration = Duration::from_mins(3);
+/// On how many threads it is done: each takes address space, and a processor.
+pub const COMPILE_THREADS: u32 = 2;
 /// How much memory that may take.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 2 << 30;
 /// The longest config, in canonical JSON.

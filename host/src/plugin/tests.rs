@@ -6,6 +6,7 @@ mod hostile;
 mod laws;
 mod merging;
 mod misbehaving;
+mod native;
 mod shipped;
 
 use super::{AdmissionError, Compiler, Policy, Runtime};

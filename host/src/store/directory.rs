@@ -7,6 +7,8 @@
 //! identity  see `identity.rs`
 //! mark      see `mark.rs`
 //! engine/   see `engine.rs`
+//! plugins/  see `components.rs`
+//! native/   see `native.rs`
 //! damaged-1/ ..  what was set aside
 //! salvaging/, salvaged/  see `directory/salvage.rs`
 //! ```
