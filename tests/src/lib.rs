@@ -2,6 +2,7 @@
 //! speak plain HTTP to them, and an oracle that trusts no clock of theirs.
 
 pub mod binary;
+pub mod bombs;
 pub mod cluster;
 pub mod disk;
 pub mod flags;

@@ -2,6 +2,7 @@
 
 mod absent;
 mod author;
+mod bombs;
 mod clocks;
 mod command_line;
 mod damage;

@@ -7,9 +7,9 @@ use super::laws::{Counterexample, Finding, Report, Trial, TrialError};
 use super::log::shortened;
 use super::{ABI, Ready, Runtime};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{PluginDigest, PluginKind, PluginName, PluginVersion, Release};
-use soros_core::policy::About;
 
 /// What is checked, in this order.
 const CHECKS: [&str; 10] = [
@@ -24,6 +24,9 @@ const CHECKS: [&str; 10] = [
     "laws",
     "fuel",
 ];
+
+/// How deep a config is made up.
+const DEPTH_MAX: u32 = 8;
 
 /// One check, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,26 +103,28 @@ impl Runtime {
     }
 
     /// The laws, tried with every config that the component is known to take: the empty one, and
-    /// the examples of its schema.
+    /// those that its schema names; if there is none, with one that is made up by the schema.
     fn reports(&self, ready: &Ready) -> Result<Vec<Report>, Vec<Check>> {
         let trial = Trial::of_admission(ready.compiled.kind);
-        let tried = |config: &Json| self.try_laws(ready, config, trial, "");
-        let mut reports = Vec::new();
-        match tried(&Json::empty()) {
-            Ok(report) => reports.push(report),
-            Err(TrialError::Policy(AdmissionError::BadConfig(_))) => {}
-            Err(error) => return Err(failed("laws", &error)),
-        }
-        for config in examples(ready.about()) {
-            let report = tried(&config);
-            let wrong = |error: TrialError| {
-                let text = config.canonical();
+        let tried = |config: &Json| match self.try_laws(ready, config, trial, "") {
+            Ok(report) => Ok(Some(report)),
+            Err(TrialError::Policy(AdmissionError::BadConfig(_))) => Ok(None),
+            Err(error) => Err(failed("laws", &error)),
+        };
+        let mut reports: Vec<Report> = tried(&Json::empty())?.into_iter().collect();
+        let schema = serde_json::from_str(&ready.about().config_schema).unwrap_or_default();
+        for config in named_by(&schema) {
+            let report = tried(&config)?.ok_or_else(|| {
+                let text = shortened(&config.canonical());
                 failed(
                     "laws",
-                    &format!("with the example {text} of its schema, {error}"),
+                    &format!("it does not take {text}, which its schema names"),
                 )
-            };
-            reports.push(report.map_err(wrong)?);
+            });
+            reports.push(report?);
+        }
+        if let Some(config) = made_up(&schema, 0).filter(|_| reports.is_empty()) {
+            reports.extend(tried(&json(&config))?);
         }
         for report in &reports {
             find_breach(report)?;
@@ -128,14 +133,50 @@ impl Runtime {
     }
 }
 
-/// The configs that a component's schema gives as examples.
-fn examples(about: &About) -> Vec<Json> {
-    #[derive(Deserialize)]
-    struct Schema {
-        #[serde(default)]
-        examples: Vec<Json>,
+fn json(value: &Value) -> Json {
+    Json::deserialize(value).unwrap_or(Json::Null)
+}
+
+/// The configs that a schema gives as examples, or as what holds when nothing is said.
+fn named_by(schema: &Value) -> Vec<Json> {
+    let examples = schema["examples"].as_array().into_iter().flatten();
+    let mut named: Vec<Json> = examples.chain(schema.get("default")).map(json).collect();
+    named.dedup();
+    named.retain(|config| *config != Json::empty());
+    named
+}
+
+/// The plainest value that a schema may mean. Whether it is taken is seen when it is tried.
+pub(super) fn made_up(schema: &Value, depth: u32) -> Option<Value> {
+    if DEPTH_MAX < depth {
+        return None;
     }
-    serde_json::from_str(&about.config_schema).map_or(Vec::new(), |schema: Schema| schema.examples)
+    let first = |name: &str| schema[name].as_array().and_then(|values| values.first());
+    let named = [schema.get("default"), schema.get("const")];
+    let mut named = named.into_iter().chain([first("examples"), first("enum")]);
+    if let Some(value) = named.find_map(|value| value) {
+        return Some(value.clone());
+    }
+    let either = ["oneOf", "anyOf", "allOf"].into_iter().find_map(first);
+    let kind = schema["type"]
+        .as_str()
+        .or_else(|| schema["type"][0].as_str());
+    match kind {
+        Some("string") => Some("".into()),
+        Some("integer" | "number") => Some(schema.get("minimum").map_or(0.into(), Value::clone)),
+        Some("boolean") => Some(false.into()),
+        Some("array") => Some(Value::Array(Vec::new())),
+        Some("object") => {
+            let required = schema["required"].as_array().into_iter().flatten();
+            let field = |key: &str| {
+                let value = made_up(&schema["properties"][key], depth + 1)?;
+                Some((key.to_owned(), value))
+            };
+            let fields = required.filter_map(Value::as_str).map(field);
+            fields.collect::<Option<_>>().map(Value::Object)
+        }
+        _ => made_up(either?, depth + 1),
+    }
 }
 
 /// The check that a broken law makes fail.
@@ -160,7 +201,8 @@ fn find_breach(report: &Report) -> Result<(), Vec<Check>> {
 /// What was found of determinism, of the other laws, and of fuel.
 fn details(reports: &[Report]) -> [String; 3] {
     let Some(first) = reports.first() else {
-        let reason = "not tried: it takes no empty config, and its schema has no examples";
+        let reason = "not tried: it takes no empty config, and its schema has no examples. Give it \
+                      some, or try it by `soros plugin test --config JSON`";
         return [reason; 3].map(str::to_owned);
     };
     let cases: u32 = reports

@@ -13,7 +13,9 @@ use super::limits::{
 };
 use super::log::shortened;
 use crate::store::native::{NativeCode, NativeName};
-use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
+};
 use soros_core::map::plugin::{PluginDigest, PluginKind};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -75,7 +77,7 @@ fn word(kind: PluginKind) -> &'static str {
 const CODE: u8 = 1;
 const COMPLAINT: u8 = 0;
 /// How far a child stands back for the processes that serve.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 /// Native code, in the words of a child.
 enum Said {
@@ -176,7 +178,8 @@ fn child(program: &Path, kind: PluginKind) -> Command {
     let mut child = Command::new(program);
     child
         .args(["internal", "compile", word(kind)])
-        .env("RAYON_NUM_THREADS", COMPILE_THREADS.to_string());
+        .env("RAYON_NUM_THREADS", COMPILE_THREADS.to_string())
+        .env("RUST_BACKTRACE", "0");
     child
 }
 
@@ -298,9 +301,17 @@ pub fn compile_here(kind: &str, input: impl Read, mut output: impl Write) -> io:
     output.flush()
 }
 
-/// At the first bound the system says which it was; at the second it ends the process.
+/// At the first bound the system says which it was; at the second it ends the process. A lower one
+/// that is set already stays.
 fn limit(resource: Resource, most: u64) -> io::Result<()> {
-    let (current, maximum) = (Some(most), Some(most + 1));
+    let set = getrlimit(resource);
+    if set.current.is_some_and(|current| current < most) {
+        return Ok(());
+    }
+    let maximum = set
+        .maximum
+        .map_or(most + 1, |most_ever| most_ever.min(most + 1));
+    let (current, maximum) = (Some(most), Some(maximum));
     Ok(setrlimit(resource, Rlimit { current, maximum })?)
 }
 

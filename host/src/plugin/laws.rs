@@ -17,7 +17,7 @@ use super::error::{AdmissionError, Fault};
 use super::instance::{Source, Usage};
 use super::log::Journal;
 use super::{Placer, Ready, Resolver, Runtime, Validator};
-use random::Random;
+pub(super) use random::Random;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -147,7 +147,7 @@ pub enum TrialError {
 }
 
 /// How a law is broken.
-struct Breach(String);
+pub(super) struct Breach(String);
 
 /// A law: its name, and what tells whether a policy keeps it on one question.
 type Law<K> = (
@@ -156,7 +156,7 @@ type Law<K> = (
 );
 
 /// A kind of policy: its laws, and what it is asked to see whether they are kept.
-trait Kind: Sized + 'static {
+pub(super) trait Kind: Sized + 'static {
     type Call: Clone + Serialize + DeserializeOwned;
     type Answer: PartialEq;
     const LAWS: &'static [Law<Self>];
@@ -174,7 +174,7 @@ trait Kind: Sized + 'static {
 }
 
 /// A policy under trial.
-struct Subject<'a, K> {
+pub(super) struct Subject<'a, K> {
     make: &'a dyn Fn() -> Result<K, Fault>,
     /// One that is asked again and again.
     kept: K,
@@ -303,7 +303,7 @@ impl Runtime {
         }
     }
 
-    fn source(&self, compiled: &Arc<Compiled>, config: &Json) -> Source {
+    pub(super) fn source(&self, compiled: &Arc<Compiled>, config: &Json) -> Source {
         Source {
             host: Arc::clone(self.host(compiled.kind)),
             compiled: Arc::clone(compiled),
@@ -313,7 +313,7 @@ impl Runtime {
     }
 }
 
-fn tried<K: Kind>(
+pub(super) fn tried<K: Kind>(
     make: &dyn Fn() -> Result<K, Fault>,
     config: &Json,
     trial: Trial,

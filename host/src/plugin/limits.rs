@@ -47,7 +47,7 @@ pub const NATIVE_BYTES_MAX: usize = 256 << 20;
 /// How long a processor may work on compiling a component that does not ship.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
 /// How long that may last on a busy machine, where compiling stands back for all else.
-pub const COMPILE_WAIT_MAX: Duration = Duration::from_mins(3);
+pub const COMPILE_WAIT_MAX: Duration = Duration::from_mins(5);
 /// On how many threads it is done: each takes address space, and a processor.
 pub const COMPILE_THREADS: u32 = 2;
 /// How much memory that may take.

@@ -1,7 +1,9 @@
 //! This is the sandbox put to the test: what ships does what its oracle does, and what misbehaves
 //! is bounded, named, and over with the call.
 
+mod abi;
 mod admission;
+mod cycles;
 mod hostile;
 mod laws;
 mod merging;

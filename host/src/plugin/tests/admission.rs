@@ -3,6 +3,9 @@
 
 use super::shipped::component;
 use super::{RESOLUTION, RUNTIME, load};
+use crate::plugin::admission::made_up;
+use crate::plugin::compile::outline;
+use crate::plugin::laws::Random;
 use crate::plugin::limits::{COMPONENT_BYTES_MAX, CONFIG_BYTES_MAX, REQUEST};
 use crate::plugin::{AdmissionError, Check, shipped};
 use soros_core::map::json::Json;
@@ -39,6 +42,88 @@ fn damaged_components_never_do_harm() {
         let cut = admit(&lww[..at]);
         assert!(cut.is_err(), "the first {at} bytes");
     }
+}
+
+/// What stands before the compiler is cheap, so it is tried on thousands: cut, flipped, with parts
+/// written over each other.
+#[test]
+fn what_looks_at_a_component_first_is_harmed_by_none() {
+    let mut random = Random::new(1);
+    let (mut passed, mut longest) = (0, 0);
+    for case in 0..10_000 {
+        let plugin = &shipped()[case % shipped().len()];
+        let mut bytes = plugin.bytes[..plugin.bytes.len().min(8 << 10)].to_vec();
+        if case % 2 == 0 {
+            bytes = plugin.bytes.to_vec();
+        }
+        for _ in 0..=random.below(4) {
+            match random.below(4) {
+                0 => bytes.truncate(random.below(bytes.len()) + 1),
+                1 => {
+                    let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
+                    let len = random.below(64).min(bytes.len() - from.max(to));
+                    bytes.copy_within(from..from + len, to);
+                }
+                _ => {
+                    let at = random.below(bytes.len());
+                    bytes[at] ^= 1 << random.below(8);
+                }
+            }
+        }
+        match outline(&bytes) {
+            Ok(_) => passed += 1,
+            Err(error) => longest = longest.max(error.to_string().len()),
+        }
+    }
+    assert!((1_000..9_000).contains(&passed), "{passed} pass");
+    assert!(longest < 8 << 10, "{longest} bytes of reason");
+}
+
+#[test]
+fn a_reason_is_short_whatever_it_is_about() {
+    let long = "a".repeat(90_000);
+    let imports = (0..1_000).map(|at| format!(r#"(import "wasi:{long}/i{at}" (instance))"#));
+    let imports = text(&format!(
+        "(component {})",
+        imports.take(20).collect::<String>()
+    ));
+    let Err(AdmissionError::ForeignImports(foreign)) = &imports else {
+        panic!("it imports much");
+    };
+    assert_eq!(foreign.len(), 17);
+    assert_eq!(foreign[16], "and 4 more");
+    let other = text(&format!(
+        r#"(component (instance $i)
+            (export "soros:policy/validator@2.0.0-{long}" (instance $i)))"#
+    ));
+    assert!(matches!(other, Err(AdmissionError::OtherAbi { .. })));
+    for refused in [imports, other] {
+        let reason = refused.expect_err("it is refused").to_string();
+        assert!(reason.len() < 4 << 10, "{}", reason.len());
+    }
+}
+
+#[test]
+fn components_deep_in_each_other_are_not_followed() {
+    let nested = |depth: usize| {
+        let mut component = wat::parse_str("(component)").expect("a component in words");
+        for _ in 0..depth {
+            let mut outer = wat::parse_str("(component)").expect("a component in words");
+            outer.push(4);
+            let mut len = component.len();
+            while 0x7f < len {
+                outer.push(u8::try_from(len & 0x7f).expect("seven bits") | 0x80);
+                len >>= 7;
+            }
+            outer.push(u8::try_from(len).expect("seven bits"));
+            outer.extend(component);
+            component = outer;
+        }
+        admit(&component)
+    };
+    assert!(matches!(nested(100), Err(AdmissionError::NoPolicy(_))));
+    let refused = nested(101).expect_err("it is too deep").to_string();
+    assert!(refused.contains("more than 100 deep"), "{refused}");
 }
 
 #[test]
@@ -89,6 +174,10 @@ fn components_that_are_no_policy_are_refused() {
         text(&export(&["a:b/c@1.0.0"])),
         Err(AdmissionError::NoPolicy(_))
     ));
+    let nothing = text("(component)")
+        .expect_err("it exports nothing")
+        .to_string();
+    assert!(nothing.contains("soros plugin build"), "{nothing}");
     let hollow = text(&export(&["soros:policy/validator@1.0.0"]));
     assert!(
         matches!(hollow, Err(AdmissionError::Misfit(_))),
@@ -157,6 +246,30 @@ fn what_ships_passes_every_check() {
             "{}: {}; fuel: {}",
             plugin.name, checks[8].detail, checks[9].detail
         );
+    }
+}
+
+#[test]
+fn laws_are_tried_with_a_config_that_the_schema_means() {
+    // It takes any string, and no empty config; its schema says that it is a string.
+    let checks = look(RESOLUTION, "misbehaving", "0.1.0").expect("it behaves without a manner");
+    assert!(checks[7].detail.starts_with("300 questions"), "{checks:?}");
+    assert!(checks[9].detail.starts_with("p50 "), "{checks:?}");
+    for (schema, expected) in [
+        (r#"{"type":"string","enum":["a","b"]}"#, r#""a""#),
+        (r#"{"type":["integer","null"],"minimum":3}"#, "3"),
+        (
+            r#"{"type":"object","required":["a","b"],"properties":{
+                "a":{"type":"array"},"b":{"anyOf":[{"const":true}]},"c":{"type":"string"}}}"#,
+            r#"{"a":[],"b":true}"#,
+        ),
+        (r#"{"examples":[7]}"#, "7"),
+        (r#"{"type":"object","required":["a"]}"#, "none"),
+        ("{}", "none"),
+    ] {
+        let schema = serde_json::from_str(schema).expect("a schema");
+        let made = made_up(&schema, 0).map_or("none".to_owned(), |config| config.to_string());
+        assert_eq!(made, expected);
     }
 }
 

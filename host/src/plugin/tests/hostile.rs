@@ -5,14 +5,15 @@ use super::{RUNTIME, resolve};
 use crate::plugin::limits::REQUEST;
 use crate::plugin::{AdmissionError, Policy};
 use soros_core::map::json::Json;
-use soros_core::policy::{BadAnswer, PolicyError, Resolved};
+use soros_core::policy::{BadAnswer, Change, PolicyError, Resolved, Validation, Verdict};
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// A resolver that answers with the bytes at 128; `more` adds to its module.
-fn module(answer: &str, at: u32, more: &str) -> String {
+pub(super) fn module(answer: &str, at: u32, more: &str) -> String {
     format!(
         r#"(module
             (memory (export "memory") 1)
@@ -37,19 +38,37 @@ fn module(answer: &str, at: u32, more: &str) -> String {
 }
 
 fn load(module: &str) -> Result<Arc<Policy>, AdmissionError> {
+    load_as("resolution", module)
+}
+
+fn load_as(world: &str, module: &str) -> Result<Arc<Policy>, AdmissionError> {
+    RUNTIME.load(&component(world, module), &Json::empty())
+}
+
+/// A component of one of the interface's worlds.
+pub(super) fn component(world: &str, module: &str) -> Vec<u8> {
+    encoded(&interface(), world, module)
+}
+
+/// The interface, in its own words.
+pub(super) fn interface() -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/wit/v1/policy.wit");
+    std::fs::read_to_string(source).expect("the interface")
+}
+
+/// A component of a world of this interface.
+pub(super) fn encoded(interface: &str, world: &str, module: &str) -> Vec<u8> {
     let mut module = wat::parse_str(module).expect("a module in words");
     let mut wit = Resolve::default();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/wit/v1/policy.wit");
-    let package = wit.push_file(source).expect("the interface");
+    let package = wit.push_str("policy.wit", interface).expect("an interface");
     let world = wit
-        .select_world(&[package], Some("resolution"))
+        .select_world(&[package], Some(world))
         .expect("the world");
     embed_component_metadata(&mut module, &wit, world, StringEncoding::UTF8).expect("metadata");
     let encoder = ComponentEncoder::default().module(&module);
-    let component = encoder
+    encoder
         .and_then(|mut encoder| encoder.encode())
-        .expect("a component");
-    RUNTIME.load(&component, &Json::empty())
+        .expect("a component")
 }
 
 /// What a resolver that answers with these bytes is found to say.
@@ -61,7 +80,7 @@ fn answer(bytes: &str) -> Result<Resolved, PolicyError> {
 }
 
 #[track_caller]
-fn check_malformed(answer: &Result<Resolved, PolicyError>) {
+fn check_malformed<A: Debug>(answer: &Result<A, PolicyError>) {
     let malformed = matches!(answer, Err(PolicyError::BadAnswer(BadAnswer::Malformed(_))));
     assert!(malformed, "{answer:?}");
 }
@@ -106,6 +125,190 @@ fn text_that_is_not_utf_8_and_cases_that_there_are_not_are_refused() {
     check_malformed(&answer(r"\00\00\00\00\09\00\00\00"));
 }
 
+/// A validator that takes its config with the bytes at 64, and answers with those at 128.
+fn validator(wants: &str, answer: &str) -> Result<Arc<Policy>, AdmissionError> {
+    let module = module(answer, 128, "")
+        .replace("policy/resolver@", "policy/validator@")
+        .replace("#resolve\")", "#check\")")
+        .replace(
+            "(param i32 i32 i32 i32) (result i32) (i32.const 128)",
+            CHECK,
+        )
+        .replace(r"\00\00\00\00\01", wants);
+    load_as("validation", &module)
+}
+
+const CHECK: &str = "(param i32 i32) (result i32) (i32.const 128)";
+/// No prefixes, no current value, no deletes, values of up to 255 bytes.
+const WANTS: &str = r"\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\ff\00\00\00";
+
+/// What a validator that answers with these bytes is found to say of one write.
+fn verdicts(answer: &str) -> Result<Vec<Verdict>, PolicyError> {
+    let policy = validator(WANTS, answer).expect("it lies later");
+    let change = Change {
+        bucket: "bucket",
+        key: b"key",
+        content_type: "text/plain",
+        value: Some(b"value"),
+        current: None,
+        principal: "",
+    };
+    policy.validator().expect("a validator").check(&[change])
+}
+
+#[test]
+fn lists_that_are_longer_than_memory_or_lie_askew_are_not_read() {
+    assert_eq!(
+        verdicts(r"\00\01\00\00\01\00\00\00"),
+        Ok(vec![Verdict::Accept])
+    );
+    let counts = BadAnswer::VerdictCount {
+        verdicts: 3,
+        changes: 1,
+    };
+    assert_eq!(verdicts(r"\00\01\00\00\03\00\00\00"), Err(counts.into()));
+    for list in [
+        // As many as a length can say; so many that their bytes wrap around to a few.
+        r"\00\01\00\00\ff\ff\ff\ff",
+        r"\00\01\00\00\00\00\00\80",
+        r"\00\01\00\00\01\00\00\08",
+        // The last one ends behind the end; all are behind it.
+        r"\f0\ff\00\00\01\00\00\00",
+        r"\f0\ff\ff\ff\01\00\00\00",
+        // At an odd place.
+        r"\01\01\00\00\01\00\00\00",
+    ] {
+        check_malformed(&verdicts(list));
+    }
+    for wants in [
+        r"\00\01\00\00\ff\ff\ff\ff\00\00\00\00\ff\00\00\00",
+        r"\fc\ff\00\00\02\00\00\00\00\00\00\00\ff\00\00\00",
+    ] {
+        let wants = format!(r"\00\00\00\00{wants}");
+        let refused = validator(&wants, "").err();
+        assert!(
+            matches!(refused, Some(AdmissionError::Misfit(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+/// What follows the interface's own call: the host gives back what it was answered.
+const POST: &str = r#"(export "cabi_post_soros:policy/resolver@1.0.0#resolve") (param i32)"#;
+const KEEP: &str = r"\00\00\00\00\00\00\00\00\00\00\00\00";
+
+#[test]
+fn what_it_does_when_its_answer_is_given_back_is_bounded() {
+    let give_back = |does: &str| {
+        let policy = load(&module(KEEP, 128, &format!("(func {POST} {does})")));
+        let policy = policy.expect("it misbehaves later");
+        let answers = [(); 2].map(|()| resolve(&policy, b"key"));
+        assert_eq!(answers[0], answers[1]);
+        answers[0].clone()
+    };
+    assert_eq!(give_back(""), Ok(Resolved::Keep(1)));
+    let trapped = give_back("unreachable");
+    assert!(
+        matches!(trapped, Err(PolicyError::Trapped(_))),
+        "{trapped:?}"
+    );
+    let fuel = REQUEST.fuel;
+    assert_eq!(
+        give_back("(loop (br 0))"),
+        Err(PolicyError::OutOfFuel { fuel })
+    );
+}
+
+#[test]
+fn what_it_does_when_room_is_asked_for_is_bounded() {
+    let makes_room = |does: &str| {
+        let more = "(func $again (call $again))";
+        let policy = module(KEEP, 128, more).replacen("(local $at i32)", does, 1);
+        load(&policy).err()
+    };
+    let fails = |error| Some(AdmissionError::Fails(error));
+    let fuel = REQUEST.fuel;
+    assert_eq!(
+        makes_room("(local $at i32) (loop (br 0))"),
+        fails(PolicyError::OutOfFuel { fuel })
+    );
+    for trap in ["unreachable", "(call $again)"] {
+        let refused = makes_room(&format!("(local $at i32) {trap}"));
+        assert!(
+            matches!(
+                refused,
+                Some(AdmissionError::Fails(PolicyError::Trapped(_)))
+            ),
+            "{trap}: {refused:?}"
+        );
+    }
+    let limit = REQUEST.memory_bytes as u64;
+    assert_eq!(
+        makes_room("(local $at i32) (loop (drop (memory.grow (i32.const 1))) (br 0))"),
+        fails(PolicyError::OutOfMemory { limit })
+    );
+    // Every place the same, and an odd one: it overwrites and misreads only its own memory.
+    assert_eq!(
+        makes_room("(local $at i32) (return (i32.const 4096))"),
+        None
+    );
+    let odd = makes_room("(local $at i32) (return (i32.const 4097))");
+    assert!(
+        matches!(odd, None | Some(AdmissionError::Misfit(_))),
+        "{odd:?}"
+    );
+}
+
+/// A resolver that does this with its log.
+fn logger(does: &str, more: &str) -> Result<Arc<Policy>, AdmissionError> {
+    let import = r#"(import "soros:policy/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
+    let memory = r#"(memory (export "memory") 1)"#;
+    let module = module(KEEP, 128, more)
+        .replacen(memory, &format!("{import} {memory}"), 1)
+        .replacen("(i32.const 128))", &format!("{does} (i32.const 128))"), 1);
+    load(&module)
+}
+
+#[test]
+fn lines_that_are_not_there_are_not_written() {
+    let say = |level: &str, at: &str, len: &str| {
+        let more = r#"(data (i32.const 300) "\ff\fe")"#;
+        let call = format!("(call $log (i32.const {level}) (i32.const {at}) (i32.const {len}))");
+        resolve(&logger(&call, more).expect("it lies later"), b"key")
+    };
+    assert_eq!(say("1", "0", "4"), Ok(Resolved::Keep(1)));
+    for (level, at, len) in [
+        ("1", "0", "-1"),
+        ("1", "-1", "4"),
+        ("1", "65535", "2"),
+        ("1", "0", "0x7fffffff"),
+        ("4", "0", "4"),
+        ("-1", "0", "4"),
+        // No UTF-8: the verdict's place holds a lone high byte.
+        ("1", "300", "2"),
+    ] {
+        let answer = say(level, at, len);
+        assert!(answer.is_err(), "{level} {at} {len}: {answer:?}");
+    }
+}
+
+#[test]
+fn the_host_is_not_called_while_it_calls() {
+    let call = "(call $log (i32.const 1) (i32.const 0) (i32.const 4))";
+    let policy = logger("", &format!("(func {POST} {call})")).expect("it misbehaves later");
+    assert!(
+        resolve(&policy, b"key").is_err(),
+        "while an answer is given back"
+    );
+    let import = r#"(import "soros:policy/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
+    let memory = r#"(memory (export "memory") 1)"#;
+    let room = module(KEEP, 128, "")
+        .replacen(memory, &format!("{import} {memory}"), 1)
+        .replacen("(local $at i32)", &format!("(local $at i32) {call}"), 1);
+    assert!(load(&room).is_err(), "while room is asked for");
+    assert!(logger(call, "").is_ok());
+}
+
 #[test]
 fn room_that_it_does_not_have_is_not_written_to() {
     let realloc = "(local.get $at))";
@@ -128,6 +331,31 @@ fn more_memory_than_allowed_from_the_start_is_refused() {
     let limit = REQUEST.memory_bytes as u64;
     let expected = AdmissionError::Fails(PolicyError::OutOfMemory { limit });
     assert_eq!(load(&module).err(), Some(expected));
+}
+
+#[test]
+fn memories_and_starts_without_measure_are_refused() {
+    let limit = REQUEST.memory_bytes as u64;
+    let out_of_memory = AdmissionError::Fails(PolicyError::OutOfMemory { limit });
+    let four_gib = module("", 128, "").replacen("\"memory\") 1)", "\"memory\") 65536)", 1);
+    assert!(load(&four_gib).is_err());
+    let grows = "(func $f (loop (drop (memory.grow (i32.const 1))) (br 0))) (start $f)";
+    assert_eq!(load(&module("", 128, grows)).err(), Some(out_of_memory));
+    let recurses = load(&module("", 128, "(func $f (call $f)) (start $f)")).err();
+    assert!(
+        matches!(
+            recurses,
+            Some(AdmissionError::Fails(PolicyError::Trapped(_)))
+        ),
+        "{recurses:?}"
+    );
+    let table = "(table 10 funcref) (func $f (loop (drop (table.grow (ref.null func) \
+                 (i32.const 1000))) (br 0))) (start $f)";
+    let too_many = load(&module("", 128, table)).err();
+    assert!(
+        matches!(too_many, Some(AdmissionError::Fails(_))),
+        "{too_many:?}"
+    );
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use super::shipped::component;
 use super::{PLACEMENT, RESOLUTION, RUNTIME, VALIDATION};
-use crate::plugin::laws::{Counterexample, Report, Trial, TrialError};
-use crate::plugin::shipped;
+use crate::plugin::laws::{Counterexample, Report, Trial, TrialError, tried};
+use crate::plugin::{Resolver, shipped};
 use soros_core::map::json::Json;
+use std::cell::Cell;
 
 fn report(component: &[u8], config: &str) -> Report {
     let ready = RUNTIME.ready(component).expect("a component");
@@ -61,6 +62,30 @@ fn resolvers_that_break_a_law_are_found() {
     }
 }
 
+/// The host sorts siblings, so no policy can break this law: here the host itself is at fault, and
+/// asks by turns two policies that differ.
+#[test]
+fn siblings_that_are_not_shown_in_one_order_are_found() {
+    let ready = RUNTIME.ready(RESOLUTION).expect("a component");
+    let turn = Cell::new(false);
+    let make = || {
+        let manner = if turn.replace(!turn.get()) {
+            "delete"
+        } else {
+            "keep all"
+        };
+        let config = Json::Text(manner.to_owned());
+        Resolver::new(RUNTIME.source(&ready.compiled, &config))
+    };
+    let trial = Trial { seed: 1, cases: 9 };
+    let (laws, _) = tried(&make, &Json::empty(), trial, "").expect("no samples");
+    let finding = laws.iter().find(|finding| finding.law == "order");
+    let breach = finding.and_then(|finding| finding.breach.clone());
+    let breach = breach.expect("it is broken");
+    assert!(breach.reason.contains("turned round"), "{}", breach.reason);
+    assert_eq!(breach.call["siblings"].as_array().map(Vec::len), Some(2));
+}
+
 #[test]
 fn validators_that_break_a_law_are_found() {
     let small = breach(VALIDATION, "refuse every second", "batch");
@@ -109,6 +134,12 @@ fn samples_have_the_answers_that_they_come_with() {
     let report = tried(&wrong).expect("calls");
     let breach = report.laws[0].breach.as_ref().expect("another answer");
     assert_eq!(breach.reason, r#"the answer is {"keep":1}, not "keep-all""#);
+    let lawful = RUNTIME.ready(RESOLUTION).expect("a component");
+    let deletes = Json::Text("delete".to_owned());
+    let report = RUNTIME.try_laws(&lawful, &deletes, trial, &right);
+    let samples = &report.expect("calls").laws[0];
+    assert_eq!((samples.law.as_str(), samples.cases), ("samples", 1));
+    assert!(samples.breach.is_some(), "it has another answer");
     let replay = RUNTIME.replay(&ready, &Json::empty(), &format!("{right}{wrong}"));
     let replay = replay.expect("calls");
     assert_eq!((replay.calls, replay.differences.len()), (3, 1));
