@@ -1,5 +1,6 @@
 //! This is what a policy call costs: resolving two versions by a component, reused and fresh,
-//! against the policy that ships in plain Rust, in one run; and a plan of the placement that ships.
+//! against the policy that ships in plain Rust, in one run; a validator that accepts
+//! everything; and a plan of the placement that ships.
 
 #[path = "../core/benches/versus.rs"]
 mod versus;
@@ -10,12 +11,13 @@ use soros_core::id::NodeId;
 use soros_core::map::json::Json;
 use soros_core::policy::builtin::Lww;
 use soros_core::policy::topology::{Member, Node, Snapshot, State, Topology};
-use soros_core::policy::{Placement, Resolution, Sibling};
+use soros_core::policy::{Change, Placement, Resolution, Sibling, Validation};
 use soros_host::plugin::{Compiler, Policy, Resolver, Runtime, shipped};
 use std::hint::black_box;
 use std::sync::Arc;
 use versus::Versus;
 
+const ACCEPTING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-validation.wasm"));
 const MISBEHAVING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-resolution.wasm"));
 
 fn load(runtime: &Runtime, name: &str) -> Arc<Policy> {
@@ -68,6 +70,28 @@ fn resolve(criterion: &mut Criterion) {
     }
 }
 
+/// A validator that accepts everything, as a write asks it.
+fn validate(criterion: &mut Criterion) {
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
+    let accept = Json::Text("any key".to_owned());
+    let policy = runtime.load(ACCEPTING, &accept).expect("any manner");
+    let validator = policy.validator().expect("a validator");
+    for (name, bytes) in [("100 B", 100), ("1 KiB", 1 << 10)] {
+        let value = vec![1; bytes];
+        let change = Change {
+            bucket: "default",
+            key: b"a/key",
+            content_type: "text/plain",
+            value: Some(&value),
+            current: None,
+            principal: "",
+        };
+        criterion.bench_function(&format!("validate a write of {name}"), |bencher| {
+            bencher.iter(|| validator.check(black_box(std::slice::from_ref(&change))));
+        });
+    }
+}
+
 fn plan(criterion: &mut Criterion) {
     let runtime = Runtime::new(Compiler::Here).expect("room for engines");
     let policy = load(&runtime, "balanced");
@@ -109,5 +133,5 @@ fn load_and_compile(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, resolve, plan, load_and_compile);
+criterion_group!(benches, validate, resolve, plan, load_and_compile);
 criterion_main!(benches);

@@ -5,6 +5,7 @@ mod author;
 mod bombs;
 mod clocks;
 mod command_line;
+mod cost;
 mod damage;
 mod failover;
 mod full_disk;

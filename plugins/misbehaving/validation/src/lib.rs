@@ -36,9 +36,11 @@ impl Policy for Misbehaving {
 
 impl Validation for Misbehaving {
     fn wants(&self) -> Wants {
+        let is_about_all = self.0.starts_with("any key");
+        let prefixes = [b"a/", b"b/"].map(|prefix| prefix.to_vec());
         Wants {
-            prefixes: vec![b"a/".to_vec(), b"b/".to_vec()],
-            current: !matches!(self.0.as_str(), "stamp" | "turn bad"),
+            prefixes: prefixes.into_iter().filter(|_| !is_about_all).collect(),
+            current: !is_about_all && !matches!(self.0.as_str(), "stamp" | "turn bad"),
             deletes: self.0 != "not deletes",
             value_bytes_max: 1 << 10,
         }
@@ -47,6 +49,7 @@ impl Validation for Misbehaving {
     fn check(&self, change: &Change) -> Verdict {
         match self.0.as_str() {
             "panic" => panic!("on purpose"),
+            "any key, without end" => run_for_ever(),
             "stamp" => Verdict::AcceptAs(stamped(change.value.as_deref().unwrap_or_default())),
             "turn bad" => turned_bad(change.value.as_deref().unwrap_or_default()),
             "change everything" => Verdict::AcceptAs(b"changed".to_vec()),
@@ -58,6 +61,11 @@ impl Validation for Misbehaving {
             _ => Verdict::Accept,
         }
     }
+}
+
+fn run_for_ever() -> Verdict {
+    while black_box(true) {}
+    Verdict::Accept
 }
 
 fn refused(message: String) -> Verdict {
