@@ -18,6 +18,7 @@ pub mod node_clock;
 pub mod operation;
 pub mod partitions;
 mod pauses;
+mod promise;
 pub mod survey;
 pub mod sweep;
 #[cfg(test)]
@@ -166,6 +167,10 @@ pub struct Peer {
     map_adopted: Notify,
     /// Who may look through all keys of a bucket.
     surveys: Arc<Semaphore>,
+    /// Who may look through all objects of a partition, and what was looked at before the time was
+    /// up.
+    inventories: Arc<Semaphore>,
+    begun_inventories: Mutex<promise::Begun>,
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
     noted: Noted,
@@ -210,6 +215,8 @@ impl Peer {
             wake_clock: Notify::new(),
             map_adopted: Notify::new(),
             surveys: Arc::new(Semaphore::new(SURVEYS_AT_A_TIME)),
+            inventories: Arc::new(Semaphore::new(1)),
+            begun_inventories: Mutex::default(),
             behind: AtomicU64::new(u64::MAX),
             noted: Noted::default(),
             started: Instant::now(),

@@ -68,6 +68,9 @@ const _: () = assert!(SIBLINGS_MAX_DEFAULT <= VERSIONS_DECODED_MAX);
 pub const ITEMS_PER_ANSWER_MAX: usize = 1024;
 /// About how many bytes of objects one message of repair carries; a larger object goes alone.
 pub const REPAIR_BYTES: usize = 1 << 20;
+/// How many unreadable entries a replica tells of that promises to hold the rest: where more are
+/// damaged, it promises nothing.
+pub const UNREADABLE_TOLD_MAX: usize = 64;
 /// The largest message between nodes, in bytes: an object with its siblings, or a map.
 pub const MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// The most bytes that the versions of a key may have together for a client to leave one beside

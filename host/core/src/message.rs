@@ -1,7 +1,6 @@
 //! This is what nodes say to each other: requests and replies, each behind the version of this
 //! page, so that a node of another version is refused and never misread.
 
-use crate::clock::Clock;
 use crate::close::{self, Ask, Word};
 use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
@@ -16,7 +15,7 @@ use crate::operation::{
 };
 use crate::place::{Entry, Place};
 use crate::read::Want;
-use crate::replica::{Chunk, Difference, Found, Item, TransferKind};
+use crate::replica::{Chunk, Difference, Found, Item, Promise, TransferKind};
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
@@ -123,9 +122,9 @@ pub enum Reply {
         /// The epoch of the map it serves under.
         epoch: Epoch,
     },
-    /// What it has seen of a partition that the asker may drop, and whether its silence can be
+    /// What it holds of a partition that the asker may drop, and whether its silence can be
     /// believed.
-    Promised(Clock, bool),
+    Promised(Promise, bool),
     /// An answer to the leader of a closing.
     Closing(close::Answer),
     /// Whether it holds a live key of the bucket.
@@ -385,9 +384,9 @@ impl Codec for Reply {
                 writer.u8(11);
                 answer.encode(writer);
             }
-            Reply::Promised(clock, trusted) => {
+            Reply::Promised(promise, trusted) => {
                 writer.u8(12);
-                clock.encode(writer);
+                promise.encode(writer);
                 writer.u8(u8::from(*trusted));
             }
         }
@@ -411,7 +410,7 @@ impl Codec for Reply {
             9 => Reply::Surveyed(reader.u8()? != 0),
             10 => Reply::Clock(reader.u64()?),
             11 => Reply::Closing(close::Answer::decode(reader)?),
-            12 => Reply::Promised(Clock::decode(reader)?, reader.u8()? != 0),
+            12 => Reply::Promised(Promise::decode(reader)?, reader.u8()? != 0),
             _ => return Err(DecodeError::Invalid("a reply's tag")),
         })
     }

@@ -6,6 +6,7 @@
 //! again from what is stored.
 
 mod closing;
+mod inventory;
 mod log;
 mod renewal;
 mod repair;
@@ -15,8 +16,9 @@ mod transfer;
 mod view;
 
 pub use closing::{Held, Taken};
+pub use inventory::Inventory;
 pub use log::{LOG_ENTRIES_CUT_PER_COMMIT, LogBounds};
-pub use renewal::{Attempt, Promises};
+pub use renewal::{Attempt, Promise, Promises};
 pub use repair::{Difference, Item, Readable};
 pub use state::{Quorum, Standing, State};
 pub use sweep::{SWEPT_BYTES_PER_COMMIT, SWEPT_PER_COMMIT, Swept};

@@ -116,6 +116,8 @@ pub enum Event {
     Answered(Answer, Speaker),
     /// [`Effect::Merge`] or [`Effect::Agree`] is durable; the state is that after it.
     Merged,
+    /// [`Effect::Merge`] is durable, but for an object whose own record is damaged.
+    MergedPartly,
     /// [`Effect::Close`] is durable, or what was seen here is not what the other had.
     Closed(bool),
     /// [`Effect::MergeChunk`] is durable, and came to this.
@@ -219,10 +221,11 @@ struct Compared {
     left_out: LeftOut,
 }
 
-/// Whose damaged records were left out of a full transfer. Where there are any, nothing is joined.
+/// Whose damaged records were left out of a full transfer. Where there are any, nothing is joined;
+/// the other is told what was compared all the same, so that it knows what is held here.
 #[derive(Clone, Copy, Debug, Default)]
 struct LeftOut {
-    /// The other's: it is told what was compared all the same, so that it knows what is held here.
+    /// The other's.
     there: bool,
     /// Own ones.
     here: bool,
@@ -303,6 +306,7 @@ impl Sync {
                 self.on_answered(answer, own)
             }
             Event::Merged => self.on_merged(own.state),
+            Event::MergedPartly => self.on_merged_partly(own.state),
             Event::Closed(closed) => self.on_closed(closed, own.state),
             Event::ChunkMerged(next) => self.on_chunk_merged(next),
             Event::Joined => self.end_merged(),
@@ -447,8 +451,9 @@ impl Sync {
         mut compared: Compared,
     ) -> Vec<Effect> {
         match difference {
-            // The other knows now what is held here. All that it could read is merged, and nothing
+            // The other knows now what is held here. All that both could read is merged, and nothing
             // of that can be joined.
+            _ if compared.left_out.here => self.end(End::Broken),
             _ if compared.left_out.there => {
                 self.trusted = false;
                 self.end_merged()
@@ -482,13 +487,21 @@ impl Sync {
         }
     }
 
-    /// Joins what was compared, once that is all the other knew when it sent its last range. Where
-    /// it left out what is damaged it is told, by the question, what is held here now.
-    fn finish(&mut self, transfer: Transfer, compared: Compared) -> Vec<Effect> {
-        if compared.left_out.here {
-            return self.end(End::Broken);
+    /// What is behind the object that was left alone would not be come to by asking again: all is
+    /// compared.
+    fn on_merged_partly(&mut self, state: &State) -> Vec<Effect> {
+        if let Phase::Merging { more: true } = self.phase {
+            let (kind, closed) = (TransferKind::Clocked, state.clock.closed().clone());
+            self.ask_chunk(Transfer { kind, closed }, None, None)
+        } else {
+            self.fail()
         }
-        if !compared.left_out.there && compared.seen.includes(&compared.last) {
+    }
+
+    /// Joins what was compared, once that is all the other knew when it sent its last range. Where
+    /// something damaged was left out the other is told, by the question, what is held here now.
+    fn finish(&mut self, transfer: Transfer, compared: Compared) -> Vec<Effect> {
+        if compared.left_out.is_empty() && compared.seen.includes(&compared.last) {
             return self.join(transfer, compared);
         }
         let seen = compared.seen.clone();

@@ -58,7 +58,7 @@ impl Peer {
                     .await
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
-            Request::Rely { place } => self.on_rely(from, place).await,
+            Request::Rely { place } => self.on_rely(from, place, deadline).await,
             Request::Survey { bucket, epoch } => self.on_survey(bucket, epoch, deadline).await,
             Request::Clock => Ok(Reply::Clock(self.clock.machine().wall)),
             Request::Closing { place, ask } => self.on_closing(place, ask).await,
@@ -185,21 +185,6 @@ impl Peer {
         held.map(drop).map_err(|error| refusal(&error))
     }
 
-    /// Lets another replica drop its state and rely on this one's.
-    async fn on_rely(&self, peer: NodeId, place: Place) -> Result<Reply, Refusal> {
-        let life_is_known = self.life_is_known();
-        let step = Renewal::Promise { peer };
-        let promise = Operation::Renewal { place, step };
-        match self.committer.commit(promise).await {
-            Ok(Answer::Promised(clock, trusted)) => {
-                Ok(Reply::Promised(clock, trusted && life_is_known))
-            }
-            Ok(Answer::NotNow) => Err(Refusal::Suspect),
-            Ok(_) => Err(Refusal::NotServed),
-            Err(error) => Err(refusal(&error)),
-        }
-    }
-
     fn difference(&self, place: Place, dots: &DotSet) -> Result<Reply, Refusal> {
         let life_is_known = self.life_is_known();
         let moment = self.moments.load();
@@ -289,7 +274,7 @@ impl Peer {
     }
 }
 
-fn refusal(error: &CommitError) -> Refusal {
+pub(super) fn refusal(error: &CommitError) -> Refusal {
     match error {
         CommitError::Busy => Refusal::Overloaded,
         CommitError::Closed => Refusal::NotReady,

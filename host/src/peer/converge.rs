@@ -10,13 +10,12 @@ use super::wire::Urgency;
 use crate::store::commit::{CommitError, Commits};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt};
-use soros_core::clock::Clock;
 use soros_core::close::Word;
 use soros_core::id::{Generation, NodeId};
 use soros_core::limits::REPAIR_BYTES;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
-use soros_core::replica::{LogBounds, Promises, Reached};
+use soros_core::replica::{LogBounds, Promise, Promises, Reached};
 use soros_core::sync::{Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -159,16 +158,16 @@ impl Peer {
         };
         let promised = self.ask_to_rely(place).await;
         let trusted = promised.iter().filter(|(.., trusted)| *trusted).count();
-        let clocks = promised
+        let promises = promised
             .iter()
-            .map(|(node, clock, _)| (*node, clock.clone()));
+            .map(|(node, promise, _)| (*node, promise.clone()));
         let step = match attempt {
             None if !quorum.can_fill(trusted, promised.len()) || quorum.replicas == 1 => return,
             None => Renewal::BeginAnew,
             Some(attempt) => Renewal::Drop {
                 promises: Promises {
                     attempt,
-                    clocks: clocks.collect(),
+                    of: promises.collect(),
                     quorum,
                     bytes_max: REPAIR_BYTES,
                 },
@@ -188,9 +187,8 @@ impl Peer {
         self.committer.commit(attempt).await
     }
 
-    /// What the others that let this node drop a partition have seen of it, and whether they are
-    /// trusted.
-    async fn ask_to_rely(&self, place: Place) -> Vec<(NodeId, Clock, bool)> {
+    /// What the others that let this node drop a partition hold of it, and whether they are trusted.
+    async fn ask_to_rely(&self, place: Place) -> Vec<(NodeId, Promise, bool)> {
         let others = self.others_of(place).into_iter();
         let asked = others.filter(|node| self.wire.is_reachable(*node));
         let asked = asked.map(async |node| {
@@ -200,7 +198,7 @@ impl Peer {
                 .wire
                 .call(node, &request, deadline, Urgency::Background);
             match reply.await {
-                Ok(Reply::Promised(clock, trusted)) => Some((node, clock, trusted)),
+                Ok(Reply::Promised(promise, trusted)) => Some((node, promise, trusted)),
                 Ok(_) | Err(_) => None,
             }
         });
@@ -421,7 +419,8 @@ impl Peer {
         let answer = self.committer.commit(operation).await;
         course.is_in_vain |= is_in_vain(&answer);
         match answer {
-            Ok(Answer::NotHeld | Answer::Partly) => Event::Failed,
+            Ok(Answer::NotHeld) => Event::Failed,
+            Ok(Answer::Partly) => Event::MergedPartly,
             Ok(answer) => event(answer),
             Err(error) => {
                 tracing::debug!(%error, "repair waits for the store");

@@ -13,7 +13,7 @@ use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Place};
 use soros_core::replica::{
-    Attempt, Chunk, Found, Item, LogBounds, Outcome, Quorum, Reached, Standing, Swept,
+    Attempt, Chunk, Found, Item, LogBounds, Outcome, Promise, Quorum, Reached, Standing, Swept,
 };
 use soros_core::skew::Skew;
 use soros_core::write::Store;
@@ -190,8 +190,8 @@ pub enum Answer {
     Reached(Reached),
     /// Some of it was merged; the record of another key is damaged.
     Partly,
-    /// What was seen when another was promised to be relied on, and whether this one is trusted.
-    Promised(Clock, bool),
+    /// What is held when another was promised to rely on it, and whether this one is trusted.
+    Promised(Promise, bool),
     /// An attempt to drop a partition has begun.
     Attempted(Attempt),
     /// It cannot be done now.

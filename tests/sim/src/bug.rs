@@ -19,6 +19,8 @@ pub enum Bug {
     ObjectsDroppedFirst,
     /// A partition with a damaged record is dropped at once, whoever else holds the rest of it.
     DroppedBeforeOthersHold,
+    /// A replica promises all that its clock has seen, what it cannot read, too.
+    UnreadablePromised,
     /// The clock lies in a tree of its own, which a crash may leave ahead of the objects.
     ClockInItsOwnTree,
     /// A full transfer joins the sender's clock of its last range.
@@ -79,13 +81,14 @@ pub enum Bug {
     DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 35] = [
+const NAMES: [(Bug, &str); 36] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
     (Bug::RestoredIsTrusted, "restored-is-trusted"),
     (Bug::ObjectsDroppedFirst, "objects-dropped-first"),
     (Bug::DroppedBeforeOthersHold, "dropped-before-others-hold"),
+    (Bug::UnreadablePromised, "unreadable-promised"),
     (Bug::ClockInItsOwnTree, "clock-in-its-own-tree"),
     (Bug::JoinEndClock, "join-end-clock"),
     (Bug::JoinStartClockAlone, "join-start-clock-alone"),

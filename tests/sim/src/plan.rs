@@ -60,11 +60,12 @@ pub struct Habits {
     pub faithful: u64,
 }
 
-const HARMS: [Harm; 9] = [
+const HARMS: [Harm; 10] = [
     Harm::Crash,
     Harm::Wipe,
     Harm::Restore,
     Harm::Damage,
+    Harm::DamageTwo,
     Harm::Cut,
     Harm::Storm,
     Harm::ClockJump,
@@ -177,7 +178,7 @@ fn size(random: &mut Random, temper: &Temper) -> Size {
     let (nodes, replicas) = if temper.has(Habit::Orphans) {
         *random.pick(&[(3, 3), (5, 5), (5, 5)])
     } else {
-        *random.pick(&[(3, 3), (3, 3), (4, 3), (5, 5), (5, 3), (5, 5)])
+        *random.pick(&[(3, 3), (3, 3), (4, 3), (5, 5), (5, 3), (5, 5), (3, 2)])
     };
     Size {
         nodes,

@@ -127,6 +127,8 @@ pub enum Harm {
     Restore,
     /// A record was damaged.
     Damage,
+    /// A record was damaged at each of two replicas of a partition.
+    DamageTwo,
     /// Nodes were cut off from others, one way or both.
     Cut,
     /// Frames were lost, repeated and late more than usual.

@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 31] = [
+pub const ALL: [Scene; 35] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -152,6 +152,26 @@ pub const ALL: [Scene; 31] = [
         name: "bits flip at two replicas at once",
         opposites: &[Bug::DroppedBeforeOthersHold],
         play: damage::bits_flip_at_two_replicas_at_once,
+    },
+    Scene {
+        name: "bits flip at the only two replicas",
+        opposites: &[Bug::UnreadablePromised, Bug::DroppedBeforeOthersHold],
+        play: damage::bits_flip_at_the_only_two_replicas,
+    },
+    Scene {
+        name: "bits flip at the only two replicas, and no log names them",
+        opposites: &[Bug::UnreadablePromised, Bug::DroppedBeforeOthersHold],
+        play: damage::bits_flip_at_the_only_two_replicas_and_no_log_names_them,
+    },
+    Scene {
+        name: "a disk is lost after bits flipped at the two others",
+        opposites: &[],
+        play: damage::a_disk_is_lost_after_bits_flipped_at_the_two_others,
+    },
+    Scene {
+        name: "the same key is damaged at two replicas",
+        opposites: &[],
+        play: damage::the_same_key_is_damaged_at_two_replicas,
     },
     Scene {
         name: "a clock record is damaged while all others are away",

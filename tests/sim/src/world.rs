@@ -19,7 +19,7 @@ use crate::random::Random;
 use crate::report::{Fault, Harm, Report};
 use crate::table::{KeyId, Table};
 use harm::{DamagedObject, Weakness};
-use soros_core::id::{Incarnation, NodeId};
+use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::node_clock::Clocks;
 use soros_core::operation::Basis;
@@ -111,10 +111,16 @@ pub struct World {
     closed: usize,
     sum_alarms: usize,
     weak: BTreeMap<(NodeId, Place), Weakness>,
+    /// Which generation of a partition was dropped last because of a damaged record.
+    dropped: BTreeMap<(NodeId, Place), Generation>,
     /// Objects whose records were damaged.
     damaged: Vec<DamagedObject>,
     /// Keys of which a write quorum's replicas lacked something at once: nothing is promised.
     frail: BTreeSet<KeyId>,
+    /// The nodes whose dot logs do not name all that nobody else has seen, perhaps.
+    logs_cut: BTreeSet<NodeId>,
+    /// When a node dropped a partition because of a damaged record, and had a log that was cut.
+    forgets: Vec<(NodeId, Moment)>,
     /// When a node's disk lost something.
     losses: Vec<(NodeId, Moment)>,
 }
@@ -187,8 +193,11 @@ impl World {
             closed: 0,
             sum_alarms: 0,
             weak: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             damaged: Vec::new(),
             frail: BTreeSet::new(),
+            logs_cut: BTreeSet::new(),
+            forgets: Vec::new(),
             losses: Vec::new(),
             plan,
         }
@@ -298,7 +307,7 @@ impl World {
                 self.sum_alarms += 1;
                 self.on_sum_alarm(place);
             }
-            Output::Renewed(_) => self.on_renewed(),
+            Output::Renewed(place) => self.on_renewed(node, place),
             Output::HalfWay(peer) => {
                 self.ranges += 1;
                 self.on_half_way(node, peer);

@@ -301,8 +301,8 @@ fn actors(
     let mut actors: Vec<Actor> = Vec::new();
     loop {
         let (from, to) = behind(actors.last());
-        match records.scan(&from, &to, 1)?.first() {
-            Some((key, _)) => actors.push(Layout::actor_of(key)?),
+        match records.list(&from, &to, 1)?.first() {
+            Some(listed) => actors.push(Layout::actor_of(&listed.key)?),
             None => return Ok(actors),
         }
     }

@@ -10,13 +10,16 @@
 //!
 //! Two that drop what they hold at once, each because the other has it, would lose it. So others
 //! are asked, and one that promises to hold what it has gives up an attempt of its own; of two that
-//! ask each other the one with the lower id goes first.
+//! ask each other the one with the lower id goes first. One that promises names what it cannot read
+//! itself: that is taken along, too, for nobody else may have it.
 
-use super::{Difference, Item, Quorum, Replica, Standing, state};
+use super::{Difference, Inventory, Item, Quorum, Replica, Standing, state};
 use crate::clock::Clock;
+use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
 use crate::dot_set::{Counters, DotSet};
 use crate::id::{Generation, Incarnation, NodeId};
+use crate::limits::{REPAIR_BYTES, SIBLINGS_BYTES_MAX, UNREADABLE_TOLD_MAX};
 use crate::place::{Entry, Layout, Place};
 use crate::record::{Batch, RecordError, Records};
 use std::collections::{BTreeMap, btree_map};
@@ -28,13 +31,22 @@ pub struct Attempt {
     number: u64,
 }
 
+/// What another replica holds that lets this one be dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// What it has seen.
+    pub clock: Clock,
+    /// Of which keys it cannot read the object: of those it holds nothing.
+    pub unreadable: Vec<Entry>,
+}
+
 /// What came of an attempt's questions.
 #[derive(Clone, Debug)]
 pub struct Promises {
     /// The attempt.
     pub attempt: Attempt,
-    /// What the others that promised have seen.
-    pub clocks: Vec<(NodeId, Clock)>,
+    /// What the others that promised hold.
+    pub of: Vec<(NodeId, Promise)>,
     /// How many replicas there are, and how many a write needs.
     pub quorum: Quorum,
     /// How much of what some of them lack is taken along, in about so many bytes for each.
@@ -101,15 +113,20 @@ impl Replica {
         })
     }
 
-    /// Lets another replica, which wants to be dropped, rely on what this one has seen: an own
-    /// attempt ends. None while this one attempts the same and goes first.
-    pub fn promise(&mut self, other: NodeId) -> Option<Clock> {
+    /// Lets another replica, which wants to be dropped, rely on what this one holds: an own attempt
+    /// ends. None while this one attempts the same and goes first, or when it does not know what it
+    /// holds: `inventory` has not looked at all of it, or found too much that is damaged.
+    pub fn promise(&mut self, other: NodeId, inventory: &Inventory) -> Option<Promise> {
+        let unreadable = inventory.found(self.layout.generation())?;
         let goes_first = self.actor.node < other && !self.attempts.in_vain;
         if self.attempts.under_way && goes_first {
             return None;
         }
         self.attempts = self.attempts.yielded();
-        Some(self.state.clock.clone())
+        Some(Promise {
+            clock: self.state.clock.clone(),
+            unreadable,
+        })
     }
 
     /// Ends an attempt: drops this replica for one that begins anew, as a suspect, with what some
@@ -156,28 +173,34 @@ impl Replica {
         promises: &Promises,
     ) -> Result<Option<Vec<Item>>, RecordError> {
         let (mut holders, mut lacking) = (0, BTreeMap::new());
-        let lacked = |held, clock| {
+        let lacked = |held, clock, unreadable: &[Entry], bytes_max| {
             let told = self.told_of(held, clock);
             let view = self.view(records);
-            let difference = told.map(|told| view.difference(&told, promises.bytes_max));
+            let difference = told.map(|told| {
+                let left_out = unreadable.iter().map(Layout::entry_bytes).collect();
+                view.difference_but(&told, bytes_max, left_out)
+            });
             let found = difference.transpose().map(|found| found.map(|it| it.found));
             found.map(|found| found.unwrap_or(Difference::LogTooShort))
         };
-        for (node, clock) in &promises.clocks {
+        for (node, Promise { clock, unreadable }) in &promises.of {
             let held = self.held_by(*node, clock.seen());
-            let mut all = vec![lacked(held, clock)?];
+            let mut all = vec![lacked(held, clock, unreadable, promises.bytes_max)?];
             let holds = match all[0] {
                 Difference::None => true,
                 Difference::Items { more, .. } => !more,
                 Difference::LogTooShort | Difference::Closed(_) => false,
             };
-            if !holds {
+            let Some(spared) = self.spared(records, unreadable)?.filter(|_| holds) else {
                 continue;
-            }
+            };
             holders += 1;
+            for item in spared {
+                take_along(&mut lacking, item);
+            }
             if held.is_some() {
                 // What it merged without having seen it, it cannot hand on, a delete least of all.
-                all.push(lacked(None, clock)?);
+                all.push(lacked(None, clock, unreadable, REPAIR_BYTES)?);
             }
             for found in all {
                 if let Difference::Items { items, .. } = found {
@@ -189,6 +212,33 @@ impl Replica {
         }
         let items = lacking.into_values().collect();
         Ok((promises.quorum.holders() <= holders).then_some(items))
+    }
+
+    /// What this replica holds of the entries that another cannot read; none when that is too much.
+    /// What it has met of them counts, too: of one that was deleted there may be nothing else.
+    fn spared(
+        &self,
+        records: &dyn Records,
+        unreadable: &[Entry],
+    ) -> Result<Option<Vec<Item>>, RecordError> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for entry in unreadable {
+            if SIBLINGS_BYTES_MAX <= bytes {
+                return Ok(None);
+            }
+            let object = match self.view(records).object(entry) {
+                Ok(object) => object,
+                Err(RecordError::Damaged(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            bytes += object.size();
+            items.push(Item {
+                entry: entry.clone(),
+                object,
+                dots: Vec::new(),
+            });
+        }
+        Ok(Some(items))
     }
 
     /// What another replica holds by its clock and by what it merged of this one's, in the words of
@@ -286,5 +336,20 @@ fn unused_generation(
             Ok(Some(_)) | Err(RecordError::Damaged(_)) => generation.0 += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Clock, then the unreadable entries: count 4, each as an entry.
+impl Codec for Promise {
+    fn encode(&self, writer: &mut Writer) {
+        self.clock.encode(writer);
+        writer.list(&self.unreadable);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Promise, DecodeError> {
+        Ok(Promise {
+            clock: Clock::decode(reader)?,
+            unreadable: reader.list(UNREADABLE_TOLD_MAX)?,
+        })
     }
 }

@@ -66,13 +66,23 @@ impl View<'_> {
         other: &DotSet,
         bytes_max: usize,
     ) -> Result<Readable<Difference>, RecordError> {
+        self.difference_but(other, bytes_max, BTreeSet::new())
+    }
+
+    /// The same, but for the entries that are `left_out`.
+    pub(super) fn difference_but(
+        &self,
+        other: &DotSet,
+        bytes_max: usize,
+        mut left_out: BTreeSet<Vec<u8>>,
+    ) -> Result<Readable<Difference>, RecordError> {
         let closed = self.state.clock.closed();
         let name = other.names().next().copied();
         if name != closed.name() {
             let (found, damage) = (Difference::Closed(closed.since(name)), None);
             return Ok(Readable { found, damage });
         }
-        let (mut left_out, mut damage) = (BTreeSet::new(), None);
+        let mut damage = None;
         loop {
             let lacking = match self.lacking(other, &left_out) {
                 Ok(Some(lacking)) => lacking,

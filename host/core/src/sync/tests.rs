@@ -504,7 +504,7 @@ fn a_transfer_that_leaves_out_what_is_damaged_there_tells_what_is_held_and_joins
 }
 
 #[test]
-fn a_transfer_that_leaves_out_what_is_damaged_here_claims_nothing() {
+fn a_transfer_that_leaves_out_what_is_damaged_here_tells_what_is_held_and_claims_nothing() {
     let (own, other) = (state(&[], 0), state(&[dot(1)], 9));
     let mut sync = asking(&own);
     sync.step(difference(Difference::LogTooShort, &other), seen_as(&own));
@@ -515,5 +515,24 @@ fn a_transfer_that_leaves_out_what_is_damaged_here_claims_nothing() {
         Event::ChunkMerged(Reached::To { next, whole }),
         seen_as(&own),
     );
+    assert_eq!(effects, [Effect::AskRest(other.clock.seen().clone())]);
+    let effects = sync.step(difference(Difference::None, &other), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
+}
+
+#[test]
+fn goes_through_all_keys_where_more_comes_behind_an_object_that_is_damaged_here() {
+    let (own, other) = (state(&[], 0), state(&[dot(1), dot(2)], 9));
+    for (more, then) in [
+        (true, Effect::AskChunk(TransferKind::Clocked, None)),
+        (false, Effect::End(End::Broken)),
+    ] {
+        let mut sync = asking(&own);
+        let items = vec![item()];
+        sync.step(
+            difference(Difference::Items { items, more }, &other),
+            seen_as(&own),
+        );
+        assert_eq!(sync.step(Event::MergedPartly, seen_as(&own)), [then]);
+    }
 }

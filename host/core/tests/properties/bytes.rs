@@ -22,7 +22,9 @@ use soros_core::operation::{
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::policy;
 use soros_core::read::Want;
-use soros_core::replica::{Chunk, Difference, Found, Held, Item, Standing, State, TransferKind};
+use soros_core::replica::{
+    Chunk, Difference, Found, Held, Item, Promise, Standing, State, TransferKind,
+};
 use soros_core::skew::Skew;
 use soros_core::sum::Sum;
 use soros_core::sync::{Answer, StateDigest, Tally};
@@ -265,6 +267,11 @@ fn closing_answers() -> impl Strategy<Value = close::Answer> {
     ]
 }
 
+fn promises() -> impl Strategy<Value = (Promise, bool)> {
+    let promise = (clocks(), vec(entries(), 0..3), any::<bool>());
+    promise.prop_map(|(clock, unreadable, trusted)| (Promise { clock, unreadable }, trusted))
+}
+
 fn tallies() -> impl Strategy<Value = Tally> {
     any::<(u64, u128, bool)>().prop_map(|(epoch, sum, settled)| Tally {
         epoch: Epoch(epoch),
@@ -378,6 +385,7 @@ fn replies() -> impl Strategy<Value = Reply> {
             }
         ),
         closing_answers().prop_map(Reply::Closing),
+        promises().prop_map(|(promise, trusted)| Reply::Promised(promise, trusted)),
         any::<bool>().prop_map(Reply::Surveyed),
         any::<u64>().prop_map(Reply::Clock),
         vec(any::<u8>(), 0..9).prop_map(Reply::Authority),

@@ -6,10 +6,11 @@ use soros_core::clock::Clock;
 use soros_core::close::Ask;
 use soros_core::closed::{Closed, Closing};
 use soros_core::dot_set::DotSet;
-use soros_core::id::NodeId;
+use soros_core::id::{Incarnation, NodeId};
 use soros_core::record::RecordError;
 use soros_core::replica::{
-    Chunk, Difference, Item, Promises, Quorum, Reached, Replica, Taken, TransferKind, Written,
+    Chunk, Difference, Inventory, Item, Promise, Promises, Quorum, Reached, Replica, Standing,
+    Taken, TransferKind, Written,
 };
 
 const KEYS: usize = 6;
@@ -54,14 +55,35 @@ fn is_live(node: &Node, key: usize) -> Result<bool, RecordError> {
     view.object(&entry(key)).map(|object| object.is_live())
 }
 
+fn inventory_of(one: &Node) -> Inventory {
+    let mut inventory = Inventory::new(one.replica.layout());
+    while !inventory.is_over() {
+        let view = one.replica.view(&one.disk);
+        view.take_stock(&mut inventory, 1)
+            .expect("it goes on behind damage");
+    }
+    inventory
+}
+
+fn promise(one: &mut Node, to: u64) -> Option<Promise> {
+    let inventory = inventory_of(one);
+    one.replica.promise(NodeId(to), &inventory)
+}
+
 fn renewed(one: &mut Node, others: &[&Node], bytes_max: usize) -> Option<Replica> {
     let attempt = std::iter::repeat_with(|| one.replica.attempt_renewal());
     let attempt = attempt.take(9).flatten().next();
     let attempt = attempt.expect("its turn comes");
-    let clock = |other: &&Node| (other.id(), other.replica.state().clock.clone());
+    let promise = |other: &&Node| {
+        let promise = Promise {
+            clock: other.replica.state().clock.clone(),
+            unreadable: inventory_of(other).unreadable().to_vec(),
+        };
+        (other.id(), promise)
+    };
     let promises = Promises {
         attempt,
-        clocks: others.iter().map(clock).collect(),
+        of: others.iter().map(promise).collect(),
         quorum: QUORUM,
         bytes_max,
     };
@@ -213,11 +235,11 @@ fn of_two_that_want_to_be_dropped_one_goes_first() {
         low.replica.attempt_renewal(),
         high.replica.attempt_renewal(),
     );
-    assert!(low.replica.promise(NodeId(2)).is_none());
-    assert!(high.replica.promise(NodeId(1)).is_some());
+    assert!(promise(&mut low, 2).is_none());
+    assert!(promise(&mut high, 1).is_some());
     let promises = |attempt, other| Promises {
         attempt,
-        clocks: vec![(other, Clock::default()), (NodeId(3), Clock::default())],
+        of: vec![(other, Promise::default()), (NodeId(3), Promise::default())],
         quorum: QUORUM,
         bytes_max: 1,
     };
@@ -232,7 +254,7 @@ fn of_two_that_want_to_be_dropped_one_goes_first() {
         .replica
         .renew(&mut low.disk, &promises(first, NodeId(2)));
     assert!(renewed.expect("memory").is_some());
-    assert!(low.replica.promise(NodeId(2)).is_some(), "its turn is over");
+    assert!(promise(&mut low, 2).is_some(), "its turn is over");
 }
 
 #[test]
@@ -240,13 +262,61 @@ fn one_that_was_in_vain_lets_another_go_first_once() {
     let mut one = damaged();
     assert!(renewed(&mut one, &[], 1).is_none(), "nobody holds the rest");
     assert!(one.replica.attempt_renewal().is_some());
-    let promise = |one: &mut Node| one.replica.promise(NodeId(2));
-    assert!(promise(&mut one).is_some(), "though it has the lower id");
+    assert!(promise(&mut one, 2).is_some(), "though it has the lower id");
     assert!(one.replica.attempt_renewal().is_none(), "the other's turn");
-    assert!(promise(&mut one).is_some());
+    assert!(promise(&mut one, 2).is_some());
     let attempts = std::iter::repeat_with(|| one.replica.attempt_renewal());
     assert!(attempts.take(4).flatten().next().is_some());
-    assert!(promise(&mut one).is_none(), "its own turn");
+    assert!(promise(&mut one, 2).is_none(), "its own turn");
+}
+
+#[test]
+fn what_another_cannot_read_is_taken_along_though_its_clock_has_it() {
+    const PAIR: Quorum = Quorum {
+        replicas: 2,
+        writes: 2,
+    };
+    let (mut one, mut two) = (damaged(), node(2));
+    for item in items(&one, &DotSet::default()).0 {
+        let merged = two
+            .replica
+            .merge(&mut two.disk, &item.entry, item.object, &item.dots);
+        merged.expect("memory does not fail");
+    }
+    damage(&mut two, 3);
+    let promised = promise(&mut two, 1).expect("it is asked first");
+    assert_eq!(promised.unreadable, [entry(3)]);
+    let promises = Promises {
+        attempt: one.replica.attempt_renewal().expect("an attempt"),
+        of: vec![(two.id(), promised)],
+        quorum: PAIR,
+        bytes_max: 1,
+    };
+    let renewed = one.replica.renew(&mut one.disk, &promises);
+    one.replica = renewed.expect("readable").expect("the rest is held");
+    assert_eq!(is_live(&one, 3), Ok(true), "nobody else can read it");
+    assert_eq!(is_live(&one, 4), Ok(false), "the other has it");
+}
+
+#[test]
+fn who_has_not_looked_at_all_it_holds_promises_nothing() {
+    let mut one = damaged();
+    let mut inventory = Inventory::new(one.replica.layout());
+    let view = one.replica.view(&one.disk);
+    view.take_stock(&mut inventory, 1).expect("readable");
+    assert!(one.replica.promise(NodeId(2), &inventory).is_none());
+    let before = inventory_of(&one);
+    assert!(one.replica.promise(NodeId(2), &before).is_some());
+    let begun = Replica::begin_anew(
+        &mut one.disk,
+        one.replica.layout().place(),
+        (NodeId(1), Incarnation(1)),
+    );
+    one.replica = begun.expect("memory does not fail");
+    assert!(
+        one.replica.promise(NodeId(2), &before).is_none(),
+        "of another generation"
+    );
 }
 
 /// Closes the actor of `written`, of which that is all.
@@ -279,6 +349,20 @@ fn with_an_ended_actor(hold: bool) -> ([Node; 3], Written) {
         }
     }
     ([one, two, three], written)
+}
+
+#[test]
+fn a_damaged_log_entry_does_not_keep_a_replica_with_closed_actors_from_opening() {
+    let ([mut one, ..], written) = with_an_ended_actor(true);
+    close(&mut one, &written);
+    let layout = one.replica.layout();
+    let entry = layout.log(&one.replica.actor().dot(1));
+    assert!(one.disk.records.contains_key(&entry));
+    one.disk.damaged.insert(entry);
+    let life = (NodeId(1), Incarnation(1));
+    let opened = Replica::open(&one.disk, layout.place(), life, Standing::Trusted);
+    let opened = opened.expect("its clock is whole");
+    assert_eq!(opened.state().clock, one.replica.state().clock);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::place::Place;
 use soros_core::record::RecordError;
-use soros_core::replica::{Promises, Replica};
+use soros_core::replica::{Inventory, Promises, Replica};
 use std::sync::Arc;
 
 /// A step on the way to a partition that begins anew.
@@ -27,6 +27,8 @@ pub enum Renewal {
     Promise {
         /// The other replica.
         peer: NodeId,
+        /// What was looked at here.
+        inventory: Inventory,
     },
     /// An attempt to drop this one begins.
     Attempt {
@@ -60,10 +62,10 @@ impl Partitions {
                 replica.remember_held(peer, seen);
                 Answer::Done
             }
-            Renewal::Promise { peer } => {
+            Renewal::Promise { peer, inventory } => {
                 let trusted = replica.state().standing.is_trusted();
-                let promise = replica.promise(peer);
-                promise.map_or(Answer::NotNow, |clock| Answer::Promised(clock, trusted))
+                let promise = replica.promise(peer, &inventory);
+                promise.map_or(Answer::NotNow, |promise| Answer::Promised(promise, trusted))
             }
             Renewal::Attempt { seen } if replica.layout().generation() == seen => {
                 let attempt = replica.attempt_renewal();

@@ -15,7 +15,7 @@ use soros_core::object::Object;
 use soros_core::operation::Target;
 use soros_core::place::{Entry, Place};
 use soros_core::read::Want;
-use soros_core::replica::{Difference, TransferKind};
+use soros_core::replica::{Difference, Inventory, Promise, TransferKind};
 use soros_core::sync::{self, StateDigest};
 
 /// Who asks, and with which question.
@@ -96,7 +96,7 @@ impl Process {
                 let closing = self.closing(turn, place, ask);
                 return self.submit(closing, Waiter::Peer(asker.0, asker.1));
             }
-            Request::Rely { place } => return self.promise(asker, place),
+            Request::Rely { place } => return self.promise(turn, asker, place),
             Request::Survey { .. } | Request::Authority(_) | Request::Membership(_) => {
                 Err(Refusal::Unreadable)
             }
@@ -104,11 +104,43 @@ impl Process {
         self.reply(turn, asker, &reply.unwrap_or_else(Reply::Refused));
     }
 
-    /// Lets another replica drop its state and rely on this one's.
-    fn promise(&mut self, (peer, call): Asker, place: Place) {
-        let step = Renewal::Promise { peer };
+    /// Lets another replica drop its state and rely on this one's, once it is known what can be
+    /// read here.
+    fn promise(&mut self, turn: &mut Turn<'_>, (peer, call): Asker, place: Place) {
+        let Some(inventory) = self.take_stock(turn, place) else {
+            let refused = Reply::Refused(Refusal::NotServed);
+            return self.reply(turn, (peer, call), &refused);
+        };
+        let step = Renewal::Promise { peer, inventory };
         let promise = Operation::Renewal { place, step };
         self.submit(promise, Waiter::Peer(peer, call));
+    }
+
+    fn take_stock(&mut self, turn: &mut Turn<'_>, place: Place) -> Option<Inventory> {
+        let mut inventory = Inventory::new(self.partitions.shown(place)?.layout);
+        while !inventory.is_over() {
+            let view = self.partitions.view(place, turn.disk)?;
+            let repair_bytes = turn.settings.repair_bytes;
+            view.take_stock(&mut inventory, repair_bytes).ok()?;
+        }
+        if !inventory.unreadable().is_empty() {
+            self.note_damage_shown(turn, place);
+        }
+        Some(inventory)
+    }
+
+    /// What is told of a promise: no silence is believed of one with a damaged record.
+    fn promised(
+        &self,
+        turn: &Turn<'_>,
+        (place, promise): (Place, &Promise),
+        trusted: bool,
+    ) -> Reply {
+        let mut promise = promise.clone();
+        if turn.has(Bug::UnreadablePromised) {
+            promise.unreadable.clear();
+        }
+        Reply::Promised(promise, trusted && !self.is_damaged(place))
     }
 
     pub(super) fn on_merged_for(&mut self, turn: &mut Turn<'_>, asker: Asker, answer: &Answer) {
@@ -117,7 +149,9 @@ impl Process {
             Answer::Ended => Reply::Refused(Refusal::Ended),
             Answer::Unclear => Reply::Refused(Refusal::Unclear),
             Answer::Closing(answer) => Reply::Closing(answer.clone()),
-            Answer::Promised(clock, trusted) => Reply::Promised(clock.clone(), *trusted),
+            Answer::Promised(place, promise, trusted) => {
+                self.promised(turn, (*place, promise), *trusted)
+            }
             Answer::Failed => Reply::Refused(Refusal::Storage),
             _ => Reply::Refused(Refusal::NotServed),
         };

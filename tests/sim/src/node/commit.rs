@@ -29,6 +29,15 @@ pub(super) struct Committer {
 }
 
 impl Committer {
+    /// Whether a step to drop a partition waits.
+    pub(super) fn renews(&self, place: Place) -> bool {
+        let is_it = |operation: &Operation| {
+            matches!(operation, Operation::Renewal { step, .. } if step.drops())
+                && operation.place() == Some(place)
+        };
+        self.queue.iter().any(|(operation, _)| is_it(operation))
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.syncing.is_none()
     }

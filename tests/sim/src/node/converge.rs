@@ -369,6 +369,7 @@ impl Process {
             Answer::Closed(closed) => Event::Closed(closed),
             Answer::Done if round.joins => Event::Joined,
             Answer::Done => Event::Merged,
+            Answer::Partly => Event::MergedPartly,
             _ => Event::Failed,
         };
         self.on_round_event(turn, id, event);

@@ -5,12 +5,11 @@ use super::converge::ANSWER_TIMEOUT;
 use super::partitions::{Operation, Renewal};
 use super::{Alarm, Process, SECOND, Silence, Task, TaskId, Turn};
 use crate::bug::Bug;
-use soros_core::clock::Clock;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Reply, Request};
 use soros_core::place::Place;
-use soros_core::replica::{Attempt, Promises};
+use soros_core::replica::{Attempt, Promise, Promises};
 
 /// A question to all others of a partition: whether it may be dropped.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(super) struct Inquiry {
     attempt: Option<Attempt>,
     /// How many have yet to answer.
     awaited: usize,
-    promised: Vec<(NodeId, Clock)>,
+    promised: Vec<(NodeId, Promise)>,
     trusted: usize,
 }
 
@@ -58,6 +57,12 @@ impl Process {
         let shown = self.partitions.shown(place);
         let generation = shown.map(|shown| shown.layout.generation());
         generation.is_some() && self.damaged.get(&place) == Some(&generation)
+    }
+
+    /// Whether it asks the others whether it may drop a partition, or is about to drop it.
+    #[must_use]
+    pub fn is_renewing(&self, place: Place) -> bool {
+        self.inquiries.contains_key(&place) || self.committer.renews(place)
     }
 
     /// Tries to drop a partition with a damaged record, unless that is under way.
@@ -121,8 +126,8 @@ impl Process {
             return;
         };
         inquiry.awaited -= 1;
-        if let Ok(Reply::Promised(clock, trusted)) = reply {
-            inquiry.promised.push((from, clock));
+        if let Ok(Reply::Promised(promise, trusted)) = reply {
+            inquiry.promised.push((from, promise));
             inquiry.trusted += usize::from(trusted);
         }
         if 0 < inquiry.awaited {
@@ -141,7 +146,7 @@ impl Process {
             Some(attempt) => {
                 let promises = Promises {
                     attempt,
-                    clocks: inquiry.promised,
+                    of: inquiry.promised,
                     quorum,
                     bytes_max: turn.settings.repair_bytes,
                 };

@@ -21,7 +21,8 @@ use soros_core::operation::Target;
 use soros_core::place::{Entry, Layout, Place};
 use soros_core::record::{Batch, RecordError};
 use soros_core::replica::{
-    Chunk, Found, Item, LogBounds, Outcome, Quorum, Reached, Replica, Standing, State, View,
+    Chunk, Found, Item, LogBounds, Outcome, Promise, Quorum, Reached, Replica, Standing, State,
+    View,
 };
 use soros_core::skew::Skew;
 use soros_core::sync::Own;
@@ -214,8 +215,8 @@ pub enum Answer {
     Closing(close::Answer),
     /// Whether actors were closed.
     Closed(bool),
-    /// What was seen when another was promised to be relied on, and whether by one that is trusted.
-    Promised(Clock, bool),
+    /// What is held when another was promised to rely on it, and whether by one that is trusted.
+    Promised(Place, Promise, bool),
     /// Another cannot be promised anything now.
     NotPromised,
     /// Some of it was merged; the record of another key is damaged.

@@ -96,6 +96,83 @@ pub(super) fn bits_flip_at_two_replicas_at_once(bug: Option<Bug>) -> Report {
     play.end()
 }
 
+/// Of two replicas each has a damaged record, and the only good copy of what is damaged at the other.
+pub(super) fn bits_flip_at_the_only_two_replicas(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
+    damage_two_that_need_each_other(&mut play);
+    play.end()
+}
+
+/// The same where the logs no longer name what is damaged, and one of the keys was deleted.
+pub(super) fn bits_flip_at_the_only_two_replicas_and_no_log_names_them(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
+    play.write(at(1).key(1));
+    play.all_learn();
+    play.all_learn();
+    damage_two_that_need_each_other(&mut play);
+    play.end()
+}
+
+/// Two of three replicas have a damaged record each, and the third, which has all, is lost as soon
+/// as the first is dropped: it had the only good copy of what is damaged at the second.
+pub(super) fn a_disk_is_lost_after_bits_flipped_at_the_two_others(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.all_learn();
+    play.damage(1, 0);
+    play.damage(2, 1);
+    play.scrub(2);
+    play.expect(play.renewed() == 1, "the others hold the rest");
+    play.wipe(3);
+    play.expect(
+        play.stored(2, 0).is_some(),
+        "the second has what the first cannot read",
+    );
+    play.start(3);
+    play.end()
+}
+
+/// The same key is damaged at two of three replicas, and each has writes that nobody else has and
+/// no log names. Each must hear what the others have compared, though one of them leaves out the
+/// key, too.
+pub(super) fn the_same_key_is_damaged_at_two_replicas(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    play.write(at(1));
+    play.all_learn();
+    play.cut(1, 2);
+    play.cut(1, 3);
+    play.cut(2, 3);
+    for (node, client) in [(1, 1), (2, 2)] {
+        for key in 1..KEYS {
+            // What it writes first is in no object any more.
+            play.write(at(node).key(key).by(client).blind().alone());
+            play.write(at(node).key(key).by(client).alone());
+        }
+        play.damage(node, 0);
+        play.cut_log(node);
+        play.cut_log(node);
+        play.scrub(node);
+    }
+    play.mend();
+    play.expect(play.renewed() == 0, "nobody has the rest");
+    let report = play.end();
+    assert!(bug.is_some() || 2 <= report.renewed, "both are dropped");
+    report
+}
+
+fn damage_two_that_need_each_other(play: &mut Play) {
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.all_learn();
+    play.damage(1, 0);
+    play.damage(2, 1);
+    play.scrub(1);
+    play.scrub(2);
+}
+
 /// A partition whose clock record is damaged cannot be opened. Nothing of it is dropped before the
 /// others can be asked.
 pub(super) fn a_clock_record_is_damaged_while_all_others_are_away(bug: Option<Bug>) -> Report {

@@ -41,6 +41,11 @@ impl World {
         for node in nodes {
             self.set_right(node);
             self.schedule.add(self.now, Event::Starts(node));
+            // Where all replicas are needed, nobody can read around a record that is damaged.
+            if self.is_short_without_one() {
+                self.schedule
+                    .add(self.now.after(SECOND), Event::Scrubs(node));
+            }
         }
         self.schedule.add(self.now.after(SECOND), Event::Checks);
     }

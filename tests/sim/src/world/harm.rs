@@ -4,7 +4,7 @@
 
 use super::{Event, Fault, Phase, World};
 use crate::bug::Bug;
-use crate::history::Operation;
+use crate::history::{self, Operation};
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::network::Weather;
 use crate::plan::ORPHAN_LASTS;
@@ -77,6 +77,7 @@ impl World {
             Harm::Wipe => self.harm_one(World::wipe),
             Harm::Restore => self.harm_one(World::restore),
             Harm::Damage => self.harm_one(World::damage),
+            Harm::DamageTwo => self.damage_two(),
             Harm::Cut => self.cut(),
             Harm::Storm => self.storm(),
             Harm::Orphan => self.orphan(),
@@ -176,6 +177,7 @@ impl World {
     }
 
     pub(super) fn cut_log(&mut self, id: NodeId) -> bool {
+        self.logs_cut.insert(id);
         let places: Vec<Place> = self.table.places_of(id).collect();
         self.turn(id, |process, turn| process.cut_logs(turn, &places));
         !places.is_empty()
@@ -262,10 +264,34 @@ impl World {
             return false;
         }
         let place = *self.random.pick(&places);
-        // Two that each wait for what the other cannot read would wait for ever.
-        let is_other = |object: &DamagedObject| object.node != id && object.layout.place() == place;
-        let mut others = self.damaged.iter().filter(|object| is_other(object));
-        if others.any(|object| self.lacks(object)) {
+        self.damage_at(id, place)
+    }
+
+    /// Two replicas of a partition have a damaged record each, and their stores may notice at once.
+    fn damage_two(&mut self) -> bool {
+        let places: Vec<Place> = self.table.places().collect();
+        let place = *self.random.pick(&places);
+        let mut nodes = self.table.replicas_of(place).to_vec();
+        let first = self.random.index(nodes.len());
+        nodes.rotate_left(first);
+        nodes.truncate(2);
+        if nodes.iter().any(|node| self.process(*node).is_none()) {
+            return false;
+        }
+        let mut fired = false;
+        let noticed = self.random.chance(500);
+        for node in nodes {
+            fired |= self.damage_at(node, place);
+            if noticed {
+                let soon = self.now.after(self.random.below(50 * MILLI));
+                self.schedule.add(soon, Event::Scrubs(node));
+            }
+        }
+        fired
+    }
+
+    fn damage_at(&mut self, id: NodeId, place: Place) -> bool {
+        if self.is_relied_on(id, place) {
             return false;
         }
         let may_lose = self.may_lose_at(id, place);
@@ -310,6 +336,9 @@ impl World {
                     when: self.now,
                 }));
             }
+            Some(Kind::Log) => {
+                self.logs_cut.insert(node);
+            }
             _ => (),
         }
         self.mark_frail();
@@ -340,6 +369,7 @@ impl World {
             let lacks_it = |node: &&NodeId| {
                 let same = |other: &&DamagedObject| other.node == **node && other.key == object.key;
                 self.is_weak(**node, place)
+                    || self.is_refilling(**node, place)
                     || self
                         .damaged
                         .iter()
@@ -369,8 +399,38 @@ impl World {
 
     fn may_lose_at(&self, id: NodeId, place: Place) -> bool {
         let others = self.table.others_of(place, id);
-        let weak = others.iter().filter(|other| self.is_weak(**other, place));
-        weak.count() + 1 < self.table.quorum().writes
+        let is_weak =
+            |node: &&NodeId| self.is_weak(**node, place) || self.is_refilling(**node, place);
+        let weak = others.iter().filter(is_weak);
+        weak.count() + 1 < self.table.quorum().writes && !self.is_relied_on(id, place)
+    }
+
+    /// Whether fewer than a write quorum hold what a replica held that is dropped.
+    pub(super) fn is_short_without_one(&self) -> bool {
+        self.table.quorum().holders() < self.table.quorum().writes
+    }
+
+    /// Whether a replica was dropped because of a damaged record, has yet to fetch what it held, and
+    /// is needed.
+    fn is_refilling(&self, id: NodeId, place: Place) -> bool {
+        let process = self.process(id);
+        let shown = process.and_then(|process| process.partitions().shown(place));
+        let is_whole = |dropped: &Generation| {
+            shown.is_some_and(|shown| {
+                *dropped < shown.layout.generation() && shown.state.standing.is_trusted()
+            })
+        };
+        let dropped = self.dropped.get(&(id, place));
+        self.is_short_without_one() && dropped.is_some_and(|dropped| !is_whole(dropped))
+    }
+
+    /// Whether another replica may be dropped because this one has promised to hold what it has, and
+    /// no third one does.
+    fn is_relied_on(&self, id: NodeId, place: Place) -> bool {
+        let others = self.table.others_of(place, id);
+        let processes = others.iter().filter_map(|other| self.process(*other));
+        let mut renewing = processes.filter(|process| process.is_renewing(place));
+        self.is_short_without_one() && renewing.next().is_some()
     }
 
     fn is_weak(&self, id: NodeId, place: Place) -> bool {
@@ -393,8 +453,15 @@ impl World {
     }
 
     /// A process drops a partition with a damaged record.
-    pub(super) fn on_renewed(&mut self) {
+    pub(super) fn on_renewed(&mut self, node: NodeId, place: Place) {
         self.renewed += 1;
+        let shown = self.process(node);
+        let shown = shown.and_then(|process| process.partitions().shown(place));
+        let generation = shown.map_or(Generation(0), |shown| shown.layout.generation());
+        self.dropped.insert((node, place), generation);
+        if self.logs_cut.contains(&node) {
+            self.forgets.push((node, self.now));
+        }
     }
 
     /// A full transfer is under way: now and then one of its two ends is harmed soon.
@@ -510,7 +577,10 @@ impl World {
         let damaged = |object: &DamagedObject| {
             object.key == operation.key && lost(&(object.node, object.when))
         };
-        !self.losses.iter().any(lost) && !self.damaged.iter().any(damaged)
+        // What others know of a delete by a context only they cannot hand on, and where the log no
+        // longer names it, who drops a partition cannot take it along.
+        let forgotten = operation.kind == history::Kind::Delete && self.forgets.iter().any(lost);
+        !self.losses.iter().any(lost) && !self.damaged.iter().any(damaged) && !forgotten
     }
 
     /// Whether something is promised of the key that a fault is about.

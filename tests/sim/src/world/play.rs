@@ -19,8 +19,8 @@ use soros_core::operation::{Basis, Consistency};
 use soros_core::place::{Layout, Place};
 use std::collections::BTreeSet;
 
-/// A play under way. Nodes 1, 2 and 3 are the replicas of its one partition; node 4 holds nothing
-/// and forwards.
+/// A play under way. Its first nodes are the replicas of its one partition, three where nothing
+/// else is said; one more holds nothing and forwards.
 pub struct Play(World);
 
 /// An hour, in microseconds.
@@ -92,7 +92,14 @@ impl Play {
     /// A cluster with a key for each of `buckets`.
     #[must_use]
     pub fn new(buckets: &[Bucket], bug: Option<Bug>) -> Play {
-        let mut play = Play(World::new(0, plan(buckets, bug), Random::new(1)));
+        Play::of(REPLICAS, buckets, bug)
+    }
+
+    /// A cluster with so many replicas, and a key for each of `buckets`.
+    #[must_use]
+    pub fn of(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Play {
+        let plan = plan(replicas, buckets, bug);
+        let mut play = Play(World::new(0, plan, Random::new(1)));
         play.0.phase = Phase::Play;
         for node in play.0.nodes.values_mut() {
             node.ahead = 0;
@@ -196,6 +203,10 @@ impl Play {
         ended.map_or(Outcome::Pending, |operation| operation.outcome)
     }
 
+    fn replicas(&self) -> std::ops::RangeInclusive<u64> {
+        1..=self.0.table.quorum().replicas as u64
+    }
+
     fn place(&self) -> Place {
         self.0.table.target(KeyId(0)).place
     }
@@ -228,8 +239,9 @@ impl Play {
     /// Every replica fetches from every other one.
     #[track_caller]
     pub fn all_learn(&mut self) {
-        for one in 1..=REPLICAS as u64 {
-            for other in (1..=REPLICAS as u64).filter(|other| *other != one) {
+        let replicas = self.replicas();
+        for one in replicas.clone() {
+            for other in replicas.clone().filter(|other| *other != one) {
                 self.learn(one, other);
             }
         }
@@ -391,14 +403,14 @@ impl Play {
 
     /// Every node hears of the newest map.
     pub fn all_adopt(&mut self) {
-        for node in 1..=REPLICAS as u64 + 1 {
+        for node in 1..=self.0.table.nodes().len() as u64 {
             self.adopt(node);
         }
     }
 
     /// Every node removes what nobody reads any more.
     pub fn all_sweep(&mut self) {
-        for node in 1..=REPLICAS as u64 {
+        for node in self.replicas() {
             self.sweep(node);
         }
     }
@@ -535,11 +547,11 @@ impl Play {
     }
 }
 
-fn plan(buckets: &[Bucket], bug: Option<Bug>) -> Plan {
+fn plan(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Plan {
     Plan {
         size: Size {
-            nodes: REPLICAS + 1,
-            replicas: REPLICAS,
+            nodes: replicas + 1,
+            replicas,
             partitions: 1,
         },
         buckets: buckets.to_vec(),

@@ -6,7 +6,7 @@ use crate::disk::Overlay;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::place::{Layout, Place};
-use soros_core::replica::{Attempt, Promises, Replica, Standing};
+use soros_core::replica::{Attempt, Inventory, Promises, Replica, Standing};
 
 /// A step on the way to a partition that begins anew.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub enum Renewal {
     Promise {
         /// The other replica.
         peer: NodeId,
+        /// What was looked at here.
+        inventory: Inventory,
     },
     /// An attempt ends: the partition begins anew if enough others hold the rest of it.
     Drop {
@@ -32,6 +34,14 @@ pub enum Renewal {
     },
     /// One that cannot be opened begins anew.
     BeginAnew,
+}
+
+impl Renewal {
+    /// Whether it may drop a partition.
+    #[must_use]
+    pub fn drops(&self) -> bool {
+        matches!(self, Renewal::Drop { .. } | Renewal::BeginAnew)
+    }
 }
 
 impl Partitions {
@@ -65,10 +75,10 @@ impl Partitions {
             Renewal::Held { peer, seen, of } if replica.layout().generation() == of => {
                 replica.remember_held(peer, seen);
             }
-            Renewal::Promise { peer } => {
+            Renewal::Promise { peer, inventory } => {
                 let trusted = replica.state().standing.is_trusted();
-                let promise = replica.promise(peer);
-                let promised = |clock| Answer::Promised(clock, trusted);
+                let promise = replica.promise(peer, &inventory);
+                let promised = |promise| Answer::Promised(place, promise, trusted);
                 return Ok(promise.map_or(Answer::NotPromised, promised));
             }
             Renewal::Drop { promises } => match replica.renew(batch, &promises)? {

@@ -1,0 +1,97 @@
+//! This is how a node lets another one drop a partition and rely on what it holds itself: it looks
+//! through its objects first, for what cannot be read it does not hold.
+//!
+//! It does so on a thread that serves nobody, one partition at a time. Where there is more to look
+//! at than the time allows, it goes on when it is asked again.
+
+use super::Peer;
+use super::answer::refusal;
+use super::operation::{Answer, Operation};
+use super::partitions::Renewal;
+use soros_core::id::NodeId;
+use soros_core::limits::REPAIR_BYTES;
+use soros_core::message::{Refusal, Reply};
+use soros_core::place::Place;
+use soros_core::record::RecordError;
+use soros_core::replica::Inventory;
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+
+/// For how long what was looked at before counts.
+const COUNTS_FOR: Duration = Duration::from_mins(10);
+
+/// The partitions that were looked through in part, and since when.
+pub(super) type Begun = BTreeMap<Place, (Instant, Inventory)>;
+
+impl Peer {
+    /// Lets another replica drop its state and rely on this one's.
+    pub(super) async fn on_rely(
+        self: &Arc<Self>,
+        peer: NodeId,
+        place: Place,
+        deadline: Instant,
+    ) -> Result<Reply, Refusal> {
+        let life_is_known = self.life_is_known();
+        let turn = timeout_at(
+            deadline.into(),
+            Arc::clone(&self.inventories).acquire_owned(),
+        );
+        let Ok(Ok(turn)) = turn.await else {
+            return Err(Refusal::Overloaded);
+        };
+        let looking = Arc::clone(self);
+        // The rest of the time is for the commit and the way back.
+        let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        let looked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            looking.inventory(place, until)
+        });
+        let inventory = looked.await.unwrap_or(Err(Refusal::Storage))?;
+        let generation = inventory.generation();
+        let step = Renewal::Promise { peer, inventory };
+        let promise = Operation::Renewal { place, step };
+        match self.committer.commit(promise).await {
+            Ok(Answer::Promised(promise, trusted)) => {
+                let is_damaged = self.damage.is_in(&place, generation);
+                let trusted = trusted && life_is_known && !is_damaged;
+                Ok(Reply::Promised(promise, trusted))
+            }
+            Ok(Answer::NotNow) => Err(Refusal::Suspect),
+            Ok(_) => Err(Refusal::NotServed),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// Looks through all objects of a partition, or as many as can be until the time is up.
+    fn inventory(&self, place: Place, until: Instant) -> Result<Inventory, Refusal> {
+        let moment = self.moments.load_full();
+        let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
+        let view = moment.view(&place).ok_or(Refusal::NotServed)?;
+        let generation = shown.layout.generation();
+        let before = self.begun().remove(&place);
+        let before = before.filter(|(since, inventory)| {
+            inventory.generation() == generation && since.elapsed() < COUNTS_FOR
+        });
+        let new = || (Instant::now(), Inventory::new(shown.layout));
+        let (since, mut inventory) = before.unwrap_or_else(new);
+        while !inventory.is_over() {
+            if until <= Instant::now() {
+                self.begun().insert(place, (since, inventory));
+                return Err(Refusal::TooLate);
+            }
+            let looked = view.take_stock(&mut inventory, REPAIR_BYTES);
+            looked.map_err(|error| self.unreadable(place, shown, &error))?;
+        }
+        if !inventory.unreadable().is_empty() {
+            self.unreadable(place, shown, &RecordError::Damaged("an object"));
+        }
+        Ok(inventory)
+    }
+
+    fn begun(&self) -> MutexGuard<'_, Begun> {
+        let begun = self.begun_inventories.lock();
+        begun.unwrap_or_else(PoisonError::into_inner)
+    }
+}
