@@ -52,6 +52,8 @@ pub struct Settings {
     pub versions_max: usize,
     /// How far a clock may be from its peers', in microseconds.
     pub skew_max: u64,
+    /// Whether writes are answered before they are synced.
+    pub lazy: bool,
 }
 
 /// A question of one node to another, in one life of the one that asks.
@@ -118,6 +120,8 @@ pub enum Told {
 pub enum Alarm {
     /// The disk has synced.
     Synced,
+    /// What was answered unsynced is to be synced.
+    SyncDue,
     /// The time of a task is up.
     Expired(TaskId),
     /// A replica takes long to answer a read.
@@ -352,6 +356,7 @@ impl Process {
     pub fn on_alarm(&mut self, turn: &mut Turn<'_>, alarm: Alarm) {
         match alarm {
             Alarm::Synced => self.on_synced(turn),
+            Alarm::SyncDue => self.on_sync_due(turn),
             Alarm::Expired(task) => self.on_expired(turn, task),
             Alarm::HedgeDue(task) => self.on_hedge_due(turn, task),
             Alarm::Again(task) => self.on_again(turn, task),

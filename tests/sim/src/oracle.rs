@@ -6,23 +6,27 @@ pub mod register;
 pub mod replicas;
 pub mod siblings;
 
-use crate::history::{History, Kind, Outcome};
+use crate::history::{History, Kind, Operation, Outcome};
 use crate::report::Fault;
 use crate::table::{Bucket, KeyId, Table};
 use std::collections::BTreeSet;
 
+/// Whether what an operation was acknowledged for was lost by no end of a process that had not
+/// synced it.
+pub type Kept<'a> = &'a dyn Fn(&Operation) -> bool;
+
 /// Judges a quorum read that has just been answered.
 #[must_use]
-pub fn judge_read(table: &Table, history: &History, read: u32) -> Vec<Fault> {
+pub fn judge_read(table: &Table, history: &History, read: u32, kept: Kept<'_>) -> Vec<Fault> {
     let Some(operation) = history.get(read) else {
         return Vec::new();
     };
     let mut faults = phantoms(history, operation.key, &operation.found);
     if operation.is_firm() {
         faults.extend(match table.bucket(operation.key) {
-            Bucket::Siblings => siblings::judge_read(history, read, true),
-            Bucket::Union => siblings::judge_read(history, read, false),
-            Bucket::LastWriter => register::judge_read(history, read),
+            Bucket::Siblings => siblings::judge_read(history, read, true, kept),
+            Bucket::Union => siblings::judge_read(history, read, false, kept),
+            Bucket::LastWriter => register::judge_read(history, read, kept),
         });
     }
     faults
@@ -41,7 +45,7 @@ pub fn judge_end(
     faults.extend(match table.bucket(key) {
         Bucket::Siblings => siblings::judge_end(history, key, end, true),
         Bucket::Union => siblings::judge_end(history, key, end, false),
-        Bucket::LastWriter => register::judge_end(history, key, end.winner),
+        Bucket::LastWriter => register::judge_end(history, key, end.winner, end.durable),
     });
     faults
 }

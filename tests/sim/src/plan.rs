@@ -44,6 +44,8 @@ pub struct Plan {
     pub rifts: Option<u64>,
     /// How many of a thousand steps of a full transfer draw a harm to one of its two ends.
     pub strikes: u64,
+    /// When a bucket is deleted with all that is in it.
+    pub purge: Option<(Moment, Bucket)>,
     /// Whether most clocks are right at any time, and who starts with a wrong one can ask them:
     /// then writes at `one` keep their order, too, when they are far enough apart.
     pub timely: bool,
@@ -72,6 +74,11 @@ const HARMS: [Harm; 10] = [
     Harm::ClockStep,
     Harm::LogCut,
 ];
+
+/// How many of a thousand seeds answer writes before they are synced.
+const LAZY: u64 = 150;
+/// In how many of a thousand seeds a bucket is deleted.
+const PURGED: u64 = 200;
 
 /// How long a node stays alone with the last writes, at most.
 pub const ORPHAN_LASTS: u64 = 8 * SECOND;
@@ -136,6 +143,12 @@ impl Plan {
             } else {
                 0
             },
+            purge: random.chance(PURGED).then(|| {
+                (
+                    Moment(random.between(2 * SECOND, heal.0)),
+                    Bucket::any(random),
+                )
+            }),
             timely: false,
         }
     }
@@ -152,6 +165,7 @@ impl Plan {
             buckets: vec![Bucket::LastWriter; self.buckets.len()],
             settings: Settings {
                 skew_max: SECOND / 2,
+                lazy: false,
                 ..self.settings
             },
             weather: Weather {
@@ -168,6 +182,7 @@ impl Plan {
             heal,
             harms: harms.collect(),
             backups: Vec::new(),
+            purge: None,
             timely: true,
             ..self
         }
@@ -200,6 +215,7 @@ fn settings(random: &mut Random, temper: &Temper, bug: Option<Bug>) -> Settings 
         },
         versions_max: *random.pick(&[4, 16, 128]),
         skew_max: *random.pick(&[SECOND / 2, SECOND / 2, 60 * SECOND]),
+        lazy: random.chance(LAZY),
     }
 }
 

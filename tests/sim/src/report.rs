@@ -141,6 +141,10 @@ pub enum Harm {
     Astray,
     /// The dot log was cut before all had seen what it names.
     LogCut,
+    /// A process was killed, with what it had answered and its disk had not synced.
+    Tail,
+    /// A bucket was deleted.
+    Purge,
     /// Of the nodes that alone had the last writes, all but one lost their disks, and that one was
     /// cut off.
     Orphan,

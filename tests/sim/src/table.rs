@@ -22,6 +22,13 @@ pub enum Bucket {
     LastWriter,
 }
 
+impl Bucket {
+    /// One of them.
+    pub fn any(random: &mut Random) -> Bucket {
+        *random.pick(&BUCKETS)
+    }
+}
+
 /// The number of a key of the workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyId(pub u32);

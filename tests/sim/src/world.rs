@@ -9,7 +9,7 @@ use crate::bug::Bug;
 use crate::client::{self, Client, Ending};
 use crate::digest::Digest;
 use crate::disk::Disk;
-use crate::history::{History, Kind, Outcome};
+use crate::history::{History, Kind, Operation, Outcome};
 use crate::moment::{MILLI, Moment, SECOND, Schedule};
 use crate::network::Network;
 use crate::node::{Alarm, Body, CallId, Frame, Lane, OperationId, Output, Process, Told, Turn};
@@ -17,9 +17,9 @@ use crate::oracle;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::report::{Fault, Harm, Report};
-use crate::table::{KeyId, Table};
+use crate::table::{Bucket, KeyId, Table};
 use harm::{DamagedObject, Weakness};
-use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::node_clock::Clocks;
 use soros_core::operation::Basis;
@@ -53,6 +53,8 @@ enum Event {
     Strikes(NodeId),
     Scrubs(NodeId),
     CutsLogs(u64),
+    Purges(Bucket),
+    Adopts(NodeId),
     Rifts(u64),
     Bereaves(Vec<NodeId>),
     Rejoins,
@@ -121,6 +123,8 @@ pub struct World {
     logs_cut: BTreeSet<NodeId>,
     /// When a node dropped a partition because of a damaged record, and had a log that was cut.
     forgets: Vec<(NodeId, Moment)>,
+    /// Which node lost what it had answered unsynced, since when, and when it did.
+    tails: Vec<(NodeId, Moment, Moment)>,
     /// When a node's disk lost something.
     losses: Vec<(NodeId, Moment)>,
 }
@@ -198,6 +202,7 @@ impl World {
             frail: BTreeSet::new(),
             logs_cut: BTreeSet::new(),
             forgets: Vec::new(),
+            tails: Vec::new(),
             losses: Vec::new(),
             plan,
         }
@@ -224,6 +229,9 @@ impl World {
         if let Some(period) = self.plan.rifts {
             self.schedule.add(self.now, Event::Rifts(period));
         }
+        if let Some((when, bucket)) = self.plan.purge {
+            self.schedule.add(when, Event::Purges(bucket));
+        }
         self.schedule.add(self.plan.heal, Event::Heals);
     }
 
@@ -245,6 +253,8 @@ impl World {
             Event::ClientGivesUp(client, id) => self.on_client_gives_up(client, id),
             Event::Harms(harm, tries) => self.on_harms(harm, tries),
             Event::CutsLogs(period) => self.on_cuts_logs(period),
+            Event::Purges(bucket) => self.on_purges(bucket),
+            Event::Adopts(node) => self.turn(node, Process::on_map),
             Event::Rifts(period) => self.on_rifts(period),
             Event::Scrubs(node) => self.turn(node, Process::scrub),
             Event::Strikes(node) => self.on_strikes(node),
@@ -406,6 +416,27 @@ impl World {
         }
     }
 
+    /// A bucket is deleted with all that is in it, and the nodes hear of it one after another.
+    fn on_purges(&mut self, bucket: Bucket) {
+        self.purge(bucket);
+        *self.harms.entry(Harm::Purge).or_default() += 1;
+        for node in self.table.nodes().to_vec() {
+            let hears = self.now.after(self.random.tailed(SECOND / 2));
+            self.schedule.add(hears, Event::Adopts(node));
+        }
+    }
+
+    fn purge(&mut self, bucket: Bucket) {
+        self.buckets.epoch = self.buckets.epoch.next();
+        let is_it = |id: &BucketId| self.table.bucket_by_id(*id) == bucket;
+        self.buckets.open.retain(|id| !is_it(id));
+    }
+
+    /// Whether the bucket of a key was deleted.
+    fn is_dead(&self, key: KeyId) -> bool {
+        self.buckets.is_dead(self.table.target(key).bucket())
+    }
+
     fn on_client_acts(&mut self, client: usize) {
         if self.phase != Phase::Harmed {
             return;
@@ -496,7 +527,8 @@ impl World {
             operation.found.clone_from(&ending.found);
             operation.served_by = ending.served_by;
             if operation.kind == Kind::Read {
-                let mut faults = oracle::judge_read(&self.table, &self.history, id);
+                let kept = |operation: &Operation| self.is_kept(operation);
+                let mut faults = oracle::judge_read(&self.table, &self.history, id, &kept);
                 faults.retain(|fault| self.is_promised(fault));
                 self.faults.extend(faults);
             }

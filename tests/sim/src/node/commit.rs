@@ -4,13 +4,16 @@ use super::partitions::{Answer, Operation};
 use super::{Output, Process, TaskId, Turn};
 use crate::bug::Bug;
 use crate::disk::Overlay;
-use crate::node::CallId;
+use crate::moment::{MILLI, Moment};
+use crate::node::{Alarm, CallId};
 use soros_core::id::NodeId;
 use soros_core::place::Place;
 use std::collections::VecDeque;
 
 /// How many operations a batch takes.
 const BATCH: usize = 64;
+/// How long what was answered unsynced stays so, in microseconds.
+const UNSYNCED: u64 = 100 * MILLI;
 
 /// Who waits for an operation.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ pub(super) enum Waiter {
 pub(super) struct Committer {
     queue: VecDeque<(Operation, Waiter)>,
     syncing: Option<Vec<(Waiter, Answer)>>,
+    /// Since when something is answered and not synced.
+    unsynced: Option<Moment>,
 }
 
 impl Committer {
@@ -63,6 +68,8 @@ impl Process {
         let many = self.committer.queue.len().min(BATCH);
         let operations: Vec<_> = self.committer.queue.drain(..many).collect();
         let (now, bug) = (turn.now, turn.settings.bug);
+        let is_write = |(operation, _): &(Operation, Waiter)| operation.may_be_unsynced();
+        let lazy = turn.settings.lazy && operations.iter().all(is_write);
         let mut overlay = Overlay::new(turn.disk, bug);
         let mut answers = Vec::new();
         for (operation, waiter) in operations {
@@ -81,7 +88,37 @@ impl Process {
         for (place, generation) in self.partitions.take_noted() {
             self.note_damage(turn, place, generation);
         }
-        self.begin_sync(turn, answers);
+        if lazy {
+            self.answer_unsynced(turn, answers);
+        } else {
+            self.begin_sync(turn, answers);
+        }
+    }
+
+    /// Answers at once, and sees to it that the disk syncs soon.
+    fn answer_unsynced(&mut self, turn: &mut Turn<'_>, answers: Vec<(Waiter, Answer)>) {
+        if self.committer.unsynced.is_none() {
+            self.committer.unsynced = Some(turn.now);
+            turn.wake(UNSYNCED, Alarm::SyncDue);
+        }
+        turn.disk.show();
+        self.publish();
+        for (waiter, answer) in answers {
+            self.tell_waiter(turn, waiter, answer);
+        }
+    }
+
+    /// What was answered unsynced is synced, unless it was with something else.
+    pub(super) fn on_sync_due(&mut self, turn: &mut Turn<'_>) {
+        if self.committer.unsynced.is_some() && self.committer.syncing.is_none() {
+            self.begin_sync(turn, Vec::new());
+        }
+    }
+
+    /// Since when something is answered and not synced, if anything is.
+    #[must_use]
+    pub fn unsynced_since(&self) -> Option<Moment> {
+        self.committer.unsynced
     }
 
     /// The store reads all it has, and notes the partitions of which it finds a record damaged.
@@ -112,6 +149,7 @@ impl Process {
 
     pub(super) fn on_synced(&mut self, turn: &mut Turn<'_>) {
         turn.disk.sync();
+        self.committer.unsynced = None;
         let Some(answers) = self.committer.syncing.take() else {
             return;
         };

@@ -83,6 +83,13 @@ impl Process {
         let places: Vec<Place> = turn.table.places_of(self.me).collect();
         for place in places {
             self.mend(turn, place);
+            if self
+                .partitions
+                .shown(place)
+                .is_some_and(|shown| !shown.swept)
+            {
+                self.submit_silently(Operation::Sweep { place });
+            }
             let left = self.rounds.left.entry(place).or_default();
             if left.is_empty() {
                 let mut others = turn.table.others_of(place, self.me);

@@ -224,6 +224,13 @@ pub enum Answer {
 }
 
 impl Operation {
+    /// Whether it may be answered before it is synced, where the settings say so: a value, or a
+    /// copy of one. What a partition says of itself may not.
+    #[must_use]
+    pub fn may_be_unsynced(&self) -> bool {
+        matches!(self, Operation::Write { .. } | Operation::Merge { .. })
+    }
+
     /// The partition that is meant; none when it is all of them.
     #[must_use]
     pub fn place(&self) -> Option<Place> {

@@ -2,6 +2,7 @@
 //! another was acknowledged wins over it, whatever the clocks say. At one replica it does if it
 //! began long enough after, and the clocks that gave the times were held against each other.
 
+use super::Kept;
 use crate::history::{History, Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::report::Fault;
@@ -9,18 +10,23 @@ use crate::table::KeyId;
 use soros_core::operation::Consistency;
 
 /// Judges a quorum read.
-pub(super) fn judge_read(history: &History, read: u32) -> Vec<Fault> {
+pub(super) fn judge_read(history: &History, read: u32, kept: Kept<'_>) -> Vec<Fault> {
     let Some(operation) = history.get(read) else {
         return Vec::new();
     };
     let winner = operation.found.first().copied();
     let key = operation.key;
-    judge(history, key, winner, Some(operation.start))
+    judge(history, (key, winner), Some(operation.start), kept)
 }
 
 /// Judges what is there in the end.
-pub(super) fn judge_end(history: &History, key: KeyId, winner: Option<u32>) -> Vec<Fault> {
-    judge(history, key, winner, None)
+pub(super) fn judge_end(
+    history: &History,
+    key: KeyId,
+    winner: Option<u32>,
+    kept: Kept<'_>,
+) -> Vec<Fault> {
+    judge(history, (key, winner), None, kept)
 }
 
 /// Judges what is there in the end of a key that nobody deleted and no disk lost: no write wins
@@ -53,13 +59,19 @@ pub fn judge_order(history: &History, key: KeyId, winner: Option<u32>, apart: u6
 
 /// Whether some write that was acknowledged before `until` began after all that can explain
 /// `winner` had ended.
-fn judge(history: &History, key: KeyId, winner: Option<u32>, until: Option<Moment>) -> Vec<Fault> {
+fn judge(
+    history: &History,
+    (key, winner): (KeyId, Option<u32>),
+    until: Option<Moment>,
+    kept: Kept<'_>,
+) -> Vec<Fault> {
     let Some(ended) = explained_until(history, key, winner) else {
         return Vec::new();
     };
     let overtaken = |operation: &Operation| {
         operation.kind != Kind::Read
             && operation.is_firm()
+            && kept(operation)
             && until.is_none_or(|until| operation.was_done_before(until))
             && ended < operation.start
             // A delete that finds nothing leaves nothing: it is explained by what it found.

@@ -1,6 +1,7 @@
 //! This is the oracle of keys that keep siblings, or unite them: every acknowledged write is there,
 //! or a write is that had seen it.
 
+use super::Kept;
 use crate::history::{History, Kind, Operation, Outcome};
 use crate::moment::Moment;
 use crate::report::Fault;
@@ -35,12 +36,14 @@ fn accounted(
 }
 
 /// Judges a quorum read. `exact` says whether what a writer has seen must be gone.
-pub(super) fn judge_read(history: &History, read: u32, exact: bool) -> Vec<Fault> {
+pub(super) fn judge_read(history: &History, read: u32, exact: bool, kept: Kept<'_>) -> Vec<Fault> {
     let Some(operation) = history.get(read) else {
         return Vec::new();
     };
     let (key, start) = (operation.key, operation.start);
-    let firm = |operation: &Operation| operation.is_firm() && operation.was_done_before(start);
+    let firm = |operation: &Operation| {
+        operation.is_firm() && operation.was_done_before(start) && kept(operation)
+    };
     let accounted = accounted(history, key, &operation.found, operation.end);
     let writes = history.of_key(key);
     let missed: BTreeSet<u32> = writes

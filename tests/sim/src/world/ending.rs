@@ -40,6 +40,8 @@ impl World {
         let nodes: Vec<NodeId> = self.table.nodes().to_vec();
         for node in nodes {
             self.set_right(node);
+            self.schedule
+                .add(self.now.after(SECOND / 2), Event::Adopts(node));
             self.schedule.add(self.now, Event::Starts(node));
             // Where all replicas are needed, nobody can read around a record that is damaged.
             if self.is_short_without_one() {
@@ -94,7 +96,7 @@ impl World {
             self.judge_leftovers(node);
         }
         let keys: Vec<KeyId> = self.table.keys().collect();
-        let is_dead = |key: &KeyId| self.buckets.is_dead(self.table.target(*key).bucket());
+        let is_dead = |key: &KeyId| self.is_dead(*key);
         let (_, living): (Vec<_>, Vec<KeyId>) = keys.into_iter().partition(is_dead);
         for key in living {
             self.judge_key(key);
@@ -155,7 +157,9 @@ impl World {
         }
         let found = live(first);
         let winner = client::found(bucket, first).first().copied();
-        let durable = |operation: &Operation| operation.is_firm() || self.is_durable(operation);
+        let durable = |operation: &Operation| {
+            self.is_kept(operation) && (operation.is_firm() || self.is_durable(operation))
+        };
         let end = siblings::End {
             found: &found,
             winner,

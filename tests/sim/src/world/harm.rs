@@ -81,6 +81,8 @@ impl World {
             Harm::Cut => self.cut(),
             Harm::Storm => self.storm(),
             Harm::Orphan => self.orphan(),
+            // These come with a crash, and by a plan of their own.
+            Harm::Tail | Harm::Purge => false,
         };
         if fired {
             *self.harms.entry(harm).or_default() += 1;
@@ -100,11 +102,43 @@ impl World {
 
     fn crash(&mut self, id: NodeId) {
         let bug = self.plan.settings.bug;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.process = None;
-            let kept = node.random.index(node.disk.unsynced() + 1);
-            node.disk.crash(kept, bug);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let process = node.process.take();
+        let kept = node.random.index(node.disk.unsynced() + 1);
+        node.disk.crash(kept, bug);
+        if self.plan.settings.lazy {
+            // Its directory says that there may be more than it holds.
+            node.sound = false;
         }
+        if let Some(since) = process.and_then(|process| process.unsynced_since()) {
+            self.tails.push((id, since, self.now));
+            *self.harms.entry(Harm::Tail).or_default() += 1;
+        }
+    }
+
+    /// Whether an operation's acknowledgement outlives what was lost unsynced: not all replicas that
+    /// it counted can have lost it, or what it was stored in.
+    pub(super) fn is_kept(&self, operation: &Operation) -> bool {
+        let place = self.table.target(operation.key).place;
+        let end = operation.end.unwrap_or(self.now);
+        let unsynced = |node: &NodeId| {
+            let covers = |(other, since, lost): &&(NodeId, Moment, Moment)| {
+                other == node && *since <= end && operation.start <= *lost
+            };
+            self.tails.iter().any(|tail| covers(&tail))
+        };
+        let otherwise = |node: &NodeId| {
+            let lost = |(other, when): &(NodeId, Moment)| other == node && operation.start <= *when;
+            let damaged =
+                |object: &DamagedObject| object.node == *node && object.key == operation.key;
+            self.losses.iter().any(lost) || self.damaged.iter().any(damaged)
+        };
+        let replicas = self.table.replicas_of(place);
+        let needed = operation.consistency.needed(replicas.len());
+        let may_lack = |node: &&NodeId| unsynced(node) || otherwise(node);
+        !replicas.iter().any(unsynced) || replicas.iter().filter(may_lack).count() < needed
     }
 
     fn crash_and_restart(&mut self, id: NodeId) -> bool {
@@ -585,6 +619,7 @@ impl World {
 
     /// Whether something is promised of the key that a fault is about.
     pub(super) fn is_promised(&self, fault: &Fault) -> bool {
-        fault.key().is_none_or(|key| !self.frail.contains(&key))
+        let is_it = |key: KeyId| !self.frail.contains(&key) && !self.is_dead(key);
+        fault.key().is_none_or(is_it)
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::{Habits, Plan};
 use crate::random::Random;
 use crate::report::{Fault, Report};
 use crate::table::{Bucket, KeyId, Size};
-use soros_core::id::{BucketId, NodeId};
+use soros_core::id::NodeId;
 use soros_core::object::Object;
 use soros_core::operation::{Basis, Consistency};
 use soros_core::place::{Layout, Place};
@@ -389,10 +389,7 @@ impl Play {
 
     /// A bucket is deleted with all that is in it. Nobody hears of it yet.
     pub fn purge(&mut self, bucket: Bucket) {
-        let world = &mut self.0;
-        world.buckets.epoch = world.buckets.epoch.next();
-        let is_it = |id: &BucketId| world.table.bucket_by_id(*id) == bucket;
-        world.buckets.open.retain(|id| !is_it(id));
+        self.0.purge(bucket);
     }
 
     /// A node hears of the newest map.
@@ -563,6 +560,7 @@ fn plan(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Plan {
             repair_bytes: 1,
             versions_max: 128,
             skew_max: SECOND / 2,
+            lazy: false,
         },
         weather: Weather::CLEAR,
         clients: CLIENTS,
@@ -580,6 +578,7 @@ fn plan(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Plan {
         shed: 0,
         rifts: None,
         strikes: 0,
+        purge: None,
         timely: false,
     }
 }
