@@ -451,8 +451,8 @@ impl Sync {
         mut compared: Compared,
     ) -> Vec<Effect> {
         match difference {
-            // The other knows now what is held here. All that both could read is merged, and nothing
-            // of that can be joined.
+            // The other knows now what is held here. All that both could read is merged, and
+            // nothing of that can be joined.
             _ if compared.left_out.here => self.end(End::Broken),
             _ if compared.left_out.there => {
                 self.trusted = false;

@@ -187,7 +187,8 @@ impl Peer {
         self.committer.commit(attempt).await
     }
 
-    /// What the others that let this node drop a partition hold of it, and whether they are trusted.
+    /// What the others that let this node drop a partition hold of it, and whether they are
+    /// trusted.
     async fn ask_to_rely(&self, place: Place) -> Vec<(NodeId, Promise, bool)> {
         let others = self.others_of(place).into_iter();
         let asked = others.filter(|node| self.wire.is_reachable(*node));

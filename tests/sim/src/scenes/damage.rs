@@ -96,7 +96,8 @@ pub(super) fn bits_flip_at_two_replicas_at_once(bug: Option<Bug>) -> Report {
     play.end()
 }
 
-/// Of two replicas each has a damaged record, and the only good copy of what is damaged at the other.
+/// Of two replicas each has a damaged record, and the only good copy of what is damaged at the
+/// other.
 pub(super) fn bits_flip_at_the_only_two_replicas(bug: Option<Bug>) -> Report {
     let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
     damage_two_that_need_each_other(&mut play);

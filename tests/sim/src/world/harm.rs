@@ -118,8 +118,8 @@ impl World {
         }
     }
 
-    /// Whether an operation's acknowledgement outlives what was lost unsynced: not all replicas that
-    /// it counted can have lost it, or what it was stored in.
+    /// Whether an operation's acknowledgement outlives what was lost unsynced: not all replicas
+    /// that it counted can have lost it, or what it was stored in.
     pub(super) fn is_kept(&self, operation: &Operation) -> bool {
         let place = self.table.target(operation.key).place;
         let end = operation.end.unwrap_or(self.now);
@@ -444,8 +444,8 @@ impl World {
         self.table.quorum().holders() < self.table.quorum().writes
     }
 
-    /// Whether a replica was dropped because of a damaged record, has yet to fetch what it held, and
-    /// is needed.
+    /// Whether a replica was dropped because of a damaged record, has yet to fetch what it held,
+    /// and is needed.
     fn is_refilling(&self, id: NodeId, place: Place) -> bool {
         let process = self.process(id);
         let shown = process.and_then(|process| process.partitions().shown(place));
@@ -458,8 +458,8 @@ impl World {
         self.is_short_without_one() && dropped.is_some_and(|dropped| !is_whole(dropped))
     }
 
-    /// Whether another replica may be dropped because this one has promised to hold what it has, and
-    /// no third one does.
+    /// Whether another replica may be dropped because this one has promised to hold what it has,
+    /// and no third one does.
     fn is_relied_on(&self, id: NodeId, place: Place) -> bool {
         let others = self.table.others_of(place, id);
         let processes = others.iter().filter_map(|other| self.process(*other));
