@@ -24,7 +24,7 @@ struct Plugin {
 }
 
 /// What ships, with its canonical name and what it decides.
-const SHIPPED: [(Plugin, &str, &str); 8] = [
+const SHIPPED: [(Plugin, &str, &str); 9] = [
     (
         Plugin {
             folder: "placement-balanced",
@@ -79,6 +79,14 @@ const SHIPPED: [(Plugin, &str, &str); 8] = [
             package: "validation-immutable",
         },
         "immutable",
+        "Validation",
+    ),
+    (
+        Plugin {
+            folder: "validation-json-schema",
+            package: "validation-json-schema",
+        },
+        "json-schema",
         "Validation",
     ),
     (

@@ -98,3 +98,55 @@ async fn refused_configs(cluster: &Cluster) {
     let absent = cluster.http(2).get("/v1/buckets/more").await;
     assert_eq!(absent.expect("an answer").status, 404);
 }
+
+#[tokio::test]
+async fn a_client_is_told_where_its_json_does_not_fit() {
+    let cluster = Cluster::start(3).await;
+    let bucket = r#"{"validators": [{"plugin": "json-schema", "config": {"schema": {
+        "properties": {"items": {"items": {"properties": {"count": {"minimum": 1}}}}},
+        "required": ["items"]
+    }}}]}"#;
+    let made = cluster.http(0).put("/v1/buckets/orders", &[], bucket).await;
+    let made = made.expect("an answer");
+    assert_eq!(made.status, 201, "{}", made.text());
+    for node in 0..3 {
+        let mut http = cluster.http(node);
+        let path = format!("/v1/kv/orders/k{node}");
+        for (value, reason, pointer) in [
+            (
+                r#"{"items": [{"count": 1}, {"count": 0}]}"#,
+                "does-not-fit",
+                "/items/1/count",
+            ),
+            ("{}", "does-not-fit", ""),
+            ("items", "not-json", ""),
+        ] {
+            let refused = http.put(&path, &[], value).await.expect("an answer");
+            assert_eq!(refused.status, 422, "{}", refused.text());
+            let problem = refused.json();
+            assert_eq!(
+                (&problem["code"], &problem["reason"]),
+                (&"rejected".into(), &reason.into())
+            );
+            assert_eq!(
+                problem["pointer"].as_str().unwrap_or_default(),
+                pointer,
+                "{problem}"
+            );
+            assert!(problem["detail"].is_string(), "{problem}");
+        }
+        let taken = http.put(&path, &[], r#"{"items": [{"count": 1}]}"#).await;
+        assert_eq!(taken.expect("an answer").status, 201);
+    }
+    let bucket = r#"{"validators": [{"plugin": "json-schema", "config": {"schema": {
+        "$ref": "http://example.com/schema"
+    }}}]}"#;
+    let refused = cluster.http(1).put("/v1/buckets/more", &[], bucket).await;
+    let refused = refused.expect("an answer");
+    assert_eq!(
+        (refused.status.as_u16(), refused.code()),
+        (422, "bad-config".to_owned())
+    );
+    let path = &refused.json()["problems"][0]["path"];
+    assert_eq!(path, "/validators/0/config/schema/$ref");
+}

@@ -9,8 +9,9 @@ use soros_core::map::table::Table;
 use soros_core::policy::builtin::{Balanced, Lww};
 use soros_core::policy::figures::{Figures, moves};
 use soros_core::policy::{
-    Change as Asked, Placement, Resolution, Resolved, Sibling, Validation, Verdict,
+    Change as Asked, Placement, PolicyError, Resolution, Resolved, Sibling, Validation, Verdict,
 };
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -223,6 +224,110 @@ fn size_and_type_says_what_is_wrong_with_its_config() {
     assert_eq!(problems[0].path, "/content_types/1");
     assert!(load(r#"{"bytes": 4}"#)[0].message.contains("unknown field"));
     assert!(load(r#"{"max_bytes": -1}"#)[0].message.contains("invalid"));
+}
+
+/// What becomes of one value: the refusal's code, place and message.
+fn judged(config: &Json, value: &[u8]) -> Result<Option<[String; 3]>, PolicyError> {
+    let policy = RUNTIME.load(component("json-schema"), config);
+    let policy = policy.expect("a config");
+    let validator = policy.validator().expect("a validator");
+    let verdicts = validator.check(&[change(Some(value), None)])?;
+    Ok(match &verdicts[0] {
+        Verdict::Refuse(refusal) => Some([
+            refusal.code.clone(),
+            refusal.pointer.clone().unwrap_or_default(),
+            refusal.message.clone(),
+        ]),
+        _ => None,
+    })
+}
+
+#[test]
+fn json_schema_answers_as_published() {
+    let text = include_str!("../../../../plugins/validation-json-schema/suite/required.json");
+    let files: BTreeMap<String, Vec<serde_json::Value>> = serde_json::from_str(text).expect("JSON");
+    let mut count = 0;
+    // The others are asked of the policy as plain Rust.
+    for name in [
+        "allOf",
+        "dynamicRef",
+        "pattern",
+        "type",
+        "unevaluatedItems",
+        "uniqueItems",
+    ] {
+        for group in &files[name] {
+            if group.to_string().contains("localhost") {
+                continue;
+            }
+            let config = serde_json::json!({"schema": group["schema"]});
+            let config: Json = serde_json::from_value(config).expect("JSON");
+            for case in group["tests"].as_array().expect("cases") {
+                let found = judged(&config, case["data"].to_string().as_bytes());
+                let refusal = found.expect("a verdict");
+                assert_eq!(refusal.is_none(), case["valid"] == true, "{group}: {case}");
+                count += 1;
+            }
+        }
+    }
+    assert!(250 < count, "{count}");
+}
+
+#[test]
+fn json_schema_stays_within_its_bounds() {
+    // Patterns that take some engines exponential time, and one that asks for much of its own.
+    for pattern in ["^(a+)+$", "^(a|aa)*$", "^(a|a?){30}$"] {
+        let config = serde_json::json!({"schema": {"pattern": pattern}});
+        let config: Json = serde_json::from_value(config).expect("JSON");
+        let value = format!("\"{}!\"", "a".repeat(2000));
+        let [code, ..] = judged(&config, value.as_bytes())
+            .expect("a verdict")
+            .expect("a refusal");
+        assert_eq!(code, "does-not-fit");
+    }
+    let deep = r##"{"schema": {"$ref": "#/$defs/a", "$defs": {
+        "a": {"allOf": [{"$ref": "#/$defs/b"}]}, "b": {"items": {"anyOf": [{"$ref": "#"}]}}
+    }}}"##;
+    let deep: Json = serde_json::from_str(deep).expect("JSON");
+    let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(judged(&deep, nested(30).as_bytes()), Ok(None));
+    for (depth, expected) in [(120, "too-deep"), (100_000, "not-json")] {
+        let found = judged(&deep, nested(depth).as_bytes());
+        let [code, ..] = found.expect("a verdict").expect("a refusal");
+        assert_eq!(code, expected);
+    }
+    let mut doubling = serde_json::json!({"$defs": {"40": true}, "$ref": "#/$defs/0"});
+    for at in 0..40 {
+        let next = serde_json::json!({"$ref": format!("#/$defs/{}", at + 1)});
+        doubling["$defs"][at.to_string()] = serde_json::json!({"allOf": [next, next]});
+    }
+    let config = serde_json::json!({"schema": doubling});
+    let config: Json = serde_json::from_value(config).expect("JSON");
+    let found = judged(&config, b"1");
+    assert!(
+        matches!(found, Err(PolicyError::OutOfFuel { .. })),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn json_schema_says_where_a_schema_is_wrong() {
+    let config =
+        r##"{"schema": {"items": {"minimum": "3"}}, "schemas": [{"$ref": "http://a/b"}]}"##;
+    let config: Json = serde_json::from_str(config).expect("JSON");
+    let Err(AdmissionError::BadConfig(problems)) = RUNTIME.load(component("json-schema"), &config)
+    else {
+        panic!("{config:?} is taken");
+    };
+    let paths: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.path.as_str())
+        .collect();
+    assert_eq!(paths, ["/schema/items/minimum", "/schemas/0/$ref"]);
+    assert!(
+        problems[1].message.contains("nothing is fetched"),
+        "{problems:?}"
+    );
 }
 
 /// Members with ids, capacities and zones, and how each partition was placed before: as numbers
