@@ -7,6 +7,7 @@ mod clocks;
 mod command_line;
 mod cost;
 mod damage;
+mod examples;
 mod failover;
 mod full_disk;
 mod hot_swap;

@@ -84,7 +84,8 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<File>) {
 }
 
 fn is_built_or_hidden(name: &str) -> bool {
-    name == "target" || (name.starts_with('.') && name != ".ci")
+    // The last two are what the examples' commands install.
+    ["target", "node_modules", "venv"].contains(&name) || (name.starts_with('.') && name != ".ci")
 }
 
 /// The paths that git keeps, if this is a checkout and git is there to ask.
