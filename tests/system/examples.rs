@@ -116,7 +116,7 @@ impl Example {
             .expect("bash starts");
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            println!("{}: {commands}\n{said}", self.folder);
+            eprintln!("{}: {commands}\n{said}", self.folder);
         }
         output.status.success()
     }
@@ -198,13 +198,13 @@ fn comes_into_force(example: &Example, cluster: &Cluster, version: &str, compone
         cluster,
         &["plugin", "push", &component.display().to_string()],
     );
-    println!(
+    eprintln!(
         "{} {version}: pushed in {:?}",
         example.name,
         begun.elapsed()
     );
     soros(cluster, &["plugin", "activate", example.name, version]);
-    println!(
+    eprintln!(
         "{} {version}: in force after {:?}",
         example.name,
         begun.elapsed()

@@ -156,13 +156,13 @@ impl Peer {
                 Ok(_) => return self.damage.clear(&place, note),
             },
         };
-        let promised = self.ask_to_rely(place).await;
-        let trusted = promised.iter().filter(|(.., trusted)| *trusted).count();
-        let promises = promised
+        let answers = self.ask_to_rely(place).await;
+        let trusted = answers.iter().filter(|(.., trusted)| *trusted).count();
+        let promises = answers
             .iter()
             .map(|(node, promise, _)| (*node, promise.clone()));
         let step = match attempt {
-            None if !quorum.can_fill(trusted, promised.len()) || quorum.replicas == 1 => return,
+            None if !quorum.can_fill(trusted, answers.len()) || quorum.replicas == 1 => return,
             None => Renewal::BeginAnew,
             Some(attempt) => Renewal::Drop {
                 promises: Promises {

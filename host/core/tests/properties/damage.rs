@@ -286,13 +286,13 @@ fn what_another_cannot_read_is_taken_along_though_its_clock_has_it() {
     damage(&mut two, 3);
     let promised = promise(&mut two, 1).expect("it is asked first");
     assert_eq!(promised.unreadable, [entry(3)]);
-    let promises = Promises {
+    let whole = Promises {
         attempt: one.replica.attempt_renewal().expect("an attempt"),
         of: vec![(two.id(), promised)],
         quorum: PAIR,
         bytes_max: 1,
     };
-    let renewed = one.replica.renew(&mut one.disk, &promises);
+    let renewed = one.replica.renew(&mut one.disk, &whole);
     one.replica = renewed.expect("readable").expect("the rest is held");
     assert_eq!(is_live(&one, 3), Ok(true), "nobody else can read it");
     assert_eq!(is_live(&one, 4), Ok(false), "the other has it");

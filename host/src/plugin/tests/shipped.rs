@@ -312,8 +312,7 @@ fn json_schema_stays_within_its_bounds() {
 
 #[test]
 fn json_schema_says_where_a_schema_is_wrong() {
-    let config =
-        r##"{"schema": {"items": {"minimum": "3"}}, "schemas": [{"$ref": "http://a/b"}]}"##;
+    let config = r#"{"schema": {"items": {"minimum": "3"}}, "schemas": [{"$ref": "http://a/b"}]}"#;
     let config: Json = serde_json::from_str(config).expect("JSON");
     let Err(AdmissionError::BadConfig(problems)) = RUNTIME.load(component("json-schema"), &config)
     else {

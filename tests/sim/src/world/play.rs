@@ -98,8 +98,8 @@ impl Play {
     /// A cluster with so many replicas, and a key for each of `buckets`.
     #[must_use]
     pub fn of(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Play {
-        let plan = plan(replicas, buckets, bug);
-        let mut play = Play(World::new(0, plan, Random::new(1)));
+        let world = World::new(0, plan(replicas, buckets, bug), Random::new(1));
+        let mut play = Play(world);
         play.0.phase = Phase::Play;
         for node in play.0.nodes.values_mut() {
             node.ahead = 0;
