@@ -11,6 +11,7 @@ mod health;
 mod late;
 mod liveness;
 mod neighbours;
+mod node;
 mod policies;
 mod recovery;
 mod rehearsal;
@@ -22,49 +23,35 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use crate::authority::{self, Authority, Entry, Failure, First, member};
+pub use doubt::Noted;
+pub use neighbours::Neighbours;
+pub use node::{Ground, Listeners, Node, RunsPolicies, Stopping};
+
+use crate::authority::{self, Entry, Failure, member};
 use crate::config::{Config, ReadyNode, Start, write_ready_file};
-use crate::network::{
-    self, Drained, Limits, LinkParts, Links, Shares, Shutdown, TcpAcceptor, Trigger, Workers,
-    serve_clients, serve_peers, shutdown,
-};
+use crate::network::{Limits, Shares, Shutdown, TcpAcceptor, TcpConnector, Workers};
 use crate::peer::node_clock::NodeClock;
-use crate::peer::operation::{Answer, Operation};
-use crate::peer::partitions::Partitions;
-use crate::peer::throttle::Throttle;
-use crate::peer::{self, Maps, Peer};
 use crate::plugin::{Compiler, EngineError, Runtime};
-use crate::store::commit::{CommitError, Committer, CommitterThread, Core};
+use crate::store::Store;
+use crate::store::commit::CommitError;
 use crate::store::components::Components;
 use crate::store::directory::{Directory, DirectoryError, Opened};
 use crate::store::engine::EngineOptions;
 use crate::store::native::NativeCode;
 use crate::store::room::{Marks, Permille, Usage};
-use crate::store::{Space, Store};
 use crate::telemetry::Metrics;
 use components::NodeComponents;
-use doubt::Doubts;
-use late::LatePeer;
-use liveness::{Hints, Waiting};
-use neighbours::Neighbours;
 use policies::{NodePolicies, shipped_plugins};
 use recovery::open_directory;
-use router::Router;
-use service::Service;
 use soros_core::map::node::Identity;
-use state::{Parts, State};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// How long a node runs before it ends to save what can be read of a damaged table; each further
 /// time in the same process twice as long, up to the longest.
 const TORN_AFTER: Duration = Duration::from_secs(1);
 const TORN_AFTER_MAX: Duration = Duration::from_hours(1);
-/// How long what is under way between nodes has to finish when the node stops.
-const PEERS_DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -201,57 +188,17 @@ impl AppError {
     }
 }
 
-/// A running node.
+/// A node on this machine.
 pub struct App {
     ready: ReadyNode,
-    state: Arc<State>,
-    workers: Arc<Workers>,
+    node: Node,
     directory: Directory,
-    peer: Arc<Peer>,
-    authority: Arc<Authority>,
-    links: Links,
-    /// Held by whatever speaks to others; here so that it lives as long as the node.
-    _neighbours: Arc<Neighbours>,
-    committer: CommitterThread<Operation, Answer>,
-    stop_clients: Trigger,
-    stop_peers: Trigger,
-    clients: JoinHandle<Drained>,
-    peers: JoinHandle<Drained>,
-    own: Vec<JoinHandle<()>>,
 }
 
-/// What both listeners of a node are, bound.
-struct Listeners {
-    client: TcpAcceptor,
-    peer: TcpAcceptor,
+/// Where a node is reached.
+struct Addresses {
     url: String,
-    peer_address: String,
-}
-
-/// What the roles are made of.
-struct Ground {
-    config: Config,
-    identity: Identity,
-    store: Arc<dyn Store>,
-    sound: bool,
-    doubts: Arc<Doubts>,
-    policies: Arc<NodePolicies>,
-    neighbours: Arc<Neighbours>,
-    workers: Arc<Workers>,
-    metrics: Arc<Metrics>,
-    shares: Shares,
-}
-
-/// The roles of a node.
-struct Roles {
-    peer: Arc<Peer>,
-    authority: Arc<Authority>,
-    links: Links,
-    committer: CommitterThread<Operation, Answer>,
-    epoch: Arc<AtomicU64>,
-    neighbours: Arc<Neighbours>,
-    hints: Hints,
-    waiting: Waiting,
+    peer: String,
 }
 
 impl App {
@@ -271,97 +218,42 @@ impl App {
         let thread_name = format!("soros-{}", directory.name());
         let workers = Workers::start(&thread_name, config.workers.get());
         let workers = Arc::new(workers.map_err(StartError::Threads)?);
-        let listeners = Listeners::bind(&config, &workers).await?;
-        let store: Arc<dyn Store> = directory.store();
-        let identity = identity(&config, &directory, &opened, &listeners).await?;
+        let (listeners, addresses) = bind_both(&config, &workers).await?;
+        let identity = identity(&config, &directory, &opened, &addresses).await?;
         let metrics = Arc::<Metrics>::default();
         let neighbours = Arc::new(Neighbours::new(Arc::clone(&metrics)));
         let wire = Arc::clone(&neighbours) as Arc<dyn authority::wire::Wire>;
         let disk = Components::of(directory.path());
         let components = NodeComponents::new(identity.id(), runtime, disk, wire);
+        let ready = ReadyNode {
+            name: identity.name.to_string(),
+            url: addresses.url,
+            peer: addresses.peer,
+        };
         let ground = Ground {
-            config,
             identity,
-            store,
+            entry: entry(&config.start),
+            plugins: shipped_plugins(),
+            store: directory.store(),
             sound: opened.doubts.is_empty(),
-            doubts: Arc::new(Doubts::new(directory.notes())),
+            notes: Arc::new(directory.notes()),
             policies: Arc::new(NodePolicies::new(components, Arc::clone(&metrics))),
             neighbours,
-            workers: Arc::clone(&workers),
-            metrics,
-            shares,
-        };
-        let roles = Roles::start(&ground).await?;
-        Ok(App::serve(ground, roles, listeners, directory))
-    }
-
-    fn serve(ground: Ground, roles: Roles, listeners: Listeners, directory: Directory) -> App {
-        let workers = ground.workers;
-        let Roles {
-            peer,
-            authority,
-            links,
-            committer,
-            epoch,
-            neighbours,
-            hints,
-            waiting,
-        } = roles;
-        let maps = authority.keeper().subscribe();
-        let others = Arc::downgrade(&neighbours);
-        let mut own = chores(&workers, &peer, &ground.doubts);
-        own.extend(of_policies(&workers, &ground.policies, &authority));
-        own.push(workers.spawn_on(
-            0,
-            liveness::run(ground.identity.id(), others, maps, waiting),
-        ));
-        let state = Arc::new(State::new(Parts {
-            peer: Arc::clone(&peer),
-            authority: Arc::clone(&authority),
-            policies: ground.policies,
-            metrics: Arc::clone(&ground.metrics),
-            links: links.clone(),
-            store: ground.store,
-            notes: ground.doubts.notes().clone(),
-        }));
-        let (stop_clients, clients_stopped) = shutdown();
-        let (stop_peers, peers_stopped) = shutdown();
-        let service = Arc::new(Service {
-            links: links.clone(),
-            peer: Arc::clone(&peer),
-            authority: Arc::clone(&authority),
-            hints,
-            metrics: ground.metrics,
-            connections_max: ground.shares.peers,
-        });
-        let time = PEERS_DRAIN_TIME_MAX;
-        let peers = serve_peers(listeners.peer, service, epoch, time, peers_stopped);
-        let router = Arc::new(Router::new(Arc::clone(&state), clients_stopped.clone()));
-        let (serving, shares) = (Arc::clone(&workers), ground.shares);
-        let clients = async move {
-            let limits = client_limits(shares);
-            serve_clients(listeners.client, &serving, router, limits, clients_stopped).await
-        };
-        App {
-            ready: ReadyNode {
-                name: ground.identity.name.to_string(),
-                url: listeners.url,
-                peer: listeners.peer_address,
-            },
-            state,
-            peers: workers.spawn_on(0, peers),
-            clients: workers.spawn_on(0, clients),
             workers,
+            pace: None,
+            clock: Arc::new(NodeClock::start()),
+            connector: Arc::new(TcpConnector),
+            limits: client_limits(shares),
+            peer_connections_max: shares.peers,
+            repair_rate: config.repair.rate,
+            metrics,
+        };
+        let node = Node::start(ground, listeners).await?;
+        Ok(App {
+            ready,
+            node,
             directory,
-            peer,
-            authority,
-            links,
-            _neighbours: neighbours,
-            committer,
-            stop_clients,
-            stop_peers,
-            own,
-        }
+        })
     }
 
     /// Where the node is reached.
@@ -375,19 +267,7 @@ impl App {
     /// # Errors
     /// [`Failure`] when it never will.
     pub async fn serves(&self) -> Result<(), Failure> {
-        const STEP: Duration = Duration::from_millis(10);
-        let mut maps = self.authority.keeper().subscribe();
-        let known = async {
-            // The sender lives as long as the authority's role.
-            let _ = maps.wait_for(Option::is_some).await;
-            while !self.peer.serves() {
-                tokio::time::sleep(STEP).await;
-            }
-        };
-        tokio::select! {
-            () = known => Ok(()),
-            failure = self.authority.failed() => Err(failure),
-        }
+        self.node.serves().await
     }
 
     /// Runs until `stop` is said, or the node cannot go on; then drains and ends. It runs for
@@ -398,21 +278,11 @@ impl App {
     pub async fn run(self, torn_after: Duration, mut stop: Shutdown) -> Result<(), RunError> {
         let failure: Option<RunError> = tokio::select! {
             () = stop.wait() => None,
-            failure = self.authority.failed() => Some(failure.into()),
-            () = self.committer_died() => Some(RunError::Committer),
+            failure = self.node.failed() => Some(failure),
             () = self.torn(torn_after) => Some(RunError::Torn),
         };
         let drained = self.drain().await;
         failure.map_or(drained, Err)
-    }
-
-    /// Waits until the committer's thread has died: the node could not write any more, and only a
-    /// new start helps.
-    async fn committer_died(&self) {
-        const STEP: Duration = Duration::from_secs(1);
-        while !self.committer.has_died() {
-            tokio::time::sleep(STEP).await;
-        }
     }
 
     /// Waits until a table of the engine is known to be damaged, that is noted for the next start,
@@ -423,7 +293,7 @@ impl App {
         let mut told = false;
         tokio::time::sleep(torn_after).await;
         loop {
-            if !notes.is_torn() && (engine.is_torn() || self.peer.is_damaged_for_good()) {
+            if !notes.is_torn() && (engine.is_torn() || self.node.is_damaged_for_good()) {
                 let said = notes.clone();
                 let saying = tokio::task::spawn_blocking(move || said.note_torn());
                 if let Ok(Err(error)) = saying.await {
@@ -446,44 +316,28 @@ impl App {
         );
     }
 
-    /// Clients first, then what nodes do for each other, then the disk.
+    /// The roles first, then the disk.
     async fn drain(self) -> Result<(), RunError> {
-        self.state.stop();
-        self.stop_clients.fire();
-        report(self.clients.await, "clients");
-        for task in &self.own {
-            task.abort();
-        }
-        // Before the others cannot reach this node any more: a leader hands over.
-        self.authority.stop().await;
-        self.stop_peers.fire();
-        report(self.peers.await, "peers");
-        self.links.stop(PEERS_DRAIN_TIME_MAX).await;
-        let (committer, directory, workers) = (self.committer, self.directory, self.workers);
+        let (stopping, directory) = (self.node.drain().await, self.directory);
         let closing = tokio::task::spawn_blocking(move || {
-            if let Err(error) = committer.stop() {
-                tracing::error!(%error, "the committer did not end cleanly");
-            }
-            if let Some(workers) = Arc::into_inner(workers) {
-                workers.stop();
-            }
+            stopping.stop();
             directory.close()
         });
         closing.await?.map_err(RunError::Directory)
     }
 }
 
-impl Listeners {
-    async fn bind(config: &Config, workers: &Workers) -> Result<Listeners, StartError> {
-        let (client, client_at) = bind(config.listen, workers).await?;
-        let (peer, peer_at) = bind(config.peer, workers).await?;
-        Ok(Listeners {
-            client,
-            peer,
-            url: config.advertised_url(client_at).to_string(),
-            peer_address: config.advertised_peer(peer_at).to_string(),
-        })
-    }
+async fn bind_both(
+    config: &Config,
+    workers: &Workers,
+) -> Result<(Listeners<TcpAcceptor>, Addresses), StartError> {
+    let (client, client_at) = bind(config.listen, workers).await?;
+    let (peer, peer_at) = bind(config.peer, workers).await?;
+    let addresses = Addresses {
+        url: config.advertised_url(client_at).to_string(),
+        peer: config.advertised_peer(peer_at).to_string(),
+    };
+    Ok((Listeners { client, peer }, addresses))
 }
 
 async fn bind(
@@ -501,7 +355,7 @@ async fn identity(
     config: &Config,
     directory: &Directory,
     opened: &Opened,
-    listeners: &Listeners,
+    addresses: &Addresses,
 ) -> Result<Identity, StartError> {
     let store: Arc<dyn Store> = directory.store();
     if directory.is_vote_lost() {
@@ -512,13 +366,23 @@ async fn identity(
         name: directory.name(),
         incarnation: opened.incarnation,
         raft: member::raft_id(&store).await?,
-        url: listeners.url.clone(),
-        peer: listeners.peer_address.clone(),
+        url: addresses.url.clone(),
+        peer: addresses.peer.clone(),
         zone: config.zone.clone(),
         capacity: capacity(config),
         roles: config.roles.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+fn entry(start: &Start) -> Entry {
+    match start {
+        Start::Bootstrap(founders) => {
+            Entry::Bootstrap(founders.iter().map(ToString::to_string).collect())
+        }
+        Start::Join(member) => Entry::Join(member.to_string()),
+        Start::Known => Entry::Known,
+    }
 }
 
 /// What the engine is opened with, on the disk and with the marks that the node was given.
@@ -549,156 +413,5 @@ fn client_limits(shares: Shares) -> Limits {
         connections_max: shares.clients,
         refusals_max: shares.refusals,
         ..Limits::default()
-    }
-}
-
-impl Roles {
-    async fn start(ground: &Ground) -> Result<Roles, StartError> {
-        let Ground {
-            identity,
-            store,
-            neighbours,
-            workers,
-            ..
-        } = ground;
-        let neighbours = Arc::clone(neighbours);
-        let (me, epoch) = (identity.id(), Arc::new(AtomicU64::new(0)));
-        let (clock, actor) = (Arc::new(NodeClock::start()), (me, identity.incarnation));
-        let (partitions, moments) =
-            Partitions::new(actor, ground.sound, Arc::clone(store), clock.clone());
-        let damage = partitions.damage();
-        let core = Core::new(partitions, Arc::clone(store), Space::Partitions)?;
-        let thread = format!("soros-{}-commit", identity.name);
-        let started = Committer::start(core, &thread, Arc::clone(&ground.metrics.commits));
-        let (committer, thread) = started.map_err(StartError::Threads)?;
-        let links = links(ground, &neighbours, &epoch);
-        neighbours.set_links(links.clone());
-        let (hints, waiting) = liveness::hints();
-        neighbours.set_hints(hints.clone());
-        let late = LatePeer::new(
-            Arc::clone(&ground.policies),
-            Arc::clone(store),
-            Arc::clone(&neighbours),
-            Arc::clone(&ground.doubts),
-            Arc::clone(&epoch),
-        );
-        let late = Arc::new(late);
-        let parts = authority_parts(ground, &neighbours, &late);
-        let authority = workers.spawn_on(0, Authority::start(parts)).await??;
-        let authority = Arc::new(authority);
-        let peer = Peer::new(
-            peer::Identity {
-                node: me,
-                incarnation: identity.incarnation,
-                raft: identity.raft,
-            },
-            peer::Parts {
-                committer,
-                moments,
-                damage,
-                store: Arc::clone(store),
-                wire: Arc::clone(&neighbours) as Arc<dyn peer::wire::Wire>,
-                maps: Arc::clone(authority.keeper()) as Arc<dyn Maps>,
-                policies: Arc::clone(&ground.policies) as Arc<dyn peer::Policies>,
-                throttle: Throttle::new(ground.config.repair.rate),
-                clock,
-            },
-        );
-        late.set(&peer);
-        neighbours.set_roles(&peer, &authority);
-        // A map that came before the peer was there is served under from here on; on a full disk
-        // that may take a while.
-        if let Some(map) = authority.keeper().map() {
-            let late = Arc::clone(&late);
-            workers.spawn_on(0, async move { late.serve_under(map).await });
-        }
-        Ok(Roles {
-            peer,
-            authority,
-            links,
-            committer: thread,
-            epoch,
-            neighbours,
-            hints,
-            waiting,
-        })
-    }
-}
-
-/// What a node does for its partitions unasked.
-fn chores(workers: &Workers, peer: &Arc<Peer>, doubts: &Arc<Doubts>) -> Vec<JoinHandle<()>> {
-    let [converging, timing, sweeping] = [peer, peer, peer].map(Arc::clone);
-    let resolving = Arc::clone(doubts).resolve(Arc::clone(peer));
-    vec![
-        workers.spawn_on(0, async move { converging.converge().await }),
-        workers.spawn_on(0, async move { timing.keep_time().await }),
-        workers.spawn_on(0, async move { sweeping.sweep().await }),
-        workers.spawn_on(0, resolving),
-    ]
-}
-
-/// What a node does with what its policies show.
-fn of_policies(
-    workers: &Workers,
-    policies: &NodePolicies,
-    authority: &Arc<Authority>,
-) -> Vec<JoinHandle<()>> {
-    let reported = policies.take_reported();
-    let telling = reported.map(|reported| reports::run(Arc::clone(authority), reported));
-    let shadowed = policies.take_shadowed().map(shadow::run);
-    let telling = telling.map(|telling| workers.spawn_on(0, telling));
-    let comparing = shadowed.map(|shadowed| workers.spawn_on(0, shadowed));
-    telling.into_iter().chain(comparing).collect()
-}
-
-fn links(ground: &Ground, neighbours: &Arc<Neighbours>, epoch: &Arc<AtomicU64>) -> Links {
-    let identity = network::Identity {
-        node: ground.identity.id(),
-        incarnation: ground.identity.incarnation,
-        cluster: None,
-    };
-    let events = Arc::clone(neighbours) as Arc<dyn network::LinkEvents>;
-    let runtime = ground.workers.runtime(0);
-    let _entered = runtime.enter();
-    Links::new(LinkParts::tcp(identity, Arc::clone(epoch), events))
-}
-
-fn authority_parts(
-    ground: &Ground,
-    neighbours: &Arc<Neighbours>,
-    late: &Arc<LatePeer>,
-) -> authority::Parts {
-    let entry = match &ground.config.start {
-        Start::Bootstrap(founders) => {
-            Entry::Bootstrap(founders.iter().map(ToString::to_string).collect())
-        }
-        Start::Join(member) => Entry::Join(member.to_string()),
-        Start::Known => Entry::Known,
-    };
-    authority::Parts {
-        identity: ground.identity.clone(),
-        entry,
-        first: First {
-            name: "soros".to_owned(),
-            plugins: shipped_plugins(),
-        },
-        cluster: ground.doubts.notes().cluster(),
-        store: Arc::clone(&ground.store),
-        wire: Arc::clone(neighbours) as Arc<dyn authority::wire::Wire>,
-        planner: Arc::clone(&ground.policies) as Arc<dyn authority::Planner>,
-        plugins: Arc::clone(&ground.policies) as Arc<dyn authority::Plugins>,
-        buckets: Arc::clone(late) as Arc<dyn authority::BucketCheck>,
-        adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
-        rehearses: Arc::clone(late) as Arc<dyn authority::rehearsal::Rehearses>,
-        facts: Arc::clone(late) as Arc<dyn authority::LocalFacts>,
-        liveness: Arc::clone(neighbours) as Arc<dyn authority::Liveness>,
-        metrics: Arc::clone(&ground.metrics),
-    }
-}
-
-fn report(drained: Result<Drained, tokio::task::JoinError>, whose: &str) {
-    match drained {
-        Ok(drained) => tracing::debug!(?drained, whose, "a listener has ended"),
-        Err(error) => tracing::error!(%error, whose, "a listener ended before its time"),
     }
 }

@@ -3,6 +3,7 @@
 
 use room::Disk;
 use soros_core::record::{Record, RecordError, Records};
+use tokio::task::{JoinError, spawn_blocking};
 
 pub mod checked;
 pub mod commit;
@@ -152,6 +153,11 @@ pub trait Store: Send + Sync + 'static {
     /// takes no other before [`Store::reopen`].
     fn commit(&self, writes: Vec<Write>, durability: Durability) -> Result<(), StoreError>;
 
+    /// Whether nothing here ever waits for a disk.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
     /// Makes every commit so far durable.
     ///
     /// # Errors
@@ -184,6 +190,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Calls `listener` each time the store has been opened again. It must not call the store.
     fn on_reopened(&self, listener: ReopenListener);
+}
+
+/// Does `work` on what `store` is on, without holding up the thread that asks if that waits for a
+/// disk: a sync takes milliseconds.
+///
+/// # Errors
+/// When the work panicked.
+pub async fn aside<T: Send + 'static>(
+    store: &dyn Store,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    if store.answers_at_once() {
+        Ok(work())
+    } else {
+        spawn_blocking(work).await
+    }
 }
 
 /// At most `limit` records of `space` from `from` (included) to `to` (excluded).

@@ -3,6 +3,7 @@
 
 use crate::peer::Peer;
 use crate::store::directory::{DirectoryError, Notes};
+use crate::store::{Store, aside};
 use soros_core::id::ClusterId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +15,91 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How often it is looked whether a doubt has come to its end.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// What is noted of a node's disk beside its records, durably: see [`Notes`].
+pub trait Noted: Send + Sync + 'static {
+    /// Whether not all may be there that was acknowledged.
+    fn is_in_doubt(&self) -> bool;
+
+    /// Whether a table of its engine is damaged, and what can be read is yet to be saved.
+    fn is_torn(&self) -> bool;
+
+    /// The cluster that it belongs to, once that is known.
+    fn cluster(&self) -> Option<ClusterId>;
+
+    /// It is in doubt, or is not any more.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn set_in_doubt(&self, is_in_doubt: bool) -> Result<(), DirectoryError>;
+
+    /// Writes are answered before they are synced, or are not any more.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn set_unsynced(&self, is_unsynced: bool) -> Result<(), DirectoryError>;
+
+    /// Which cluster it belongs to.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError>;
+}
+
+impl Noted for Notes {
+    fn is_in_doubt(&self) -> bool {
+        Notes::is_in_doubt(self)
+    }
+
+    fn is_torn(&self) -> bool {
+        Notes::is_torn(self)
+    }
+
+    fn cluster(&self) -> Option<ClusterId> {
+        Notes::cluster(self)
+    }
+
+    fn set_in_doubt(&self, is_in_doubt: bool) -> Result<(), DirectoryError> {
+        if is_in_doubt {
+            self.doubt()
+        } else {
+            self.resolve_doubt()
+        }
+    }
+
+    fn set_unsynced(&self, is_unsynced: bool) -> Result<(), DirectoryError> {
+        Notes::set_unsynced(self, is_unsynced)
+    }
+
+    fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError> {
+        Notes::set_cluster(self, cluster)
+    }
+}
+
 /// The doubt about a node's directory.
 pub(super) struct Doubts {
-    notes: Notes,
+    notes: Arc<dyn Noted>,
+    /// What is on the same disk.
+    store: Arc<dyn Store>,
     /// Held while a doubt begins, so that it is not taken for one that has come to its end.
     turn: Mutex<()>,
 }
 
 impl Doubts {
-    /// What the directory of `notes` says.
-    pub(super) fn new(notes: Notes) -> Doubts {
+    /// What `notes` say of the disk of `store`.
+    pub(super) fn new(notes: Arc<dyn Noted>, store: Arc<dyn Store>) -> Doubts {
         let turn = Mutex::default();
-        Doubts { notes, turn }
+        Doubts { notes, store, turn }
     }
 
-    /// What the directory says of itself.
-    pub(super) fn notes(&self) -> &Notes {
-        &self.notes
+    /// The cluster that the directory belongs to, once that is known.
+    pub(super) fn cluster(&self) -> Option<ClusterId> {
+        self.notes.cluster()
     }
 
     /// Notes that the directory is in doubt, then sees to what follows from it.
     pub(super) async fn begin(&self, consequences: impl Future<Output = ()>) {
         let _turn = self.turn.lock().await;
-        while let Err(error) = self.change(Notes::doubt).await {
+        while let Err(error) = self.change(|notes| notes.set_in_doubt(true)).await {
             tracing::error!(%error, "it could not be noted that the directory is in doubt");
             sleep(RETRY).await;
         }
@@ -63,7 +126,7 @@ impl Doubts {
         if !peer.is_whole() {
             return;
         }
-        match self.change(Notes::resolve_doubt).await {
+        match self.change(|notes| notes.set_in_doubt(false)).await {
             Ok(()) => tracing::info!(
                 "what the directory may have lost was had from the other replicas: it is in doubt \
                  no more"
@@ -74,10 +137,10 @@ impl Doubts {
 
     async fn change(
         &self,
-        change: impl FnOnce(&Notes) -> Result<(), DirectoryError> + Send + 'static,
+        change: impl FnOnce(&dyn Noted) -> Result<(), DirectoryError> + Send + 'static,
     ) -> Result<(), NoteError> {
-        let notes = self.notes.clone();
-        Ok(tokio::task::spawn_blocking(move || change(&notes)).await??)
+        let notes = Arc::clone(&self.notes);
+        Ok(aside(&*self.store, move || change(&*notes)).await??)
     }
 
     /// Notes whether writes are answered before they are synced; whether that is durable.
@@ -130,12 +193,12 @@ mod tests {
     async fn a_doubt_is_durable_before_anything_follows_from_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let (directory, _) = open(folder.path());
-        let doubts = Doubts::new(directory.notes());
+        let doubts = Doubts::new(Arc::new(directory.notes()), directory.store());
         // As when no partition is open yet, and the process is killed.
         let begun = doubts.begin(std::future::pending());
         let ended = timeout(Duration::from_secs(1), begun).await;
         assert!(ended.is_err());
-        drop(directory);
+        drop((doubts, directory));
         assert_eq!(open(folder.path()).1, [Doubt::Earlier]);
     }
 }

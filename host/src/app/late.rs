@@ -3,7 +3,7 @@
 
 use super::doubt::Doubts;
 use super::neighbours::Neighbours;
-use super::policies::NodePolicies;
+use super::node::RunsPolicies;
 use super::rehearsal;
 use crate::authority::keeper::{Adopts, MapKeeper};
 use crate::authority::rehearsal::{Judged, Loads, Rehearses};
@@ -28,7 +28,7 @@ use tokio::time::sleep;
 /// The peer role, once it is there, as the authority's role needs it.
 pub(super) struct LatePeer {
     peer: OnceLock<Weak<Peer>>,
-    policies: Arc<NodePolicies>,
+    policies: Arc<dyn RunsPolicies>,
     store: Arc<dyn Store>,
     neighbours: Arc<Neighbours>,
     doubts: Arc<Doubts>,
@@ -46,7 +46,7 @@ const RETRY: Duration = Duration::from_millis(200);
 impl LatePeer {
     /// Nobody yet.
     pub(super) fn new(
-        policies: Arc<NodePolicies>,
+        policies: Arc<dyn RunsPolicies>,
         store: Arc<dyn Store>,
         neighbours: Arc<Neighbours>,
         doubts: Arc<Doubts>,
@@ -91,7 +91,7 @@ impl LatePeer {
         self.neighbours.set_cluster(map.cluster());
         self.doubts.set_cluster(map.cluster()).await;
         let Some(peer) = self.peer() else {
-            self.policies.adopt(map).await;
+            Arc::clone(&self.policies).adopt(map).await;
             return;
         };
         let newest = |map: Arc<Map>| match peer.map() {
@@ -100,7 +100,7 @@ impl LatePeer {
         };
         let map = newest(map);
         let (epoch, map_durability) = (map.epoch(), map.settings().durability);
-        self.policies.adopt(map).await;
+        Arc::clone(&self.policies).adopt(map).await;
         while let Err(error) = peer.adopt().await {
             tracing::error!(%error, "the partitions of a map cannot be opened yet");
             if matches!(error, CommitError::Closed) {
@@ -190,7 +190,7 @@ impl Rehearses for LatePeer {
         Box::pin(async move {
             let starting = || PlanError::Failed("the node starts".to_owned());
             let peer = self.peer().ok_or_else(starting)?;
-            rehearsal::judge(peer, &self.policies, (release, config), bucket).await
+            self.policies.judge(peer, (release, config), bucket).await
         })
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// The other nodes. Made before the roles that speak to them, and told of these later.
 #[derive(Default)]
-pub(super) struct Neighbours {
+pub struct Neighbours {
     links: OnceLock<Links>,
     /// Those that no link reaches, and what the nodes hold of each other's lives.
     down: RwLock<Down>,
@@ -47,7 +47,8 @@ impl Down {
 
 impl Neighbours {
     /// Nobody yet; what is sent and received shows in `metrics`.
-    pub(super) fn new(metrics: Arc<Metrics>) -> Neighbours {
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Neighbours {
         Neighbours {
             metrics,
             ..Neighbours::default()

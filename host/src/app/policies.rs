@@ -3,20 +3,23 @@
 
 use super::calls::{Calls, Ending};
 use super::components::NodeComponents;
-use super::reports::{Reported, Reports, reports};
+use super::node::RunsPolicies;
+use super::rehearsal;
+use super::reports::{self, Reported, Reports};
 use super::shadow::{self, ShadowUse, Shadows, shadows};
-use crate::authority::{Counts, PlanError, Planner, Plugins, Standing};
+use crate::authority::rehearsal::Judged;
+use crate::authority::{Authority, Counts, PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
-use crate::peer::Policies;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::peer::validate::BucketValidator;
+use crate::peer::{Peer, Policies};
 use crate::plugin::{Admitted, Check, Policy, Recorded, Shipped, shipped};
 use crate::telemetry::Metrics;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use soros_core::dot::Dot;
 use soros_core::epoch::Epoch;
-use soros_core::id::{BucketId, NodeId};
+use soros_core::id::{BucketId, BucketName, NodeId};
 use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{
@@ -135,7 +138,7 @@ const NO_VALIDATOR: &str = "the plugin is no validation policy";
 impl NodePolicies {
     /// No policy yet; calls show in `metrics`.
     pub(super) fn new(components: NodeComponents, metrics: Arc<Metrics>) -> NodePolicies {
-        let (reports, reported) = reports();
+        let (reports, reported) = reports::reports();
         let (shadows, shadowed) = shadows(Arc::clone(&metrics));
         NodePolicies {
             reports,
@@ -155,13 +158,13 @@ impl NodePolicies {
     }
 
     /// Where the faults of policies come out; once.
-    pub(super) fn take_reported(&self) -> Option<Reported> {
+    fn take_reported(&self) -> Option<Reported> {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         reported.take()
     }
 
     /// Where the calls come out that shadows are to be asked; once.
-    pub(super) fn take_shadowed(&self) -> Option<shadow::Calls> {
+    fn take_shadowed(&self) -> Option<shadow::Calls> {
         let mut shadowed = self.shadowed.lock().unwrap_or_else(PoisonError::into_inner);
         shadowed.take()
     }
@@ -184,11 +187,6 @@ impl NodePolicies {
         (plugin.active.as_ref() == Some(version)).then_some(plugin.since)
     }
 
-    /// Why policies cannot be asked here that should be.
-    pub(super) fn problems(&self) -> BTreeMap<PluginName, String> {
-        self.loaded.load().problems.clone()
-    }
-
     fn counts_of(&self, name: &PluginName) -> BTreeMap<PluginVersion, Counts> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let calls = calls.iter().filter(|((plugin, _), _)| plugin == name);
@@ -208,7 +206,7 @@ impl NodePolicies {
     /// Loads the policies of the map's buckets, whose components are fetched from other nodes where
     /// they are missing. A resolver that does not load is reported, and its bucket's siblings are
     /// kept; for a validator the bucket says what becomes of writes.
-    pub(super) async fn adopt(self: &Arc<Self>, map: Arc<Map>) {
+    async fn load_for(self: &Arc<Self>, map: Arc<Map>) {
         self.components.adopt(&map);
         self.tidy_calls(&map);
         self.shadows.tidy(&map);
@@ -382,6 +380,34 @@ impl NodePolicies {
                 None
             }
         }
+    }
+}
+
+impl RunsPolicies for NodePolicies {
+    fn adopt(self: Arc<Self>, map: Arc<Map>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.load_for(map).await })
+    }
+
+    fn problems(&self) -> BTreeMap<PluginName, String> {
+        self.loaded.load().problems.clone()
+    }
+
+    fn judge<'a>(
+        &'a self,
+        peer: Arc<Peer>,
+        policy: (&'a Release, &'a Json),
+        bucket: &'a BucketName,
+    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
+        Box::pin(rehearsal::judge(peer, self, policy, bucket))
+    }
+
+    fn chores(&self, authority: &Arc<Authority>) -> Vec<BoxFuture<'static, ()>> {
+        let reported = self.take_reported();
+        let telling = reported.map(|reported| reports::run(Arc::clone(authority), reported));
+        let comparing = self.take_shadowed().map(shadow::run);
+        let telling = telling.map(|telling| Box::pin(telling) as BoxFuture<'static, ()>);
+        let comparing = comparing.map(|comparing| Box::pin(comparing) as BoxFuture<'static, ()>);
+        telling.into_iter().chain(comparing).collect()
     }
 }
 

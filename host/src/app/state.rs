@@ -1,12 +1,12 @@
 //! This is a running node as its HTTP routes see it: its roles, and whether it serves.
 
-use super::policies::NodePolicies;
+use super::doubt::Noted;
+use super::node::RunsPolicies;
 use crate::authority::Authority;
 use crate::network::{BoxFuture, Code, Links};
+use crate::peer::Peer;
 use crate::peer::api::coordinates::{Coordinates, Readiness, Resolved};
-use crate::peer::{Peer, Policies};
 use crate::store::Store;
-use crate::store::directory::Notes;
 use crate::telemetry::Metrics;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
@@ -26,15 +26,15 @@ pub(super) struct Parts {
     /// Its authority's role.
     pub(super) authority: Arc<Authority>,
     /// Its policies.
-    pub(super) policies: Arc<NodePolicies>,
+    pub(super) policies: Arc<dyn RunsPolicies>,
     /// Its figures.
     pub(super) metrics: Arc<Metrics>,
     /// Its links to other nodes.
     pub(super) links: Links,
     /// Its disk.
     pub(super) store: Arc<dyn Store>,
-    /// What its directory says of itself.
-    pub(super) notes: Notes,
+    /// What is noted of its disk beside the records.
+    pub(super) notes: Arc<dyn Noted>,
 }
 
 /// A running node.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Flags;
+use crate::network::shutdown;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 

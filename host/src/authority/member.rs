@@ -8,7 +8,7 @@ use super::record::{OpenError, check, commit, open, seal};
 use super::state::{SnapshotData, StateMachine};
 use super::transport::Transport;
 use super::wire::Wire;
-use crate::store::{Space, Store, StoreError, Write};
+use crate::store::{Space, Store, StoreError, Write, aside};
 use arc_swap::ArcSwapOption;
 use openraft::StorageHelper;
 use openraft::async_runtime::WatchReceiver;
@@ -116,7 +116,7 @@ impl Member {
 
     async fn reopen(&self) {
         let store = Arc::clone(&self.store);
-        let reopened = tokio::task::spawn_blocking(move || store.reopen()).await;
+        let reopened = aside(&*self.store, move || store.reopen()).await;
         if let Ok(Err(error)) = reopened {
             tracing::error!(%error, "the store does not open again");
         }

@@ -7,7 +7,7 @@
 //! The checksum is the head of the blake3 hash of the JSON. A record of another version or with
 //! another checksum is refused whole: a vote or a map read wrongly is worse than one not read.
 
-use crate::store::{Durability, Store, StoreError, Write};
+use crate::store::{Durability, Store, StoreError, Write, aside};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use soros_core::record::RecordError;
@@ -88,13 +88,14 @@ fn checksum(json: &[u8]) -> [u8; CHECKSUM_BYTES] {
     sum
 }
 
-/// Makes `writes` durable without holding up the thread that asks: a sync takes milliseconds.
+/// Makes `writes` durable without holding up the thread that asks.
 ///
 /// # Errors
 /// [`StoreError`]; after [`StoreError::Failed`] nothing is known of the writes.
 pub async fn commit(store: Arc<dyn Store>, writes: Vec<Write>) -> Result<(), StoreError> {
-    let commit = move || store.commit(writes, Durability::Synced);
-    match tokio::task::spawn_blocking(commit).await {
+    let disk = Arc::clone(&store);
+    let commit = move || disk.commit(writes, Durability::Synced);
+    match aside(&*store, commit).await {
         Ok(result) => result,
         Err(error) => Err(StoreError::Failed(error.to_string())),
     }

@@ -19,8 +19,14 @@ pub struct Workers {
 #[derive(Debug)]
 struct Worker {
     handle: Handle,
+    /// None where it is the runtime of whoever made it.
+    thread: Option<Thread>,
+}
+
+#[derive(Debug)]
+struct Thread {
     stop: oneshot::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
+    joined: std::thread::JoinHandle<()>,
 }
 
 impl Workers {
@@ -35,6 +41,22 @@ impl Workers {
             workers,
             next: AtomicUsize::new(0),
         })
+    }
+
+    /// The current runtime as the only worker, for who runs several nodes on one thread.
+    ///
+    /// # Panics
+    /// When called outside a runtime.
+    #[must_use]
+    pub fn here() -> Workers {
+        let worker = Worker {
+            handle: Handle::current(),
+            thread: None,
+        };
+        Workers {
+            workers: vec![worker],
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// How many there are.
@@ -71,7 +93,8 @@ impl Workers {
         let (stops, threads): (Vec<_>, Vec<_>) = self
             .workers
             .into_iter()
-            .map(|worker| (worker.stop, worker.thread))
+            .filter_map(|worker| worker.thread)
+            .map(|thread| (thread.stop, thread.joined))
             .unzip();
         // Dropping a sender stops its worker; all are told before the first is waited for.
         drop(stops);
@@ -92,11 +115,11 @@ impl Worker {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_timeout(BLOCKING_WAIT);
         })?;
-        Ok(Worker {
-            handle,
+        let thread = Some(Thread {
             stop,
-            thread,
-        })
+            joined: thread,
+        });
+        Ok(Worker { handle, thread })
     }
 }
 
@@ -121,6 +144,15 @@ mod tests {
         tokio::task::spawn_blocking(|| workers.stop())
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn can_be_the_thread_that_made_them() {
+        let workers = Workers::here();
+        let made_on = thread_name();
+        let name = workers.spawn(async { thread_name() }).await.unwrap();
+        assert_eq!(name, made_on);
+        workers.stop();
     }
 
     #[test]

@@ -13,6 +13,7 @@
 use crate::store::overlay::Overlay;
 use crate::store::{Durability, Space, Store, StoreError};
 use crate::telemetry::CommitFigures;
+use group::Group;
 use soros_core::record::{RecordError, Records};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,9 +22,13 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Instant;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use unsynced::{Next, next, sync};
 
+pub use task::Pace;
+
+mod group;
+mod task;
 mod unsynced;
 
 /// The most operations of one commit.
@@ -320,6 +325,14 @@ struct Load {
     queued_bytes: AtomicUsize,
     unsynced: AtomicBool,
     closed: AtomicBool,
+    /// Rung at each message of the queue, where a task and no thread waits for them.
+    bell: Option<Notify>,
+}
+
+impl Load {
+    fn ring(&self) {
+        self.bell.iter().for_each(Notify::notify_one);
+    }
 }
 
 /// A handle to a committer's thread; clones share it.
@@ -352,25 +365,47 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
     where
         C: Commits<Operation = O, Answer = A>,
     {
-        let (queue, queued) = sync_channel(QUEUE_OPERATIONS_MAX);
-        let load = Arc::new(Load::default());
-        let wake = queue.clone();
-        // If the queue is full, its operations wake the committer anyway.
-        core.store
-            .on_reopened(Box::new(move || drop(wake.try_send(Message::Reopened))));
-        let committer = Committer {
-            queue,
-            load: load.clone(),
-            weigh: C::weight,
-        };
+        let (committer, running) = Committer::around(core, figures, Load::default());
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(core, &queued, &load, &figures))?;
+            .spawn(move || running.run())?;
         let guard = CommitterThread {
             committer: committer.clone(),
-            thread: Some(thread),
+            runs: Some(Runs::Thread(thread)),
         };
         Ok((committer, guard))
+    }
+
+    /// The handle and what is to run.
+    fn around<C>(
+        core: Core<C>,
+        figures: Arc<CommitFigures>,
+        load: Load,
+    ) -> (Committer<O, A>, Running<C>)
+    where
+        C: Commits<Operation = O, Answer = A>,
+    {
+        let (queue, queued) = sync_channel(QUEUE_OPERATIONS_MAX);
+        let load = Arc::new(load);
+        let (wake, bell) = (queue.clone(), Arc::clone(&load));
+        // If the queue is full, its operations wake the committer anyway.
+        core.store.on_reopened(Box::new(move || {
+            drop(wake.try_send(Message::Reopened));
+            bell.ring();
+        }));
+        let committer = Committer {
+            queue,
+            load: Arc::clone(&load),
+            weigh: C::weight,
+        };
+        let running = Running {
+            core,
+            queued,
+            load,
+            figures,
+            stopping: false,
+        };
+        (committer, running)
     }
 
     /// Queues `operation`; the ticket is its answer to come.
@@ -407,6 +442,7 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
         if sent.is_err() {
             self.load.queued.fetch_sub(1, Ordering::AcqRel);
         }
+        self.load.ring();
         match sent {
             Ok(()) => Ok(Ticket(ticket)),
             Err(TrySendError::Full(_)) => Err(CommitError::Busy),
@@ -468,11 +504,18 @@ impl<A> Future for Ticket<A> {
 /// The thread of a committer, for the one who started it.
 pub struct CommitterThread<O, A> {
     committer: Committer<O, A>,
-    thread: Option<JoinHandle<()>>,
+    runs: Option<Runs>,
+}
+
+/// Where a committer runs.
+enum Runs {
+    Thread(JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
 }
 
 impl<O, A> CommitterThread<O, A> {
-    /// Takes no further operation, finishes what is queued and waits for the thread's end.
+    /// Takes no further operation, finishes what is queued and waits for the thread's end. A task
+    /// is not waited for.
     ///
     /// # Errors
     /// [`CommitError::Lost`] when the thread died of a panic.
@@ -483,17 +526,31 @@ impl<O, A> CommitterThread<O, A> {
     /// Whether the thread has ended though nobody stopped it: it died of a panic.
     #[must_use]
     pub fn has_died(&self) -> bool {
-        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+        match &self.runs {
+            Some(Runs::Thread(thread)) => thread.is_finished(),
+            Some(Runs::Task(task)) => task.is_finished(),
+            None => false,
+        }
     }
 
     fn end(&mut self) -> Result<(), CommitError> {
-        let Some(thread) = self.thread.take() else {
+        let Some(runs) = self.runs.take() else {
             return Ok(());
         };
-        self.committer.load.closed.store(true, Ordering::Release);
-        // A thread that has died has no use for it.
-        let _ = self.committer.queue.send(Message::Stop);
-        thread.join().map_err(|_| CommitError::Lost)
+        let Committer { queue, load, .. } = &self.committer;
+        load.closed.store(true, Ordering::Release);
+        match runs {
+            Runs::Thread(thread) => {
+                // A thread that has died has no use for it.
+                let _ = queue.send(Message::Stop);
+                thread.join().map_err(|_| CommitError::Lost)
+            }
+            Runs::Task(_) => {
+                let _ = queue.try_send(Message::Stop);
+                load.ring();
+                Ok(())
+            }
+        }
     }
 }
 
@@ -523,33 +580,42 @@ impl Drop for CloseAtEnd<'_> {
     }
 }
 
-fn run<C: Commits>(
-    mut core: Core<C>,
-    queued: &Receiver<Message<C::Operation, C::Answer>>,
-    load: &Load,
-    figures: &CommitFigures,
-) {
-    let _close = CloseAtEnd(load);
-    let mut stopping = false;
-    loop {
-        let first = match next(queued, stopping, core.sync_due()) {
-            Next::Message(first) => first,
-            Next::SyncIsDue => {
-                // Nobody waits for it; what failed is told in the log.
-                let _ = sync(&mut core, figures);
-                continue;
+/// A committer at work.
+struct Running<C: Commits> {
+    core: Core<C>,
+    queued: Receiver<Message<C::Operation, C::Answer>>,
+    load: Arc<Load>,
+    figures: Arc<CommitFigures>,
+    stopping: bool,
+}
+
+impl<C: Commits> Running<C> {
+    fn run(mut self) {
+        let load = Arc::clone(&self.load);
+        let _close = CloseAtEnd(&load);
+        loop {
+            match next(&self.queued, self.stopping, self.core.sync_due()) {
+                Next::Message(first) => self.commit(first),
+                Next::SyncIsDue => self.sync_unasked(),
+                Next::End => return self.sync_unasked(),
             }
-            Next::End => {
-                let _ = sync(&mut core, figures);
-                return;
-            }
-        };
+        }
+    }
+
+    /// Nobody waits for it; what failed is told in the log.
+    fn sync_unasked(&mut self) {
+        let _ = sync(&mut self.core, &self.figures);
+    }
+
+    /// Commits what `first` and the messages behind it ask for, and answers.
+    fn commit(&mut self, first: Message<C::Operation, C::Answer>) {
+        let (core, load, figures) = (&mut self.core, &self.load, &self.figures);
         let mut group = Group::default();
-        stopping |= !group.take(first);
+        self.stopping |= !group.take(first);
         while !group.is_full()
-            && let Ok(message) = queued.try_recv()
+            && let Ok(message) = self.queued.try_recv()
         {
-            stopping |= !group.take(message);
+            self.stopping |= !group.take(message);
         }
         load.queued_bytes.fetch_sub(group.weight, Ordering::AcqRel);
         load.queued
@@ -570,7 +636,7 @@ fn run<C: Commits>(
         }
         let is_due = core.sync_due().is_some_and(|due| due <= Instant::now());
         if is_due || !group.syncs.is_empty() {
-            let synced = sync(&mut core, figures);
+            let synced = sync(core, figures);
             for waiting in group.syncs {
                 let _ = waiting.send(synced.clone());
             }
@@ -584,50 +650,6 @@ fn is_of_a_failed_commit<A>(answer: &Answered<A>) -> bool {
         answer,
         Err(CommitError::Full | CommitError::Unknown(_) | CommitError::Unavailable(_))
     )
-}
-
-/// The operations of one commit and who waits for each.
-struct Group<O, A> {
-    operations: Vec<O>,
-    waiting: Vec<oneshot::Sender<Answered<A>>>,
-    /// Who waits for a sync.
-    syncs: Vec<oneshot::Sender<Answered<()>>>,
-    weight: usize,
-}
-
-impl<O, A> Default for Group<O, A> {
-    fn default() -> Group<O, A> {
-        Group {
-            operations: Vec::new(),
-            waiting: Vec::new(),
-            syncs: Vec::new(),
-            weight: 0,
-        }
-    }
-}
-
-impl<O, A> Group<O, A> {
-    /// Whether the committer is to go on after `message`.
-    fn take(&mut self, message: Message<O, A>) -> bool {
-        match message {
-            Message::Operation(queued) => {
-                self.operations.push(queued.operation);
-                self.waiting.push(queued.answer);
-                self.weight = self.weight.saturating_add(queued.weight);
-                true
-            }
-            Message::Reopened => true,
-            Message::Sync(waiting) => {
-                self.syncs.push(waiting);
-                true
-            }
-            Message::Stop => false,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        BATCH_OPERATIONS_MAX <= self.operations.len() || BATCH_BYTES_MAX <= self.weight
-    }
 }
 
 #[cfg(test)]

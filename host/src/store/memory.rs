@@ -216,6 +216,10 @@ impl Store for Memory {
         self.disk().commit(writes, durability)
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         let mut disk = self.disk();
         disk.check_working()?;

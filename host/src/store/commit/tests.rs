@@ -3,9 +3,11 @@
 use super::*;
 use crate::store::Write;
 use crate::store::memory::{Fault, Memory};
+use soros_core::limits::UNSYNCED_TIME_MAX;
 use soros_core::record::Batch;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// Counts under one key; what it published is its last word to readers.
 struct Tally {
@@ -536,4 +538,30 @@ fn the_thread_syncs_by_itself_and_at_once_when_it_is_told_to_answer_unsynced_no_
     thread.stop().expect("no panic");
     memory.crash();
     assert_eq!(number(stored(&memory, KEY)), 4, "the end syncs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_commits_as_the_thread_does_and_takes_the_time_it_is_told() {
+    let memory = Memory::new(1);
+    let (core, _) = core(&memory);
+    let pace = Duration::from_secs(3);
+    let (committer, task) = Committer::start_task(core, Box::new(move || pace), Arc::default());
+    let begun = tokio::time::Instant::now();
+    let queue = || committer.submit(Operation::Add).expect("taken");
+    let tickets: Vec<Ticket<u64>> = std::iter::repeat_with(queue).take(100).collect();
+    for (ticket, count) in tickets.into_iter().zip(1..) {
+        assert_eq!(ticket.await.expect("kept"), count);
+    }
+    assert_eq!((memory.commits(), begun.elapsed()), (1, pace));
+    committer.set_unsynced(true);
+    committer.commit(Operation::Add).await.expect("kept");
+    tokio::time::sleep(UNSYNCED_TIME_MAX * 2).await;
+    assert_eq!(memory.unsynced(), 0);
+    let last = committer.submit(Operation::Add).expect("taken");
+    task.stop().expect("no panic");
+    assert_eq!(last.await.expect("finished before the end"), 102);
+    assert!(matches!(
+        committer.submit(Operation::Add),
+        Err(CommitError::Closed)
+    ));
 }

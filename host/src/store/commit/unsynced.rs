@@ -65,7 +65,9 @@ impl<O: Send + 'static, A: Send + 'static> Committer<O, A> {
     /// [`CommitError`].
     pub async fn sync(&self) -> Result<(), CommitError> {
         let (answer, answered) = oneshot::channel();
-        match self.queue.try_send(Message::Sync(answer)) {
+        let sent = self.queue.try_send(Message::Sync(answer));
+        self.load.ring();
+        match sent {
             Ok(()) => answered.await.unwrap_or(Err(CommitError::Lost)),
             Err(TrySendError::Full(_)) => Err(CommitError::Busy),
             Err(TrySendError::Disconnected(_)) => Err(CommitError::Closed),
