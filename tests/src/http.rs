@@ -5,17 +5,18 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use soros_host::network::{Connector, TcpConnector};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// How long any answer may take before the test gives up on it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A client of one node.
-#[derive(Debug)]
 pub struct Http {
-    address: SocketAddr,
+    address: String,
+    connector: Arc<dyn Connector>,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -68,12 +69,25 @@ impl Answer {
     }
 }
 
+impl std::fmt::Debug for Http {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Http({})", self.address)
+    }
+}
+
 impl Http {
     /// A client of the node that listens at `address`.
     #[must_use]
     pub fn new(address: SocketAddr) -> Http {
+        Http::over(Arc::new(TcpConnector), &address.to_string())
+    }
+
+    /// A client of the node that listens at `address` of another network.
+    #[must_use]
+    pub fn over(connector: Arc<dyn Connector>, address: &str) -> Http {
         Http {
-            address,
+            address: address.to_owned(),
+            connector,
             connection: None,
         }
     }
@@ -93,14 +107,14 @@ impl Http {
         body: impl Into<Bytes>,
     ) -> Result<Answer, NoAnswer> {
         let mut request = Request::builder().method(method).uri(path);
-        request = request.header("host", self.address.to_string());
+        request = request.header("host", &self.address);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).expect("a request");
         let mut connection = match self.connected().await {
             Some(connection) => connection,
-            None => connect(self.address).await?,
+            None => self.connect().await?,
         };
         let exchange = async {
             let answer = connection.send_request(request).await.ok()?;
@@ -157,16 +171,14 @@ impl Http {
     ) -> Result<Answer, NoAnswer> {
         self.send(Method::DELETE, path, headers, "").await
     }
-}
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|_| NoAnswer::NotSent)?;
-    stream.set_nodelay(true).map_err(|_| NoAnswer::NotSent)?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = handshake.map_err(|_| NoAnswer::NotSent)?;
-    // Ends with the sender or the node, whichever goes first.
-    tokio::spawn(connection);
-    Ok(sender)
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+        let stream = self.connector.connect(&self.address).await;
+        let io = TokioIo::new(stream.map_err(|_| NoAnswer::NotSent)?);
+        let handshake = http1::handshake(io).await;
+        let (sender, connection) = handshake.map_err(|_| NoAnswer::NotSent)?;
+        // Ends with the sender or the node, whichever goes first.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
 }

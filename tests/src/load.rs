@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 /// The bucket that the load writes to; it has no resolver, so that siblings stay visible.
 pub const BUCKET: &str = "load";
 const KEYS: usize = 40;
-const SIBLINGS: &str = "application/vnd.soros.siblings+json";
+/// How all versions of a key are asked for.
+pub const SIBLINGS: &str = "application/vnd.soros.siblings+json";
 
 /// What became of the requests sent to one node.
 #[derive(Clone, Debug, Default)]
@@ -176,19 +177,24 @@ async fn found(cluster: &Cluster, node: usize, key: &str, consistency: &str) -> 
 }
 
 /// Reads a key at a quorum.
-pub(crate) async fn read(http: &mut Http, key: &str) -> Result<Answer, NoAnswer> {
+///
+/// # Errors
+/// [`NoAnswer`] when none came.
+pub async fn read(http: &mut Http, key: &str) -> Result<Answer, NoAnswer> {
     let path = format!("/v1/kv/{BUCKET}/{key}");
     http.send(hyper::Method::GET, &path, &[("accept", SIBLINGS)], "")
         .await
 }
 
 /// Whether a read says what there is: a value, several, or none.
-pub(crate) fn is_found_or_absent(answer: &Answer) -> bool {
+#[must_use]
+pub fn is_found_or_absent(answer: &Answer) -> bool {
     answer.status.is_success() || [300, 404].contains(&answer.status.as_u16())
 }
 
 /// The values in an answer to [`read`].
-pub(crate) fn values(answer: &Answer) -> BTreeSet<String> {
+#[must_use]
+pub fn values(answer: &Answer) -> BTreeSet<String> {
     let json = answer.json();
     let siblings = json["siblings"].as_array().cloned().unwrap_or_default();
     let values = siblings

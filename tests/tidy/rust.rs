@@ -14,9 +14,13 @@ const EMPTY_NAMES: [&str; 8] = [
     "common", "helper", "helpers", "misc", "mod", "prelude", "util", "utils",
 ];
 /// Where `unsafe` is known, and why: elsewhere the workspace's lints refuse it.
-const UNSAFE: [(&str, &str); 2] = [
+const UNSAFE: [(&str, &str); 3] = [
     ("host/src/plugin/", "compiled code is loaded from the cache"),
     ("sdk/", "generated bindings and `export!`"),
+    (
+        "tests/turmoil/",
+        "what the process asks the system for time and randomness",
+    ),
 ];
 /// What the first lines of a file that a program wrote say.
 const GENERATED: [&str; 2] = ["@generated", "written by wit-bindgen"];
