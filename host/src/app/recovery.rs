@@ -70,9 +70,9 @@ fn begin_again(
             report_saved(&saved);
             return Ok(());
         }
+        Err(error) if error.is_damage() => tracing::error!(%error, "nothing can be saved"),
         // What can be read is worth more than a start.
-        Err(error @ DirectoryError::NoRoom(_)) => return Err(error),
-        Err(error) => tracing::error!(%error, "nothing can be saved"),
+        Err(error) => return Err(error),
     }
     let aside = directory::set_aside(path)?;
     tracing::error!(

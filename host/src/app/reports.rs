@@ -3,12 +3,13 @@
 
 use crate::authority::Authority;
 use crate::authority::command::Command;
+use crate::plugin::limits::FAULTS_TIME;
 use soros_core::epoch::Epoch;
 use soros_core::map::plugin::{Blame, PluginName};
 use soros_core::policy::PolicyError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 /// How many faults may wait to be told.
@@ -22,6 +23,7 @@ struct Fault {
     since: Epoch,
     cause: &'static str,
     detail: String,
+    at: Instant,
 }
 
 /// Where faults are handed in.
@@ -48,6 +50,7 @@ impl Reports {
             since,
             cause: error.cause(),
             detail: shortened(error.to_string()),
+            at: Instant::now(),
         };
         // Of more than can wait enough are told.
         let _ = self.0.try_send(fault);
@@ -70,6 +73,11 @@ pub(super) async fn run(authority: Arc<Authority>, Reported(mut faults): Reporte
         let mut next = Some(first);
         while let Some(fault) = next {
             let term = (fault.plugin.clone(), fault.since);
+            // What waited for a leader too long does not count with what comes now.
+            if FAULTS_TIME < fault.at.elapsed() {
+                next = faults.try_recv().ok();
+                continue;
+            }
             let so_far = found.get(&term).map_or(0, |(count, _)| *count);
             found.insert(term, (so_far + 1, fault));
             next = faults.try_recv().ok();

@@ -41,6 +41,8 @@ const PING_AFTER: Duration = Duration::from_secs(10);
 const PING_ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How many unread bodies of one connection are drained at a time.
 const LEFTOVERS_MAX: usize = 4;
+/// Answers up to this size are given however many wait for their clients.
+const SMALL_ANSWER_BYTES: usize = 64 << 10;
 /// How long an idle connection has to close politely.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -312,14 +314,16 @@ impl Work {
 
 impl Answering {
     /// The answer, whose bytes count as long as they are in memory. What only reads is refused past
-    /// the budget of all; what may have changed something has to be answered.
+    /// the budget of all, unless it is small, as what says how the node is; what may have changed
+    /// something has to be answered.
     fn within_budget(&self, response: Response) -> Response {
         let bytes = response.body().bytes().cloned().unwrap_or_default();
         if bytes.is_empty() || self.method == Method::HEAD {
             return response;
         }
         let share = Share::of(&self.answers);
-        if share.take(bytes.len()).is_err() && self.method == Method::GET {
+        let may_be_refused = self.method == Method::GET && SMALL_ANSWER_BYTES < bytes.len();
+        if share.take(bytes.len()).is_err() && may_be_refused {
             let detail = "Too many answers wait for their clients.";
             return Problem::new(Code::Overloaded, detail).into_response();
         }

@@ -158,11 +158,16 @@ impl Peer {
         };
         let answers = self.ask_to_rely(place).await;
         let trusted = answers.iter().filter(|(.., trusted)| *trusted).count();
+        // What another cannot read either is taken along, which takes an own clock.
+        let whole = answers
+            .iter()
+            .filter(|(_, promise, _)| promise.unreadable.is_empty());
+        let whole = whole.count();
         let promises = answers
             .iter()
             .map(|(node, promise, _)| (*node, promise.clone()));
         let step = match attempt {
-            None if !quorum.can_fill(trusted, answers.len()) || quorum.replicas == 1 => return,
+            None if !quorum.can_fill(trusted, whole) || quorum.replicas == 1 => return,
             None => Renewal::BeginAnew,
             Some(attempt) => Renewal::Drop {
                 promises: Promises {

@@ -60,11 +60,17 @@ impl Next {
         let epoch = self.0.epoch;
         let plugin = self.release_of(name, version)?;
         let is_other = plugin.active.as_ref() != Some(version);
+        // A version that was on probation is not proven: the one before it stays to go back to.
+        let was_on_probation = plugin.on_probation;
         if is_other {
-            plugin.previous = plugin.active.replace(version.clone());
+            let replaced = plugin.active.replace(version.clone());
+            if !was_on_probation || plugin.previous.as_ref() == Some(version) {
+                plugin.previous = replaced;
+            }
         }
         plugin.since = epoch;
-        plugin.on_probation = on_probation && is_other && plugin.previous.is_some();
+        plugin.on_probation =
+            on_probation && plugin.previous.is_some() && (is_other || was_on_probation);
         (plugin.quarantine, plugin.withdrawn) = (None, None);
         plugin.shadow.take_if(|shadow| shadow.version == *version);
         for (placement, table) in tables {
@@ -92,8 +98,8 @@ impl Next {
         };
         let (version, before) = (failed.clone(), before.clone());
         plugin.shadow.take_if(|shadow| shadow.version == before);
-        plugin.active = Some(before);
-        plugin.previous = Some(version.clone());
+        // A rollback that comes too late does not bring the failed version back.
+        (plugin.active, plugin.previous) = (Some(before), None);
         (plugin.since, plugin.on_probation) = (at, false);
         let blame = blame.clone();
         plugin.withdrawn = Some(Withdrawn { version, at, blame });
