@@ -291,7 +291,7 @@ fn json_schema_stays_within_its_bounds() {
     let deep: Json = serde_json::from_str(deep).expect("JSON");
     let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(judged(&deep, nested(30).as_bytes()), Ok(None));
-    for (depth, expected) in [(120, "too-deep"), (100_000, "not-json")] {
+    for (depth, expected) in [(120, "too-deep"), (20_000, "not-json")] {
         let found = judged(&deep, nested(depth).as_bytes());
         let [code, ..] = found.expect("a verdict").expect("a refusal");
         assert_eq!(code, expected);
