@@ -301,11 +301,20 @@ impl Cluster {
     /// # Panics
     /// When the node does not answer.
     pub async fn figure(&self, node: usize, name: &str) -> f64 {
+        self.figure_with(node, name, "").await
+    }
+
+    /// A figure of a node's `/metrics`; its sum over all samples that have a label, as in
+    /// `direction="sent"`.
+    ///
+    /// # Panics
+    /// When the node does not answer.
+    pub async fn figure_with(&self, node: usize, name: &str, label: &str) -> f64 {
         let answer = self.http(node).get("/metrics").await.expect("an answer");
         let text = answer.text();
         let lines = text
             .lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name));
+            .filter(|line| line.split(['{', ' ']).next() == Some(name) && line.contains(label));
         let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         values.sum()
     }
