@@ -49,14 +49,12 @@ impl Peer {
             looking.inventory(place, until)
         });
         let inventory = looked.await.unwrap_or(Err(Refusal::Storage))?;
-        let generation = inventory.generation();
         let step = Renewal::Promise { peer, inventory };
         let promise = Operation::Renewal { place, step };
         match self.committer.commit(promise).await {
             Ok(Answer::Promised(promise, trusted)) => {
-                let is_damaged = self.damage.is_in(&place, generation);
-                let trusted = trusted && life_is_known && !is_damaged;
-                Ok(Reply::Promised(promise, trusted))
+                // It names what is damaged here: of all else its silence is believed.
+                Ok(Reply::Promised(promise, trusted && life_is_known))
             }
             Ok(Answer::NotNow) => Err(Refusal::Suspect),
             Ok(_) => Err(Refusal::NotServed),

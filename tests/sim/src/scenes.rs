@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 35] = [
+pub const ALL: [Scene; 36] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -177,6 +177,11 @@ pub const ALL: [Scene; 35] = [
         name: "a clock record is damaged while all others are away",
         opposites: &[],
         play: damage::a_clock_record_is_damaged_while_all_others_are_away,
+    },
+    Scene {
+        name: "clock records are damaged at two of five, and an object at a third",
+        opposites: &[],
+        play: damage::clock_records_are_damaged_at_two_and_an_object_at_a_third,
     },
     Scene {
         name: "the power is cut everywhere",

@@ -129,18 +129,13 @@ impl Process {
         Some(inventory)
     }
 
-    /// What is told of a promise: no silence is believed of one with a damaged record.
-    fn promised(
-        &self,
-        turn: &Turn<'_>,
-        (place, promise): (Place, &Promise),
-        trusted: bool,
-    ) -> Reply {
+    /// What is told of a promise. It names what is damaged: of all else its silence is believed.
+    fn promised(turn: &Turn<'_>, promise: &Promise, trusted: bool) -> Reply {
         let mut promise = promise.clone();
         if turn.has(Bug::UnreadablePromised) {
             promise.unreadable.clear();
         }
-        Reply::Promised(promise, trusted && !self.is_damaged(place))
+        Reply::Promised(promise, trusted)
     }
 
     pub(super) fn on_merged_for(&mut self, turn: &mut Turn<'_>, asker: Asker, answer: &Answer) {
@@ -149,9 +144,7 @@ impl Process {
             Answer::Ended => Reply::Refused(Refusal::Ended),
             Answer::Unclear => Reply::Refused(Refusal::Unclear),
             Answer::Closing(answer) => Reply::Closing(answer.clone()),
-            Answer::Promised(place, promise, trusted) => {
-                self.promised(turn, (*place, promise), *trusted)
-            }
+            Answer::Promised(promise, trusted) => Process::promised(turn, promise, *trusted),
             Answer::Failed => Reply::Refused(Refusal::Storage),
             _ => Reply::Refused(Refusal::NotServed),
         };

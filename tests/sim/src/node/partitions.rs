@@ -216,7 +216,7 @@ pub enum Answer {
     /// Whether actors were closed.
     Closed(bool),
     /// What is held when another was promised to rely on it, and whether by one that is trusted.
-    Promised(Place, Promise, bool),
+    Promised(Promise, bool),
     /// Another cannot be promised anything now.
     NotPromised,
     /// Some of it was merged; the record of another key is damaged.

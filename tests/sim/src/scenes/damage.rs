@@ -174,6 +174,35 @@ fn damage_two_that_need_each_other(play: &mut Play) {
     play.scrub(2);
 }
 
+/// Two of five replicas have a damaged clock record, so that they cannot be opened, and a third one
+/// a damaged object. Each waits for the others, and one must go first.
+pub(super) fn clock_records_are_damaged_at_two_and_an_object_at_a_third(
+    bug: Option<Bug>,
+) -> Report {
+    let mut play = Play::of(5, &[Bucket::Siblings; KEYS as usize], bug);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.all_learn();
+    for (one, other) in (1..=5).flat_map(|one| (1..one).map(move |other| (one, other))) {
+        play.cut(one, other);
+    }
+    for node in [1, 2] {
+        play.damage_clock(node);
+        play.restart(node);
+    }
+    play.damage(3, 0);
+    play.scrub(3);
+    play.mend();
+    play.expect(play.renewed() == 0, "nobody could be asked");
+    let report = play.end();
+    assert!(
+        bug.is_some() || report.renewed == 3,
+        "all three are dropped"
+    );
+    report
+}
+
 /// A partition whose clock record is damaged cannot be opened. Nothing of it is dropped before the
 /// others can be asked.
 pub(super) fn a_clock_record_is_damaged_while_all_others_are_away(bug: Option<Bug>) -> Report {

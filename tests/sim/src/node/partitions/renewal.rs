@@ -78,7 +78,7 @@ impl Partitions {
             Renewal::Promise { peer, inventory } => {
                 let trusted = replica.state().standing.is_trusted();
                 let promise = replica.promise(peer, &inventory);
-                let promised = |promise| Answer::Promised(place, promise, trusted);
+                let promised = |promise| Answer::Promised(promise, trusted);
                 return Ok(promise.map_or(Answer::NotPromised, promised));
             }
             Renewal::Drop { promises } => match replica.renew(batch, &promises)? {
