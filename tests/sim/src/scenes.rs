@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 36] = [
+pub const ALL: [Scene; 37] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -77,6 +77,11 @@ pub const ALL: [Scene; 36] = [
         name: "a bucket dies during a transfer",
         opposites: &[],
         play: deletions::a_bucket_dies_during_a_transfer,
+    },
+    Scene {
+        name: "a dead bucket is read where it is swept",
+        opposites: &[],
+        play: deletions::a_dead_bucket_is_read_where_it_is_swept,
     },
     Scene {
         name: "a process dies while it sweeps",

@@ -168,8 +168,13 @@ impl Process {
         Ok(word)
     }
 
-    /// The object of a key here; none when it cannot be read.
+    /// The object of a key here; none when it cannot be read, or its bucket is dead: some of that
+    /// may have been removed, and "nothing" would be taken for an answer by a node that does not
+    /// know yet that it is dead.
     pub(super) fn look(&mut self, turn: &mut Turn<'_>, target: &Target) -> Option<Object> {
+        if self.partitions.buckets().is_dead(target.bucket()) {
+            return None;
+        }
         let view = self.partitions.view(target.place, turn.disk)?;
         let object = view.object(&target.entry).ok();
         if object.is_none() {

@@ -83,11 +83,8 @@ impl Process {
         let places: Vec<Place> = turn.table.places_of(self.me).collect();
         for place in places {
             self.mend(turn, place);
-            if self
-                .partitions
-                .shown(place)
-                .is_some_and(|shown| !shown.swept)
-            {
+            let shown = self.partitions.shown(place);
+            if shown.is_some_and(|shown| shown.needs_sweep) {
                 self.submit_silently(Operation::Sweep { place });
             }
             let left = self.rounds.left.entry(place).or_default();

@@ -268,6 +268,8 @@ pub struct Shown {
     pub actor: Actor,
     /// Whether it holds objects of the map's buckets only.
     pub swept: bool,
+    /// Whether there are records that nobody reads any more.
+    pub needs_sweep: bool,
 }
 
 /// All partitions of a node.
@@ -629,6 +631,7 @@ impl Partitions {
                     compared: self.compared.contains(&place),
                     actor: replica.actor(),
                     swept: replica.is_swept(&self.serving),
+                    needs_sweep: replica.needs_sweep(&self.serving),
                 };
                 self.shown.insert(place, shown);
             }

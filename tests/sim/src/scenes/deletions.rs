@@ -1,6 +1,7 @@
 //! These are scenes of buckets that die: what is left of them goes, and nothing else does.
 
 use crate::bug::Bug;
+use crate::history::{Kind, Outcome};
 use crate::report::Report;
 use crate::table::Bucket;
 use crate::world::play::{Play, at};
@@ -57,6 +58,35 @@ pub(super) fn a_bucket_dies_during_a_transfer(bug: Option<Bug>) -> Report {
     play.expect(waits, "what is told under a newer map is not used");
     play.all_adopt();
     play.all_learn();
+    play.all_sweep();
+    play.all_learn();
+    play.end()
+}
+
+/// A replica is swept of a dead bucket, and one that does not know yet that it is dead asks it for
+/// a key of it, or is asked by it. What is removed must not be told as nothing.
+pub(super) fn a_dead_bucket_is_read_where_it_is_swept(bug: Option<Bug>) -> Report {
+    let (dead, living) = (0, 1);
+    let mut play = Play::new(&[DEAD, Bucket::Siblings], bug);
+    let (late, swept, cut_off) = (1, 2, 3);
+    play.write(at(late).key(dead));
+    play.write(at(late).key(living));
+    play.all_learn();
+    play.cut(cut_off, late);
+    play.cut(cut_off, swept);
+    play.purge(DEAD);
+    play.adopt(swept);
+    play.sweep(swept);
+    play.expect(play.stored(swept, dead).is_none(), "it is swept");
+    for node in [late, swept] {
+        let read = play.begin(at(node).key(dead), Kind::Read);
+        let outcome = play.finish(read);
+        play.expect(outcome != Outcome::Done, "one that is swept does not say");
+    }
+    play.expect(play.stored(late, dead).is_some(), "it stays where it was");
+    play.mend();
+    play.learn(late, cut_off);
+    play.all_adopt();
     play.all_sweep();
     play.all_learn();
     play.end()
