@@ -47,6 +47,9 @@ pub enum Answer {
 pub struct Word {
     /// Whether its silence can be believed.
     pub trusted: bool,
+    /// Whether it has a damaged record, so that it may count nothing more as seen until it begins
+    /// anew.
+    pub damaged: bool,
     /// Who mints its dots.
     pub actor: Actor,
     /// What it takes nothing first-hand of, and is yet to close.
@@ -298,10 +301,11 @@ fn decide(actors: &[Actor], held: &BTreeMap<NodeId, Held>) -> Option<(Option<Act
     (!step.is_empty()).then_some((first.name, step))
 }
 
-/// Trusted 1, actor 28, refused: count 4, each 28.
+/// Trusted 1, damaged 1, actor 28, refused: count 4, each 28; waited for: the same.
 impl Codec for Word {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(u8::from(self.trusted));
+        writer.u8(u8::from(self.damaged));
         self.actor.encode(writer);
         writer.list(&self.refused);
         writer.list(&self.waited_for);
@@ -310,6 +314,7 @@ impl Codec for Word {
     fn decode(reader: &mut Reader<'_>) -> Result<Word, DecodeError> {
         Ok(Word {
             trusted: reader.u8()? != 0,
+            damaged: reader.u8()? != 0,
             actor: Actor::decode(reader)?,
             refused: reader.list(DOTS_DECODED_MAX)?,
             waited_for: reader.list(CLOSED_AT_A_TIME_MAX)?,

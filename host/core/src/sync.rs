@@ -87,6 +87,8 @@ pub struct Speaker {
     pub epoch: Epoch,
     /// Whether its silence can be believed.
     pub trusted: bool,
+    /// Whether it has a damaged record.
+    pub damaged: bool,
 }
 
 /// What the other replica answers.
@@ -173,6 +175,8 @@ pub struct Sync {
     peer: NodeId,
     phase: Phase,
     trusted: bool,
+    /// Whether the other has a damaged record.
+    damaged: bool,
     answers: u32,
 }
 
@@ -262,6 +266,7 @@ impl Sync {
             peer,
             phase: Phase::Comparing,
             trusted: true,
+            damaged: false,
             answers: 0,
         };
         (sync, vec![Effect::Compare(StateDigest::of(state))])
@@ -303,6 +308,7 @@ impl Sync {
             Event::Answered(_, speaker) if own.epoch < speaker.epoch => self.fail(),
             Event::Answered(answer, speaker) => {
                 self.trusted &= speaker.trusted;
+                self.damaged = speaker.damaged;
                 self.on_answered(answer, own)
             }
             Event::Merged => self.on_merged(own.state),
@@ -425,9 +431,14 @@ impl Sync {
             self.phase = Phase::Closing(Transfer { kind, closed });
             return vec![Effect::Close(after, more)];
         }
-        // The other has yet to close what is closed here. What it has beside can be asked for then.
+        // The other has yet to close what is closed here. What it has beside can be asked for then,
+        // unless it cannot come to that: it may have to begin anew, and waits for this one to have
+        // all the rest.
         if own.covers(seen) {
             self.end_merged()
+        } else if self.damaged {
+            let kind = TransferKind::Clocked;
+            self.ask_chunk(Transfer { kind, closed }, None, None)
         } else {
             self.end(End::Broken)
         }

@@ -263,9 +263,9 @@ impl Peer {
         (moment, shown): (&Moment, &Shown),
         life_is_known: bool,
     ) -> Reply {
-        let is_damaged = self.damage.is_in(&place, shown.layout.generation());
         let mut word = moment.view_of(shown).word(shown.actor);
-        word.trusted &= life_is_known && !is_damaged;
+        word.damaged = self.damage.is_in(&place, shown.layout.generation());
+        word.trusted &= life_is_known && !word.damaged;
         Reply::Sync {
             answer,
             word,

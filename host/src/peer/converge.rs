@@ -398,9 +398,13 @@ impl Peer {
                 word,
                 epoch,
             }) => {
-                let trusted = word.trusted;
+                let speaker = Speaker {
+                    epoch,
+                    trusted: word.trusted,
+                    damaged: word.damaged,
+                };
                 heard.insert(peer, word);
-                Event::Answered(answer, Speaker { epoch, trusted })
+                Event::Answered(answer, speaker)
             }
             Ok(Reply::Refused(Refusal::Behind)) => {
                 tracing::error!(

@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 37] = [
+pub const ALL: [Scene; 38] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -177,6 +177,11 @@ pub const ALL: [Scene; 37] = [
         name: "the same key is damaged at two replicas",
         opposites: &[],
         play: damage::the_same_key_is_damaged_at_two_replicas,
+    },
+    Scene {
+        name: "a bit flips before a replica has heard of a closing",
+        opposites: &[],
+        play: damage::a_bit_flips_before_a_replica_has_heard_of_a_closing,
     },
     Scene {
         name: "a clock record is damaged while all others are away",

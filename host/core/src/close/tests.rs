@@ -197,6 +197,7 @@ fn only_what_a_replicas_node_no_longer_mints_under_is_worth_asking_for() {
         let (trusted, refused) = (true, refused.to_vec());
         let word = Word {
             trusted,
+            damaged: false,
             actor,
             refused,
             waited_for: Vec::new(),

@@ -276,8 +276,9 @@ impl View<'_> {
         Ok(waited_for)
     }
 
-    /// What the replica that mints under `actor` says of itself. Who leads the closing may never
-    /// hear of the actors that are waited for here otherwise: nobody has a dot of theirs.
+    /// What the replica that mints under `actor` says of itself; whether it has a damaged record,
+    /// those know who note it. Who leads the closing may never hear of the actors that are waited
+    /// for here otherwise: nobody has a dot of theirs.
     #[must_use]
     pub fn word(&self, actor: Actor) -> Word {
         // Damage is noted by those who need what is damaged.
@@ -285,6 +286,7 @@ impl View<'_> {
         waited_for.truncate(CLOSED_AT_A_TIME_MAX);
         Word {
             trusted: self.state.standing.is_trusted(),
+            damaged: false,
             actor,
             refused: self.state.refused.iter().copied().collect(),
             waited_for,

@@ -57,7 +57,12 @@ fn seen_as(state: &State) -> Own<'_> {
 }
 
 fn answered(answer: Answer, epoch: Epoch, trusted: bool) -> Event {
-    Event::Answered(answer, Speaker { epoch, trusted })
+    let speaker = Speaker {
+        epoch,
+        trusted,
+        damaged: false,
+    };
+    Event::Answered(answer, speaker)
 }
 
 /// What a trusted replica under the same map says.
@@ -408,7 +413,7 @@ fn goes_through_all_keys_where_the_other_has_closed_what_was_not_all_seen_here()
 }
 
 #[test]
-fn learns_nothing_of_one_who_has_yet_to_close_what_is_closed_here() {
+fn learns_of_one_who_has_yet_to_close_what_is_closed_here_only_where_a_record_is_damaged() {
     let own = closed(&[dot(1)]);
     let other = state(&[dot(1)], 0);
     let effects = asking(&own).step(news(&other), seen_as(&own));
@@ -421,6 +426,15 @@ fn learns_nothing_of_one_who_has_yet_to_close_what_is_closed_here() {
     more.clock.add(another.dot(1));
     let effects = asking(&own).step(news(&more), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Broken)]);
+    let Event::Answered(answer, speaker) = news(&more) else {
+        panic!("news are an answer");
+    };
+    let damaged = Speaker {
+        damaged: true,
+        ..speaker
+    };
+    let effects = asking(&own).step(Event::Answered(answer, damaged), seen_as(&own));
+    assert_eq!(effects, [Effect::AskChunk(TransferKind::Clocked, None)]);
 }
 
 #[test]

@@ -369,10 +369,11 @@ fn replies() -> impl Strategy<Value = Reply> {
         objects().prop_map(|object| Reply::Digest(object.digest())),
         errors().prop_map(|error| Reply::Written(Err(error))),
         errors().prop_map(|error| Reply::Read(Err(error))),
-        (answers(), any::<(bool, u64)>(), vec(actors(), 1..4)).prop_map(
-            |(answer, (trusted, epoch), refused)| {
+        (answers(), any::<(bool, bool, u64)>(), vec(actors(), 1..4)).prop_map(
+            |(answer, (trusted, damaged, epoch), refused)| {
                 let word = Word {
                     trusted,
+                    damaged,
                     actor: refused[0],
                     waited_for: refused[1..].to_vec(),
                     refused,

@@ -164,7 +164,8 @@ impl Process {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let view = self.partitions.view(place, turn.disk);
         let mut word = view.ok_or(Refusal::NotServed)?.word(shown.actor);
-        word.trusted &= !self.is_damaged(place);
+        word.damaged = self.is_damaged(place);
+        word.trusted &= !word.damaged;
         Ok(word)
     }
 

@@ -327,13 +327,17 @@ impl Process {
                 word,
                 epoch,
             }) => {
-                let trusted = word.trusted;
+                let speaker = Speaker {
+                    epoch,
+                    trusted: word.trusted,
+                    damaged: word.damaged,
+                };
                 if let Some(Task::Round(round)) = self.tasks.get(&id) {
                     let heard = self.rounds.heard.entry(round.place).or_default();
                     heard.insert(word.actor.node, word);
                 }
                 self.skip_short_log(turn, id, &answer);
-                Event::Answered(answer, Speaker { epoch, trusted })
+                Event::Answered(answer, speaker)
             }
             Ok(Reply::Refused(Refusal::Behind)) => {
                 if let Some(Task::Round(round)) = self.tasks.get(&id) {

@@ -163,6 +163,41 @@ pub(super) fn the_same_key_is_damaged_at_two_replicas(bug: Option<Bug>) -> Repor
     report
 }
 
+/// A replica that was dropped has writes that no other has and no log names, and another record of
+/// it is damaged before it has heard which lives are closed. It cannot close them now, and must be
+/// dropped again; before that the others must have the rest of it.
+pub(super) fn a_bit_flips_before_a_replica_has_heard_of_a_closing(bug: Option<Bug>) -> Report {
+    let mut play = begin(bug);
+    let (damaged, others) = (3, [1, 2]);
+    // What is written first is in no object any more.
+    play.write(at(1));
+    play.write(at(1));
+    play.restart(1);
+    play.all_learn();
+    play.all_learn();
+    play.expect(play.closed(2) == 1, "a life is closed");
+    play.damage(damaged, 0);
+    play.scrub(damaged);
+    play.expect(play.renewed() == 1, "the others hold the rest");
+    for other in others {
+        play.cut(damaged, other);
+    }
+    for key in 1..KEYS {
+        play.write(at(damaged).key(key).blind().alone());
+        play.write(at(damaged).key(key).alone());
+    }
+    play.cut_log(damaged);
+    play.cut_log(damaged);
+    play.damage(damaged, 1);
+    play.scrub(damaged);
+    play.mend();
+    play.expect(play.closed(damaged) == 0, "it has closed nothing");
+    play.expect(play.renewed() == 1, "nobody has the rest");
+    let report = play.end();
+    assert!(bug.is_some() || report.renewed == 2, "it is dropped");
+    report
+}
+
 fn damage_two_that_need_each_other(play: &mut Play) {
     for key in 0..KEYS {
         play.write(at(1).key(key));
