@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 38] = [
+pub const ALL: [Scene; 39] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -97,6 +97,11 @@ pub const ALL: [Scene; 38] = [
         name: "a directory is put back to a backup",
         opposites: &[Bug::RestoredIsTrusted],
         play: lives::a_directory_is_put_back,
+    },
+    Scene {
+        name: "two of a write quorum lose their disks",
+        opposites: &[Bug::SuspectCountsSuspect],
+        play: lives::two_of_a_write_quorum_lose_their_disks,
     },
     Scene {
         name: "two lives begin in the same second",

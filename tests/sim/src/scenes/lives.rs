@@ -42,6 +42,41 @@ pub(super) fn a_directory_is_put_back(bug: Option<Bug>) -> Report {
     play.end()
 }
 
+/// A write quorum of five has a value. Two of it lose their disks, and the third is out of reach:
+/// what one of the two says to the other must not make it believe that there is nothing.
+pub(super) fn two_of_a_write_quorum_lose_their_disks(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(5, &[Bucket::Siblings], bug);
+    let (emptied, last, without) = ([1, 2], 3, [4, 5]);
+    for holder in [1, 2, last] {
+        for node in without {
+            play.cut(holder, node);
+        }
+    }
+    play.write(at(last));
+    play.expect(play.stored(1, 0).is_some(), "three have it");
+    for node in emptied {
+        play.wipe(node);
+    }
+    play.mend();
+    for node in emptied.into_iter().chain(without) {
+        play.cut(last, node);
+    }
+    for node in emptied {
+        play.start(node);
+    }
+    for node in emptied {
+        for other in emptied.into_iter().chain(without) {
+            if other != node {
+                play.learn(node, other);
+            }
+        }
+    }
+    let read = play.begin(at(emptied[0]).by(1), Kind::Read);
+    let outcome = play.finish(read);
+    play.expect(outcome != Outcome::Done, "there is no quorum");
+    play.end()
+}
+
 /// A node loses its disk, its wall clock goes back, and its next life begins and writes in the very
 /// second in which the one before did: what tells the two apart must not be the time.
 pub(super) fn two_lives_begin_in_the_same_second(bug: Option<Bug>) -> Report {
