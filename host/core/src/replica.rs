@@ -25,6 +25,7 @@ pub use sweep::{SWEPT_BYTES_PER_COMMIT, SWEPT_PER_COMMIT, Swept};
 pub use transfer::{Chunk, Reached, TransferKind};
 pub use view::{LiveKey, View};
 
+use crate::closed::Closed;
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Incarnation, NodeId};
@@ -65,6 +66,9 @@ pub struct Replica {
     milestones: VecDeque<Milestone>,
     /// The full transfers from each replica that are under way, or broke off.
     transfers: BTreeMap<NodeId, Transfer>,
+    /// Lists of closed actors that generations before this one knew. What was taken along of those
+    /// names them, and perhaps nobody else has them any more.
+    known: Vec<Closed>,
     /// Others have seen dots of its actor that it lacks: it mints no more in this life.
     barred: bool,
     /// While it strays: those that stray, too, and hold the same.
@@ -188,6 +192,7 @@ impl Replica {
             truncated: BTreeMap::new(),
             logged: BTreeSet::new(),
             steps_stored: state.clock.closed().steps().len(),
+            known: closing::known_before(records, layout, &state.standing),
             state,
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
@@ -395,9 +400,11 @@ impl Replica {
     }
 
     /// Takes over what `before`, the same replica in the same life of its process, knew of itself
-    /// and did not store: whether it may still mint, and which attempts to drop it are over.
+    /// and did not store: whether it may still mint, which attempts to drop it are over, and which
+    /// lists generations before it knew.
     pub fn take_over(&mut self, before: &Replica) {
         self.attempts = before.attempts.ended();
+        self.known.clone_from(&before.known);
         self.barred |= before.barred && before.actor == self.actor;
     }
     /// Changes how the replica stands.

@@ -32,7 +32,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 39] = [
+pub const ALL: [Scene; 40] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -187,6 +187,11 @@ pub const ALL: [Scene; 39] = [
         name: "a bit flips before a replica has heard of a closing",
         opposites: &[],
         play: damage::a_bit_flips_before_a_replica_has_heard_of_a_closing,
+    },
+    Scene {
+        name: "the only two replicas are dropped after a closing",
+        opposites: &[],
+        play: damage::the_only_two_replicas_are_dropped_after_a_closing,
     },
     Scene {
         name: "a clock record is damaged while all others are away",

@@ -5,13 +5,13 @@
 //! replica that has exactly the dots that all had when it was decided; any other compares all its
 //! objects with one that has closed the actor. See `docs/design/causality.md`, "Closed actors".
 
-use super::{Replica, View};
+use super::{Replica, Standing, View};
 use crate::close::{Answer, Ask, Word};
 use crate::closed::{Closed, Closing};
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::{Counters, DotSet};
-use crate::id::NodeId;
+use crate::id::{Generation, NodeId};
 use crate::limits::CLOSED_AT_A_TIME_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
@@ -308,6 +308,21 @@ fn actors(
             None => return Ok(actors),
         }
     }
+}
+
+/// The list of the generation before that of `layout`, which stays stored until a suspect is
+/// trusted again. It only tells what a name means: what of it cannot be read is not needed.
+pub(super) fn known_before(
+    records: &dyn Records,
+    layout: Layout,
+    standing: &Standing,
+) -> Vec<Closed> {
+    let before = layout.generation().0.saturating_sub(1);
+    if before == 0 || standing.is_trusted() {
+        return Vec::new();
+    }
+    let before = Layout::new(layout.place(), Generation(before));
+    load(records, before).into_iter().collect()
 }
 
 /// The list of closed actors as stored.

@@ -1,8 +1,9 @@
 //! This is how a replica's state is dropped: one batch ends a generation and begins the next.
 //!
-//! The generation is part of every key, so that what the old one left is never read again, and is
-//! removed at leisure. No path removes objects while a clock that covers them exists: what such a
-//! clock has seen and no longer holds would count as deleted everywhere.
+//! The generation is part of every key, so that what the old one left is never read again, but for
+//! its list of closed actors, and is removed at leisure. No path removes objects while a clock that
+//! covers them exists: what such a clock has seen and no longer holds would count as deleted
+//! everywhere.
 //!
 //! A replica with a damaged record is dropped once enough others hold what else it holds. What the
 //! last of them lack, as long as it is little, it takes along: the new replica merges it from the
@@ -154,6 +155,11 @@ impl Replica {
         };
         let life = (self.actor.node, self.actor.incarnation);
         let mut replica = Replica::begin_anew(batch, self.layout.place(), life)?;
+        for list in self.lists() {
+            if !replica.known.contains(list) {
+                replica.known.push(list.clone());
+            }
+        }
         for item in items {
             let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
             debug_assert!(merged.is_some(), "nothing was there that could be unclear");

@@ -198,6 +198,36 @@ pub(super) fn a_bit_flips_before_a_replica_has_heard_of_a_closing(bug: Option<Bu
     report
 }
 
+/// Both replicas of two are dropped, one after the other, before the second has learned the list of
+/// closed lives. What the first takes along names the list, which nobody else has any more.
+pub(super) fn the_only_two_replicas_are_dropped_after_a_closing(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
+    for key in 0..KEYS {
+        // What is written first is in no object any more.
+        play.write(at(1).key(key));
+        play.write(at(1).key(key));
+    }
+    play.restart(1);
+    play.all_learn();
+    play.all_learn();
+    play.expect(play.closed(1) == 1, "a life is closed");
+    play.damage(2, 1);
+    play.scrub(2);
+    play.expect(play.renewed() == 1, "the first holds the rest");
+    play.damage(1, KEYS - 1);
+    play.begin_to_learn(2, 1);
+    play.wait_for_range();
+    play.cut(1, 2);
+    for (node, client) in [(1, 1), (2, 2)] {
+        play.write(at(node).by(client).blind().alone());
+    }
+    play.mend();
+    play.learn(2, 1);
+    play.expect(play.renewed() == 2, "the second holds nearly all the rest");
+    play.expect(play.closed(2) == 0, "and has closed nothing");
+    play.end()
+}
+
 fn damage_two_that_need_each_other(play: &mut Play) {
     for key in 0..KEYS {
         play.write(at(1).key(key));
