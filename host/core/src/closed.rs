@@ -83,6 +83,13 @@ impl Closed {
         self.0.name()
     }
 
+    /// The name that the list would have after a step.
+    #[must_use]
+    pub fn name_after(&self, step: &Closing) -> Actor {
+        let more = step.0.keys().filter(|actor| !self.has(actor));
+        name(more.fold(self.0.hash, |before, actor| before ^ hash(actor)))
+    }
+
     /// How many actors are closed.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -213,12 +220,7 @@ impl Eq for Closed {}
 
 impl List {
     fn name(&self) -> Option<Actor> {
-        let name = Actor {
-            node: NodeId(0),
-            incarnation: Incarnation(self.hash),
-            generation: Generation(0),
-        };
-        (!self.actors.is_empty()).then_some(name)
+        (!self.actors.is_empty()).then(|| name(self.hash))
     }
 
     /// Those of the dots of a closed actor that any replica had seen.
@@ -245,6 +247,14 @@ impl List {
             return Some(self.steps.len());
         }
         self.names.get(name).copied()
+    }
+}
+
+fn name(hash: u128) -> Actor {
+    Actor {
+        node: NodeId(0),
+        incarnation: Incarnation(hash),
+        generation: Generation(0),
     }
 }
 

@@ -313,7 +313,7 @@ impl Replica {
             |(dot, version): (&Dot, &Version)| version.value.is_some() && !dots.contains(dot);
         let live = mine.versions.iter().any(before);
         self.check_own(&answered);
-        let Some(merged) = mine.sync(object, &self.lists()) else {
+        let Some(merged) = self.sync(mine, object, self.lists()) else {
             return Ok(None);
         };
         let found = Found {

@@ -19,6 +19,9 @@ use crate::record::{Batch, RecordError, Records};
 use crate::replica::Found;
 use std::collections::BTreeSet;
 
+/// Of how many refused actors some may have been closed together where nobody knows the list.
+const POSSIBLE_OF: usize = 6;
+
 /// What a replica made of an object from its coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -209,6 +212,42 @@ impl Replica {
         let closed = self.state.clock.closed();
         let unknown = context.names().filter(|name| !closed.knows(name));
         unknown.copied().collect()
+    }
+
+    /// Merges what another holds, to the knowledge of `lists`. Where a name of none of those
+    /// matters it is looked for among the lists that these would become if some of the actors that
+    /// are refused here were closed: the only one that had closed them may have lost its disk.
+    pub(super) fn sync(&self, mine: Object, other: Object, lists: Vec<&Closed>) -> Option<Object> {
+        if let Some(merged) = mine.clone().sync(other.clone(), &lists) {
+            return Some(merged);
+        }
+        let names = mine.context.names().chain(other.context.names());
+        let names: BTreeSet<Actor> = names.copied().collect();
+        let possible = self.possible(&lists, &names);
+        let all: Vec<&Closed> = lists.into_iter().chain(&possible).collect();
+        mine.sync(other, &all)
+    }
+
+    /// Those of such lists that are called one of `names`.
+    fn possible(&self, lists: &[&Closed], names: &BTreeSet<Actor>) -> Vec<Closed> {
+        let refused: Vec<Actor> = self.state.refused.iter().copied().collect();
+        let refused = &refused[..refused.len().min(POSSIBLE_OF)];
+        let mut possible = Vec::new();
+        for list in lists {
+            for chosen in 1_u32..1 << refused.len() {
+                let is_chosen = |(at, _): &(usize, &Actor)| chosen >> at & 1 == 1;
+                let actors = refused.iter().enumerate().filter(is_chosen);
+                let seen = self.state.clock.seen();
+                let step = actors.map(|(_, actor)| (*actor, seen.of_actor(actor)));
+                let step = Closing::new(step);
+                if names.contains(&list.name_after(&step)) {
+                    let mut closed = Closed::clone(list);
+                    closed.push(step);
+                    possible.push(closed);
+                }
+            }
+        }
+        possible
     }
 
     /// Looks for objects that were stored with the name of a list while the replica was a suspect.

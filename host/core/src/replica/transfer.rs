@@ -271,7 +271,7 @@ impl Replica {
             TransferKind::Clocked => {
                 let mut lists = self.lists();
                 lists.push(closed);
-                self.met(entry, mine).sync(object, &lists)
+                self.sync(self.met(entry, mine), object, lists)
             }
             TransferKind::Union => Some(union(&mine, object, clock).fill(clock)),
         };
