@@ -19,7 +19,7 @@ use crate::replica::{Chunk, Difference, Found, Item, Promise, TransferKind};
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 4;
+pub const MESSAGE_VERSION: u8 = 5;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
