@@ -79,6 +79,7 @@ impl Peer {
             return Err(Refusal::TooLate);
         }
         self.clock.observe(object.latest());
+        let place = target.place;
         let merge = Operation::Merge {
             target,
             object,
@@ -93,6 +94,7 @@ impl Peer {
             Ok(Answer::Ended) => Err(Refusal::Ended),
             Ok(Answer::Unclear) => {
                 // The next pass hears what is closed at the sender, and the sender tries again.
+                self.pauses.end_all_of(place);
                 self.wake.notify_one();
                 Err(Refusal::Unclear)
             }

@@ -71,6 +71,11 @@ impl Pauses {
         self.pauses().remove(&round);
     }
 
+    /// What a partition lacks is asked for again, whoever has it.
+    pub(super) fn end_all_of(&self, place: Place) {
+        self.pauses().retain(|(of, _), _| *of != place);
+    }
+
     fn pauses(&self) -> MutexGuard<'_, BTreeMap<(Place, NodeId), Pause>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +117,14 @@ mod tests {
         pauses.end(round(1));
         pauses.begin(round(1), LOW, at);
         assert!(!pauses.hold(round(1), &LOW, at + SHORTEST));
+        pauses.begin(round(1), LOW, at);
+        pauses.begin(round(2), LOW, at);
+        pauses.end_all_of(round(1).0);
+        assert!(
+            ![1, 2]
+                .iter()
+                .any(|peer| pauses.hold(round(*peer), &LOW, at))
+        );
     }
 
     #[test]

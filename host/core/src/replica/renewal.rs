@@ -124,6 +124,8 @@ impl Replica {
             return None;
         }
         self.attempts = self.attempts.yielded();
+        // Its copy may go now, with what it has merged and not seen.
+        self.held.remove(&other);
         Some(Promise {
             clock: self.state.clock.clone(),
             unreadable,

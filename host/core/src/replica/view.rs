@@ -6,7 +6,7 @@ use crate::key::Key;
 use crate::limits::ITEMS_PER_ANSWER_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
-use crate::record::{RecordError, Records};
+use crate::record::{Listed, RecordError, Records};
 use std::ops::ControlFlow;
 
 /// What is stored of a range of keys.
@@ -101,16 +101,7 @@ impl<'a> View<'a> {
         from: Option<&Entry>,
         limit: usize,
     ) -> Result<LiveKey, RecordError> {
-        let (first, behind) = self.layout.objects_of(bucket);
-        let first = from.map_or(first, |entry| self.layout.object(entry));
-        let mut found = self
-            .records
-            .list(&first, &behind, limit.saturating_add(1))?;
-        let next = if limit < found.len() {
-            found.pop()
-        } else {
-            None
-        };
+        let (found, next) = self.objects(bucket, from, limit)?;
         for listed in found {
             let record = self.records.get(&listed.key)?;
             let stored = record.as_deref().map(Stored::decode).transpose()?;
@@ -137,6 +128,25 @@ impl View<'_> {
         limit: usize,
         each: &mut dyn FnMut(&Key, &Object),
     ) -> Result<Option<Entry>, RecordError> {
+        let (found, next) = self.objects(bucket, from, limit)?;
+        for listed in found {
+            let entry = Layout::entry_of_object(&listed.key)?;
+            let object = self.stored(&entry)?;
+            if object.is_live() {
+                each(&entry.key, &object);
+            }
+        }
+        next.map(|next| Layout::entry_of_object(&next.key))
+            .transpose()
+    }
+
+    /// The next keys of a bucket, at most `limit` of them, and the one behind them.
+    fn objects(
+        &self,
+        bucket: BucketId,
+        from: Option<&Entry>,
+        limit: usize,
+    ) -> Result<(Vec<Listed>, Option<Listed>), RecordError> {
         let (first, behind) = self.layout.objects_of(bucket);
         let first = from.map_or(first, |entry| self.layout.object(entry));
         let mut found = self
@@ -147,15 +157,7 @@ impl View<'_> {
         } else {
             None
         };
-        for listed in found {
-            let entry = Layout::entry_of_object(&listed.key)?;
-            let object = self.stored(&entry)?;
-            if object.is_live() {
-                each(&entry.key, &object);
-            }
-        }
-        next.map(|next| Layout::entry_of_object(&next.key))
-            .transpose()
+        Ok((found, next))
     }
 }
 
