@@ -1,6 +1,6 @@
-//! This is a disk whose power can be cut: a file system in a file. What a process wrote and did not
-//! sync is in the system's memory only; so a copy of the file, made when all processes were killed,
-//! is what the disk has after the power went.
+//! This is a disk whose power can be cut and which can hang: a file system in a file. What a process
+//! wrote and did not sync is in the system's memory only; so a copy of the file, made when all
+//! processes were killed, is what the disk has after the power went.
 
 use crate::skip::skip;
 use std::fs::{self, File};
@@ -34,9 +34,7 @@ impl Disk {
         match disk.format().and_then(|()| disk.mount()) {
             Ok(()) => Some(disk),
             Err(error) => {
-                skip(&format!(
-                    "a disk whose power can be cut cannot be made here: {error}"
-                ));
+                skip(&format!("a disk of our own cannot be made here: {error}"));
                 None
             }
         }
@@ -67,6 +65,17 @@ impl Disk {
         run(Command::new("umount").arg(self.path()))
     }
 
+    /// From now on, and until what this gives goes, all that is written to the disk waits. A process
+    /// that waits for it cannot even be killed.
+    ///
+    /// # Panics
+    /// When the system does not do it.
+    #[must_use]
+    pub fn hang(&self) -> Hanging {
+        run(Command::new("fsfreeze").arg("--freeze").arg(self.path())).expect("a disk that hangs");
+        Hanging(self.path())
+    }
+
     /// The power goes, and comes back. No process may use the disk.
     ///
     /// # Panics
@@ -90,6 +99,16 @@ impl Disk {
             "what was synced is lost"
         );
         assert!(len(&lost) < CONTROL.len() as u64, "the power was not cut");
+    }
+}
+
+/// A disk hangs as long as this is there.
+#[derive(Debug)]
+pub struct Hanging(PathBuf);
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0)).expect("the disk goes on");
     }
 }
 

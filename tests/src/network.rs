@@ -3,6 +3,7 @@
 //! to another can be delayed, lost or cut, in one direction or in both.
 
 use crate::ports::free_port;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,27 +130,21 @@ impl Shared {
                 continue;
             };
             while connections.try_join_next().is_some() {}
-            let who = self.who_connects(from);
+            // One of a process that is gone, or of none of the nodes.
+            let Some(who) = self.who_connects(from) else {
+                continue;
+            };
             connections.spawn(Arc::clone(&self).carry(stream, who, (node, peer)));
         }
     }
 
-    /// Carries a connection of the node `who`, or of one that is not known, to `node`.
-    async fn carry(
-        self: Arc<Shared>,
-        stream: TcpStream,
-        who: Option<usize>,
-        (node, peer): (usize, u16),
-    ) {
+    /// Carries a connection of the node `who` to `node`.
+    async fn carry(self: Arc<Shared>, stream: TcpStream, who: usize, (node, peer): (usize, u16)) {
         let Ok(onward) = TcpStream::connect(("127.0.0.1", peer)).await else {
             return;
         };
         let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
-        let ways = who.map(|who| ((who, node), (node, who)));
-        let (there, back) = (
-            self.way(ways.map(|ways| ways.0)),
-            self.way(ways.map(|ways| ways.1)),
-        );
+        let (there, back) = (self.way((who, node)), self.way((node, who)));
         let mut resets = there.clone();
         let (from_one, to_one) = stream.into_split();
         let (from_other, to_other) = onward.into_split();
@@ -160,49 +155,53 @@ impl Shared {
         }
     }
 
-    fn way(&self, way: Option<Way>) -> Ahead {
+    fn way(&self, way: Way) -> Ahead {
         Ahead {
             way,
             forecast: self.forecast.subscribe(),
         }
     }
 
-    /// The node whose process has the socket at `from`, as the system tells.
+    /// The node whose process has the socket at `from`.
     fn who_connects(&self, from: SocketAddr) -> Option<usize> {
-        let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
-        let local = format!("0100007F:{:04X}", from.port());
-        let socket = sockets.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            (fields.get(1) == Some(&local.as_str())).then(|| fields.get(9).copied())?
-        })?;
-        let socket = format!("socket:[{socket}]");
         let processes = self.processes().clone();
-        processes
-            .into_iter()
-            .find(|(_, process)| has_open(*process, &socket))
+        let mut who = processes.into_iter();
+        who.find(|(_, process)| has_socket(*process, from))
             .map(|(node, _)| node)
     }
 }
 
-/// Whether a process has `what` open.
-fn has_open(process: u32, what: &str) -> bool {
+/// Whether a process has a socket whose own address is `address`. The system's list of all sockets
+/// would tell, too, but is slow to read, and may miss one while others come and go.
+fn has_socket(process: u32, address: SocketAddr) -> bool {
+    let id = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let handle = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok());
+    let Some(handle) = handle else { return false };
     let files = std::fs::read_dir(format!("/proc/{process}/fd"));
     let mut files = files.into_iter().flatten().flatten();
-    files.any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == what))
+    files.any(|file| {
+        let is_socket = std::fs::read_link(file.path())
+            .is_ok_and(|to| to.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+        let number = file.file_name().to_str().and_then(|name| name.parse().ok());
+        let number = number.filter(|_| is_socket);
+        let copy =
+            number.and_then(|number| pidfd_getfd(&handle, number, PidfdGetfdFlags::empty()).ok());
+        let own = copy.and_then(|copy| std::net::TcpStream::from(copy).local_addr().ok());
+        own == Some(address)
+    })
 }
 
 /// The weather on one way.
 #[derive(Clone, Debug)]
 struct Ahead {
-    way: Option<Way>,
+    way: Way,
     forecast: watch::Receiver<Forecast>,
 }
 
 impl Ahead {
     fn now(&mut self) -> Weather {
         let forecast = self.forecast.borrow_and_update();
-        let weather = self.way.and_then(|way| forecast.get(&way));
-        weather.copied().unwrap_or_default()
+        forecast.get(&self.way).copied().unwrap_or_default()
     }
 
     /// Waits until what is said arrives.

@@ -73,6 +73,32 @@ async fn a_rolling_restart_is_clean() {
 }
 
 #[tokio::test]
+async fn a_node_whose_two_peers_are_killed_acknowledges_nothing_until_one_is_back() {
+    let mut cluster = Cluster::start(3).await;
+    Load::prepare(&cluster).await;
+    let load = Load::start(&cluster, &[0, 1, 2], CLIENTS);
+    load.progress(200).await;
+    for node in [0, 1] {
+        cluster.kill(node);
+    }
+    let mut left = cluster.http(2);
+    let path = "/v1/kv/load/left";
+    for _ in 0..20 {
+        let refused = left.put(path, &[("soros-write", "blind")], "x").await;
+        let refused = refused.expect("an answer");
+        let answered = (refused.status.as_u16(), &*refused.code());
+        let (none, unknown) = ((503, "quorum-unavailable"), (504, "outcome-unknown"));
+        assert!([none, unknown].contains(&answered), "{answered:?}");
+    }
+    cluster.restart(1).await;
+    load.progress(100).await;
+    cluster.restart(0).await;
+    load.progress(100).await;
+    let (_, oracle) = load.stop().await;
+    assert_eq!(faults(&cluster, &oracle).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn all_nodes_killed_at_once_recover_by_themselves() {
     let mut cluster = Cluster::start(3).await;
     Load::prepare(&cluster).await;

@@ -11,6 +11,7 @@ mod examples;
 mod failover;
 mod full_disk;
 mod hot_swap;
+mod hung_disk;
 mod identity;
 mod key_value;
 mod life;
