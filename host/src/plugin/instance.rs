@@ -12,9 +12,16 @@ use crate::plugin::guest::{Guest, bounded, store};
 use crate::plugin::limits::{CALLS_AN_INSTANCE, Limits};
 use crate::plugin::log::Journal;
 use soros_core::policy::PolicyError;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use wasmtime::Store;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Which of the threads that have asked a policy this is.
+    static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+}
 
 /// What instances are made of.
 pub(super) struct Source {
@@ -164,9 +171,7 @@ impl<E: Exports> Pool<E> {
 
     /// This thread's seat, or a free one where another thread has the same.
     fn seat(&self) -> MutexGuard<'_, Seat<E>> {
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        let hash = hasher.hash_one(std::thread::current().id());
-        let first = usize::try_from(hash % self.seats.len() as u64).unwrap_or(0);
+        let first = THREAD.with(|number| number % self.seats.len());
         let (before, after) = self.seats.split_at(first);
         for seat in after.iter().chain(before) {
             match seat.try_lock() {

@@ -54,20 +54,22 @@ impl Validator {
         changes: &[Change<'_>],
         fuel: &mut u64,
     ) -> Result<Vec<Verdict>, PolicyError> {
-        let foregone: Vec<_> = changes.iter().map(|change| self.foregone(change)).collect();
-        let asked = changes
+        let asked: Vec<&Change<'_>> = changes
             .iter()
-            .zip(&foregone)
-            .filter(|(_, verdict)| verdict.is_none());
-        let asked: Vec<&Change<'_>> = asked.map(|(change, _)| change).collect();
-        let mut answers = Vec::with_capacity(asked.len());
+            .filter(|change| self.foregone(change).is_none())
+            .collect();
+        let mut answers = Vec::new();
         for batch in batches(&asked, self.pool.limits().input_bytes)? {
-            answers.extend(self.ask(batch, fuel)?);
+            let verdicts = self.ask(batch, fuel)?;
+            if batch.len() == changes.len() {
+                return Ok(verdicts);
+            }
+            answers.extend(verdicts);
         }
         let mut answers = answers.into_iter();
-        let verdicts = foregone
-            .into_iter()
-            .map(|verdict| verdict.or_else(|| answers.next()));
+        let verdicts = changes
+            .iter()
+            .map(|change| self.foregone(change).or_else(|| answers.next()));
         Ok(verdicts.flatten().collect())
     }
 }

@@ -3,8 +3,9 @@
 use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless anyone says otherwise.
-const FILTER_DEFAULT: &str = "info,openraft=warn";
+/// What is logged unless anyone says otherwise. A node that is gone is told of once, not at each
+/// heartbeat that it misses.
+const FILTER_DEFAULT: &str = "info,openraft=warn,openraft::core::heartbeat=error";
 
 /// What a node logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +80,7 @@ mod tests {
     #[test]
     fn knows_filters() {
         for text in [
+            FILTER_DEFAULT,
             "info",
             "soros_host=debug,warn",
             "fjall::journal=trace",
