@@ -295,7 +295,8 @@ async fn show(client: &Client, console: &mut Console, name: &PluginName) -> Resu
         let cells = [cell("node"), cell("wanted"), prepared, cell("active")];
         cells.into_iter().chain(names).collect()
     };
-    let nodes: Vec<Vec<String>> = nodes.map(node).collect();
+    let mut nodes: Vec<Vec<String>> = nodes.map(node).collect();
+    nodes.sort();
     let titles = [
         "NODE", "WANTED", "PREPARED", "ACTIVE", "CALLS", "FAILURES", "PROBLEM",
     ];
@@ -338,6 +339,7 @@ fn calls_of_versions(plugin: &Value) -> Vec<Vec<String>> {
             ]);
         }
     }
+    rows.sort();
     rows
 }
 
@@ -411,7 +413,8 @@ fn switched(console: &mut Console, name: &PluginName, done: &Value) -> Result<()
         return show_config(console, done);
     }
     let ready = done["ready"].as_array().into_iter().flatten();
-    let ready: Vec<String> = ready.map(|node| table::cell(Some(node))).collect();
+    let mut ready: Vec<String> = ready.map(|node| table::cell(Some(node))).collect();
+    ready.sort();
     let version = table::cell(done.get("version"));
     let epoch = table::cell(done.get("epoch"));
     let line = format!(

@@ -94,7 +94,9 @@ fn show_shadow(console: &mut Console, shadow: &Value) -> Result<(), Failure> {
     let nodes = shadow["nodes"].as_array().into_iter().flatten();
     let all = row(format!("all, {version}"), shadow);
     let nodes = nodes.map(|node| row(table::cell(node.get("node")), node));
-    let rows: Vec<Vec<String>> = std::iter::once(all).chain(nodes).collect();
+    let mut rows: Vec<Vec<String>> = nodes.collect();
+    rows.sort();
+    rows.insert(0, all);
     let titles = [
         "NODE", "COMPARED", "DIFFERED", "FAILED", "DROPPED", "PROBLEM",
     ];
