@@ -206,6 +206,13 @@ impl DotSet {
         }
     }
 
+    /// Whether, for every actor of `clock`, all dots up to its base are in the set.
+    #[must_use]
+    pub fn includes_bases(&self, clock: &DotSet) -> bool {
+        let mut actors = clock.0.iter();
+        actors.all(|(actor, seen)| seen.base <= self.base(actor))
+    }
+
     /// What is left of a context when the bases of `clock` are known anyway.
     #[must_use]
     pub fn strip(&self, clock: &DotSet) -> DotSet {
@@ -374,7 +381,9 @@ mod tests {
             let mut after = context.strip(&clock);
             prop_assert!(context.includes(&after));
             after.join_bases(&clock);
-            prop_assert_eq!(after, before);
+            prop_assert_eq!(&after, &before);
+            prop_assert!(before.includes_bases(&clock));
+            prop_assert_eq!(context.includes_bases(&clock), context == before);
         }
 
         #[test]

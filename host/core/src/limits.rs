@@ -68,6 +68,9 @@ const _: () = assert!(SIBLINGS_MAX_DEFAULT <= VERSIONS_DECODED_MAX);
 pub const ITEMS_PER_ANSWER_MAX: usize = 1024;
 /// About how many bytes of objects one message of repair carries; a larger object goes alone.
 pub const REPAIR_BYTES: usize = 1 << 20;
+/// Beside a clock of at most so many actors, objects are sent without what it says of their
+/// contexts: each of them comes to have all of its actors, however few bytes it was sent in.
+pub const SHARED_ACTORS_MAX: usize = 256;
 /// How many unreadable entries a replica tells of that promises to hold the rest: where more are
 /// damaged, it promises nothing.
 pub const UNREADABLE_TOLD_MAX: usize = 64;
@@ -78,6 +81,10 @@ pub const MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// does not could never be repaired.
 pub const SIBLINGS_BYTES_MAX: usize = VALUE_BYTES_MAX + (64 << 10);
 
+/// About how many bytes of memory an actor of a context takes.
+const ACTOR_BYTES: usize = 72;
+const _: () =
+    assert!(ITEMS_PER_ANSWER_MAX * SHARED_ACTORS_MAX * ACTOR_BYTES <= MESSAGE_BYTES_MAX / 4);
 const _: () = assert!(VALUE_BYTES_MAX + META_BYTES_MAX < SIBLINGS_BYTES_MAX);
 const _: () =
     assert!(REPLICAS_MAX as usize * SIBLINGS_BYTES_MAX + 2 * REPAIR_BYTES < MESSAGE_BYTES_MAX);

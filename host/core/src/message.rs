@@ -2,24 +2,23 @@
 //! page, so that a node of another version is refused and never misread.
 
 use crate::close::{self, Ask, Word};
-use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::BucketId;
-use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{DOTS_DECODED_MAX, MESSAGE_BYTES_MAX};
 use crate::object::{Object, ObjectDigest};
 use crate::operation::{
     OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use crate::place::{Entry, Place};
 use crate::read::Want;
-use crate::replica::{Chunk, Difference, Found, Item, Promise, TransferKind};
+use crate::replica::{Chunk, Difference, Found, Promise, TransferKind};
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 5;
+pub const MESSAGE_VERSION: u8 = 6;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -452,7 +451,8 @@ impl Codec for Found {
     }
 }
 
-/// Tag 1, then the fields in order.
+/// Tag 1, then the fields in order; what was seen comes before what was found, which is told beside
+/// it.
 impl Codec for Answer {
     fn encode(&self, writer: &mut Writer) {
         match self {
@@ -464,8 +464,8 @@ impl Codec for Answer {
                 tally,
             } => {
                 writer.u8(2);
-                difference.encode(writer);
                 seen.encode(writer);
+                difference.write(writer, seen);
                 writer.option(tally.as_ref());
             }
             Answer::Chunk(chunk) => {
@@ -479,46 +479,16 @@ impl Codec for Answer {
         Ok(match reader.u8()? {
             0 => Answer::Same,
             1 => Answer::NotSame,
-            2 => Answer::Difference {
-                difference: Difference::decode(reader)?,
-                seen: DotSet::decode(reader)?,
-                tally: reader.option()?,
-            },
+            2 => {
+                let seen = DotSet::decode(reader)?;
+                Answer::Difference {
+                    difference: Difference::read(reader, &seen)?,
+                    seen,
+                    tally: reader.option()?,
+                }
+            }
             3 => Answer::Chunk(Chunk::decode(reader)?),
             _ => return Err(DecodeError::Invalid("an answer of anti-entropy")),
-        })
-    }
-}
-
-/// Tag 1; then, for items, more 1, count 4, each item.
-impl Codec for Difference {
-    fn encode(&self, writer: &mut Writer) {
-        match self {
-            Difference::None => writer.u8(0),
-            Difference::LogTooShort => writer.u8(1),
-            Difference::Closed(news) => {
-                writer.u8(3);
-                news.encode(writer);
-            }
-            Difference::Items { items, more } => {
-                writer.u8(2);
-                writer.u8(u8::from(*more));
-                writer.list(items);
-            }
-        }
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Difference, DecodeError> {
-        Ok(match reader.u8()? {
-            0 => Difference::None,
-            1 => Difference::LogTooShort,
-            2 => {
-                let more = reader.u8()? != 0;
-                let items: Vec<Item> = reader.list(ITEMS_PER_ANSWER_MAX)?;
-                Difference::Items { items, more }
-            }
-            3 => Difference::Closed(News::decode(reader)?),
-            _ => return Err(DecodeError::Invalid("a difference")),
         })
     }
 }

@@ -213,17 +213,24 @@ const FORMAT: u8 = 1;
 const TOMBSTONE: u8 = 0;
 const VALUE: u8 = 1;
 
-/// Format 1; versions: count 4, each dot 36, time 8, then 0 for a tombstone or 1 and the value;
-/// then the context.
-impl Codec for Object {
-    fn encode(&self, writer: &mut Writer) {
+impl Object {
+    /// Appends the bytes of the object with another context.
+    pub(crate) fn encode_with(&self, context: &DotSet, writer: &mut Writer) {
         writer.u8(FORMAT);
         writer.len(self.versions.len());
         for (dot, version) in &self.versions {
             dot.encode(writer);
             version.encode(writer);
         }
-        self.context.encode(writer);
+        context.encode(writer);
+    }
+}
+
+/// Format 1; versions: count 4, each dot 36, time 8, then 0 for a tombstone or 1 and the value;
+/// then the context.
+impl Codec for Object {
+    fn encode(&self, writer: &mut Writer) {
+        self.encode_with(&self.context, writer);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Object, DecodeError> {

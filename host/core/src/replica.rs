@@ -8,6 +8,7 @@
 mod closing;
 mod inventory;
 mod log;
+mod parcel;
 mod renewal;
 mod repair;
 mod state;

@@ -1,12 +1,12 @@
 //! This is what one replica tells another that lacks some of its writes: the objects of the dots
 //! that the other has not seen.
 
-use super::view::View;
+use super::{parcel, view::View};
 use crate::closed::News;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
-use crate::limits::{DOTS_DECODED_MAX, ITEMS_PER_ANSWER_MAX};
+use crate::limits::ITEMS_PER_ANSWER_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
 use crate::record::RecordError;
@@ -194,20 +194,61 @@ fn dot_of_log(key: &[u8]) -> Result<Dot, RecordError> {
     Dot::from_bytes(dot).map_err(|_| strange)
 }
 
-/// Entry, object, dots: count 4, each 36.
-impl Codec for Item {
-    fn encode(&self, writer: &mut Writer) {
+impl Item {
+    /// Appends the entry, the object as sent beside `seen`, and the dots it answers.
+    fn write(&self, writer: &mut Writer, seen: &DotSet) {
         self.entry.encode(writer);
-        self.object.encode(writer);
-        writer.list(&self.dots);
+        parcel::write_object(writer, &self.object, seen);
+        parcel::write_dots(writer, &self.dots, &self.object);
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Item, DecodeError> {
-        let (entry, object) = (Entry::decode(reader)?, Object::decode(reader)?);
+    fn read(reader: &mut Reader<'_>, seen: &DotSet) -> Result<Item, DecodeError> {
+        let entry = Entry::decode(reader)?;
+        let object = parcel::read_object(reader, seen)?;
+        let dots = parcel::read_dots(reader, &object)?;
         Ok(Item {
             entry,
             object,
-            dots: reader.list(DOTS_DECODED_MAX)?,
+            dots,
+        })
+    }
+}
+
+impl Difference {
+    /// Appends what the sender, that has `seen` this, tells another. Tag 1; then, for items, more
+    /// 1, count 4, each item.
+    pub(crate) fn write(&self, writer: &mut Writer, seen: &DotSet) {
+        match self {
+            Difference::None => writer.u8(0),
+            Difference::LogTooShort => writer.u8(1),
+            Difference::Items { items, more } => {
+                writer.u8(2);
+                writer.u8(u8::from(*more));
+                writer.len(items.len());
+                for item in items {
+                    item.write(writer, seen);
+                }
+            }
+            Difference::Closed(news) => {
+                writer.u8(3);
+                news.encode(writer);
+            }
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>, seen: &DotSet) -> Result<Difference, DecodeError> {
+        Ok(match reader.u8()? {
+            0 => Difference::None,
+            1 => Difference::LogTooShort,
+            2 => {
+                let more = reader.u8()? != 0;
+                let count = reader.len(ITEMS_PER_ANSWER_MAX)?;
+                let items = (0..count).map(|_| Item::read(reader, seen));
+                let items = items.collect::<Result<_, _>>()?;
+                Difference::Items { items, more }
+            }
+            3 => Difference::Closed(News::decode(reader)?),
+            _ => return Err(DecodeError::Invalid("a difference")),
         })
     }
 }

@@ -13,7 +13,7 @@
 //! A damaged record stops no transfer. The sender names its key and says nothing of it, the
 //! receiver leaves a key alone whose own record is damaged, and in either case nothing is joined.
 
-use super::{Replica, view::View};
+use super::{Replica, parcel, view::View};
 use crate::clock::Clock;
 use crate::closed::Closed;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
@@ -335,22 +335,30 @@ impl Codec for TransferKind {
     }
 }
 
-/// Kind 1, what was seen, objects: count 4, each entry and object; damaged: count 4, each entry;
-/// end: 0, or 1 and the entry.
+/// Kind 1, what was seen, objects: count 4, each entry and object as sent beside that; damaged:
+/// count 4, each entry; end: 0, or 1 and the entry.
 impl Codec for Chunk {
     fn encode(&self, writer: &mut Writer) {
         self.kind.encode(writer);
         self.seen.encode(writer);
-        writer.list(&self.objects);
+        writer.len(self.objects.len());
+        for (entry, object) in &self.objects {
+            entry.encode(writer);
+            parcel::write_object(writer, object, &self.seen);
+        }
         writer.list(&self.damaged);
         writer.option(self.end.as_ref());
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Chunk, DecodeError> {
+        let (kind, seen) = (TransferKind::decode(reader)?, DotSet::decode(reader)?);
+        let count = reader.len(ITEMS_PER_ANSWER_MAX)?;
+        let object = |_| Ok((Entry::decode(reader)?, parcel::read_object(reader, &seen)?));
+        let objects = (0..count).map(object).collect::<Result<_, _>>()?;
         Ok(Chunk {
-            kind: TransferKind::decode(reader)?,
-            seen: DotSet::decode(reader)?,
-            objects: reader.list(ITEMS_PER_ANSWER_MAX)?,
+            kind,
+            seen,
+            objects,
             damaged: reader.list(ITEMS_PER_ANSWER_MAX)?,
             end: reader.option()?,
         })

@@ -14,6 +14,7 @@ mod losses;
 mod memory;
 mod model;
 mod objects;
+mod parcels;
 mod records;
 mod sweep;
 mod transfers;
