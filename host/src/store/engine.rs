@@ -10,7 +10,7 @@ use crate::store::mark::Mark;
 use crate::store::room::{Disk, Usage};
 use crate::store::sequence::{Ledger, Recovery, Sequences};
 use crate::store::{Durability, RESERVED_PREFIX, ReopenListener, Space, Store, StoreError, Write};
-use inspection::Inspections;
+use inspection::{Inspections, Reached};
 use meter::Meter;
 use running::Running;
 use soros_core::record::{RecordError, Records};
@@ -68,7 +68,7 @@ struct Shared {
     /// Held over a merge that was asked for, and by whoever closes the database that is merged.
     merging: Mutex<()>,
     /// Held by who looks through the tables.
-    inspecting: Mutex<()>,
+    inspecting: Mutex<Reached>,
     meter: Meter,
 }
 

@@ -1,6 +1,7 @@
 //! This is the look through all tables of an engine that had to be opened again twice within a
 //! short while: whether it stopped at something that cannot be read. Reads and writes go on
-//! meanwhile.
+//! meanwhile. An engine that is opened again before all is looked through would never hear of what
+//! lies far behind, so that each look goes on where the one before it ended, and all round.
 
 use crate::store::engine::Shared;
 use crate::store::engine::fault::guarded_reading;
@@ -13,6 +14,13 @@ use std::thread::JoinHandle;
 
 /// How many bytes of records are read at a time: who closes the engine waits for no more.
 const READ_AT_ONCE: usize = 1 << 20;
+
+/// How far the tables are looked through: the space's place in the list of all, and the next key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reached {
+    pub(super) space: usize,
+    pub(super) from: Vec<u8>,
+}
 
 /// The threads that look, until this is dropped.
 #[derive(Debug, Default)]
@@ -57,26 +65,40 @@ impl Drop for Inspections {
 }
 
 impl Shared {
-    fn inspect(&self, opening: u64, end: &AtomicBool) {
+    /// Looks through all, once round from where the last look ended, while `opening` is open.
+    pub(super) fn inspect(&self, opening: u64, end: &AtomicBool) {
         let inspecting = self.inspecting.lock();
-        let _turn = inspecting.unwrap_or_else(PoisonError::into_inner);
-        for space in Space::ALL {
-            let mut from = Some(Vec::new());
-            while let Some(next) = from {
-                if end.load(Ordering::Acquire) {
-                    return;
+        let mut reached = inspecting.unwrap_or_else(PoisonError::into_inner);
+        let begun = reached.clone();
+        let mut is_round = false;
+        while !end.load(Ordering::Acquire) && (!is_round || *reached < begun) {
+            match self.look_on(opening, &reached) {
+                Ok(Some(next)) => {
+                    is_round |= next < *reached;
+                    *reached = next;
                 }
-                let state = self.state();
-                let Some(running) = state.running.as_ref().filter(|_| state.opening == opening)
-                else {
-                    return;
-                };
-                from = match read_on(running, space, next) {
-                    Ok(from) => from,
-                    Err(error) => return self.inspected(&error),
-                };
+                Ok(None) => return,
+                Err(error) => return self.inspected(&error),
             }
         }
+    }
+
+    /// Reads on from what was `reached`; nothing when another engine is open.
+    fn look_on(&self, opening: u64, reached: &Reached) -> Result<Option<Reached>, StoreError> {
+        let state = self.state();
+        let running = state.running.as_ref();
+        let Some(running) = running.filter(|_| state.opening == opening) else {
+            return Ok(None);
+        };
+        let (space, from) = (reached.space, reached.from.clone());
+        let next = read_on(running, Space::ALL[space], from)?;
+        Ok(Some(match next {
+            Some(from) => Reached { space, from },
+            None => Reached {
+                space: (space + 1) % Space::ALL.len(),
+                from: Vec::new(),
+            },
+        }))
     }
 
     /// Only damage stays: a disk or a process that is short of something may not be so tomorrow.

@@ -408,6 +408,57 @@ fn an_engine_serves_while_its_tables_are_looked_through() {
     assert!(store.is_torn());
 }
 
+/// One that is opened again before all is looked through would never hear of what lies far behind.
+#[test]
+fn a_look_goes_on_where_the_one_before_it_ended_and_comes_round() {
+    let (_folder, store) = with_a_damaged_table();
+    let looked_from = |space: Space, from: &[u8]| {
+        let (space, from) = (space.index(), from.to_vec());
+        *store.shared.inspecting.lock().expect("nobody looks") = Reached { space, from };
+        store.shared.torn.store(false, Ordering::Release);
+        store
+            .shared
+            .inspect(store.openings(), &AtomicBool::new(false));
+        assert!(store.is_torn());
+        let reached = store.shared.inspecting.lock().expect("nobody looks");
+        (Space::ALL[reached.space], reached.from.clone())
+    };
+    let first = key(0).into_bytes();
+    let before = (Space::Partitions, first.clone());
+    assert_eq!(
+        looked_from(Space::Partitions, &first),
+        before,
+        "not from the beginning"
+    );
+    let begin = (Space::Partitions, Vec::new());
+    assert_eq!(
+        looked_from(Space::Authority, &[u8::MAX; 64]),
+        begin,
+        "all round"
+    );
+}
+
+/// What lies before where it began is looked at last, and nothing twice.
+#[test]
+fn a_look_ends_when_it_has_come_round() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = engine(folder.path());
+    for commit in 0..4 {
+        put(&store, Space::Partitions, key(commit), vec![1; 1 << 20]);
+    }
+    let begun = Reached {
+        space: Space::Partitions.index(),
+        from: key(2).into_bytes(),
+    };
+    *store.shared.inspecting.lock().expect("nobody looks") = begun;
+    store
+        .shared
+        .inspect(store.openings(), &AtomicBool::new(false));
+    let reached = store.shared.inspecting.lock().expect("nobody looks");
+    assert_eq!(reached.from, [key(2).as_bytes(), &[0]].concat());
+    assert!(!store.is_torn());
+}
+
 #[test]
 fn an_engine_that_wants_for_something_else_is_not_taken_for_damaged() {
     let folder = tempfile::tempdir().expect("a folder");
