@@ -88,8 +88,8 @@ impl Serving {
         let (leftovers, unread) = mpsc::channel(LEFTOVERS_MAX);
         let handler = Handler {
             service: Arc::clone(&self.service),
-            budget: Arc::clone(&self.budget),
-            answers: Arc::clone(&self.answers),
+            budget: Budget::part(&self.budget),
+            answers: Budget::part(&self.answers),
             activity: Arc::clone(&activity),
             leftovers,
         };
@@ -314,8 +314,8 @@ impl Work {
 
 impl Answering {
     /// The answer, whose bytes count as long as they are in memory. What only reads is refused past
-    /// the budget of all, unless it is small, as what says how the node is; what may have changed
-    /// something has to be answered.
+    /// the budget of all, or the connection's part, unless it is small, as what says how the node
+    /// is; what may have changed something has to be answered.
     fn within_budget(&self, response: Response) -> Response {
         let bytes = response.body().bytes().cloned().unwrap_or_default();
         if bytes.is_empty() || self.method == Method::HEAD {

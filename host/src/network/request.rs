@@ -281,11 +281,16 @@ impl Pace {
     }
 }
 
-/// What all bodies together may hold in memory.
+/// One of so many parts of a budget is for one connection: with many requests at a time it could
+/// hold all of it.
+const PARTS: usize = 8;
+
+/// What all bodies together may hold in memory, or what those of one connection may of it.
 #[derive(Debug)]
 pub(super) struct Budget {
     used: AtomicUsize,
     max: usize,
+    whole: Option<Arc<Budget>>,
 }
 
 impl Budget {
@@ -293,7 +298,35 @@ impl Budget {
         Arc::new(Budget {
             used: AtomicUsize::new(0),
             max,
+            whole: None,
         })
+    }
+
+    /// A connection's part of `whole`. One body may be larger than that, if it is the only one.
+    pub(super) fn part(whole: &Arc<Budget>) -> Arc<Budget> {
+        Arc::new(Budget {
+            used: AtomicUsize::new(0),
+            max: whole.max / PARTS,
+            whole: Some(Arc::clone(whole)),
+        })
+    }
+
+    /// Whether there is room for `bytes` more of who holds `held`.
+    fn take(&self, bytes: usize, held: usize) -> bool {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = used.saturating_add(bytes) <= self.max;
+        let Some(whole) = &self.whole else {
+            return fits;
+        };
+        let is_alone = used == held;
+        whole.take(bytes, held) && (fits || is_alone)
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(bytes);
+        }
     }
 }
 
@@ -313,9 +346,8 @@ impl Share {
     }
 
     pub(super) fn take(&self, bytes: usize) -> Result<(), BodyError> {
-        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-        if used.saturating_add(bytes) <= self.budget.max {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed);
+        if self.budget.take(bytes, held) {
             Ok(())
         } else {
             Err(BodyError::Overloaded)
@@ -325,9 +357,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget
-            .used
-            .fetch_sub(self.held.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.budget.give_back(self.held.load(Ordering::Relaxed));
     }
 }
 
@@ -388,6 +418,21 @@ mod tests {
         drop(second);
         assert_eq!(first.take(2), Ok(()));
         drop(first);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_connection_has_an_eighth_of_the_budget_or_one_body() {
+        let budget = Budget::new(80);
+        let (one, other) = (Budget::part(&budget), Budget::part(&budget));
+        let large = Share::of(&one);
+        assert_eq!((large.take(20), large.take(20)), (Ok(()), Ok(())));
+        assert_eq!(Share::of(&one).take(1), Err(BodyError::Overloaded));
+        let others = [Share::of(&other), Share::of(&other)];
+        assert_eq!(others.each_ref().map(|share| share.take(5)), [Ok(()); 2]);
+        assert_eq!(Share::of(&other).take(1), Err(BodyError::Overloaded));
+        assert_eq!(large.take(31), Err(BodyError::Overloaded), "all have 80");
+        drop((large, others));
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }

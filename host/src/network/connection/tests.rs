@@ -521,3 +521,36 @@ async fn refuses_reads_past_the_memory_for_answers_that_nobody_takes() {
     other.send("GET /page HTTP/1.1\r\n\r\n").await;
     assert!(other.answer().await.starts_with("HTTP/1.1 200 "));
 }
+
+/// In HTTP/2 one client can ask for a great deal and take none of it.
+#[tokio::test(start_paused = true)]
+async fn serves_others_while_a_client_takes_nothing_of_many_answers() {
+    const ASKED: usize = 32;
+    let limits = Limits {
+        answer_bytes_max: ASKED / 2 * PAGE_BYTES,
+        ..Limits::default()
+    };
+    let serving = Arc::new(Serving::new(Arc::new(ByPath), &limits));
+    let (greedy, mut other) = (Client::of(&serving), Client::of(&serving));
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1)
+        .initial_connection_window_size(1)
+        .handshake(TokioIo::new(greedy.io))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let asked: Vec<_> = (0..ASKED)
+        .map(|_| {
+            let request = http::Request::get("http://n/page").body(Body::empty());
+            sender.send_request(request.unwrap())
+        })
+        .collect();
+    let answers = futures_util::future::try_join_all(asked).await.unwrap();
+    let taken = answers.iter().filter(|answer| answer.status() == 200);
+    assert_eq!(taken.count(), ASKED / 2 / 8, "its part of all");
+    let refused = answers.iter().find(|answer| answer.status() != 200);
+    assert_eq!(refused.map(|answer| answer.status().as_u16()), Some(429));
+    other.send("GET /page HTTP/1.1\r\n\r\n").await;
+    assert!(other.answer().await.starts_with("HTTP/1.1 200 "));
+    connection.abort();
+}
