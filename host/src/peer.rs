@@ -24,6 +24,7 @@ pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod throttle;
+mod turns;
 pub mod validate;
 pub mod wire;
 
@@ -53,6 +54,7 @@ use std::time::{Duration, Instant};
 use survey::SURVEYS_AT_A_TIME;
 use throttle::Throttle;
 use tokio::sync::{Notify, Semaphore};
+use turns::Places;
 use validate::BucketValidator;
 use wire::Wire;
 
@@ -152,6 +154,7 @@ pub struct Peer {
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
     throttle: Throttle,
+    turns: Places,
     clock: Arc<NodeClock>,
     delays: Arc<Delays>,
     /// Whether it is known if the directory is the latest of this node: before, no replica of it
@@ -207,6 +210,7 @@ impl Peer {
             maps,
             policies,
             throttle,
+            turns: Places::default(),
             clock,
             delays: Arc::default(),
             life_is_known: AtomicBool::new(false),

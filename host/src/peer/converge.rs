@@ -6,10 +6,11 @@ use super::damage::{Kind, Note};
 use super::operation::{Answer, Operation};
 use super::partitions::{Partitions, Renewal, Shown};
 use super::pauses::Circumstances;
+use super::turns::{Called, Held, RETRY_PERIOD, Turns};
 use super::wire::Urgency;
 use crate::store::commit::{CommitError, Commits};
 use futures_util::future;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use soros_core::close::Word;
 use soros_core::id::{Generation, NodeId};
 use soros_core::limits::REPAIR_BYTES;
@@ -17,17 +18,12 @@ use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
 use soros_core::replica::{LogBounds, Promise, Promises, Reached};
 use soros_core::sync::{Effect, End, Event, Speaker, Sync};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after one pass over all partitions the next begins.
-const PASS_PERIOD: Duration = Duration::from_secs(4);
-/// How long after a pass that left something behind the next begins.
-const RETRY_PERIOD: Duration = Duration::from_millis(500);
-/// How many partitions are compared at a time.
-const ROUNDS_AT_A_TIME: usize = 16;
 /// How long another replica may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,7 +34,11 @@ pub(super) type Heard = BTreeMap<NodeId, Word>;
 
 /// What comes of rounds beside what is merged.
 struct Course<'a> {
-    heard: &'a mut Heard,
+    heard: Heard,
+    /// Its place among those that are compared.
+    held: Held<'a>,
+    /// Whether it has merged something already: what more there is may be much.
+    has_merged: bool,
     /// Whether the own store did not take what was fetched, and will not before something changes.
     is_in_vain: bool,
 }
@@ -47,27 +47,36 @@ impl Peer {
     /// Compares all partitions with all their other replicas, over and over. Ends never; whoever
     /// runs it drops it.
     pub async fn converge(&self) {
+        let (mut turns, mut rounds) = (Turns::default(), FuturesUnordered::new());
+        let mut called = Called::Due;
         loop {
-            let behind = self.pass().await;
-            self.behind.store(behind, Ordering::Relaxed);
-            let period = if behind == 0 {
-                PASS_PERIOD
-            } else {
-                RETRY_PERIOD
+            for place in turns.begin(&self.places(), called, tokio::time::Instant::now()) {
+                rounds.push(async move { (place, self.converge_place(place).await) });
+            }
+            self.behind.store(turns.behind(), Ordering::Relaxed);
+            let mut woken = pin!(tokio::time::timeout(RETRY_PERIOD, self.wake.notified()));
+            called = loop {
+                tokio::select! {
+                    biased;
+                    woken = &mut woken => break woken.map_or(Called::Due, |()| Called::All),
+                    Some((place, is_behind)) = rounds.next() => {
+                        turns.end(place, is_behind, tokio::time::Instant::now());
+                        self.behind.store(turns.behind(), Ordering::Relaxed);
+                    }
+                }
             };
-            // Whichever comes first; both mean the same.
-            let _ = tokio::time::timeout(period, self.wake.notified()).await;
         }
     }
 
-    /// Begins the next pass now, and asks for the time: a node has come back.
+    /// Compares all partitions now, and asks for the time: a node has come back.
     pub fn converge_soon(&self) {
         self.wake.notify_one();
         self.wake_clock.notify_one();
     }
 
-    /// How many partitions lack something that a reachable replica has, as of the last pass; all of
-    /// them before the first. One whose silence about a key is not believed yet is among them.
+    /// How many partitions lack something that a reachable replica has, as of when each was last
+    /// compared; all of them before the first time. One whose silence about a key is not believed
+    /// yet is among them.
     #[must_use]
     pub fn partitions_behind(&self) -> u64 {
         let life_is_known = self.life_is_known();
@@ -81,36 +90,38 @@ impl Peer {
         behind.min(held).max(unbelieved)
     }
 
-    pub(super) async fn pass(&self) -> u64 {
-        let mut places = self.damage.places();
+    /// All partitions that are held, and those that cannot be opened.
+    pub(super) fn places(&self) -> BTreeSet<Place> {
+        let mut places: BTreeSet<Place> = self.damage.places().into_iter().collect();
         places.extend(self.moments.load().places().map(|(place, _)| *place));
-        let passes = stream::iter(places).map(|place| self.converge_place(place));
-        let behind = passes.buffer_unordered(ROUNDS_AT_A_TIME);
-        behind
-            .fold(0, |sum, behind| async move { sum + u64::from(behind) })
-            .await
+        places
     }
 
     /// Compares a partition with its other replicas; whether it is behind one that is reachable, or
     /// is not to be believed yet.
-    async fn converge_place(&self, place: Place) -> bool {
+    pub(super) async fn converge_place(&self, place: Place) -> bool {
+        let mut course = Course {
+            heard: BTreeMap::new(),
+            held: self.turns.take().await,
+            has_merged: false,
+            is_in_vain: false,
+        };
         let note = self.damage.at(&place);
         if let Some(note) = note.filter(|note| note.kind == Kind::Damaged) {
             self.begin_anew(place, note).await;
         }
         self.bound_log(place);
         let mut behind = false;
-        let mut heard = BTreeMap::new();
         for peer in self.others_of(place) {
             if self.wire.is_reachable(peer) {
-                behind |= self.round_unless_paused(place, peer, &mut heard).await == End::Broken;
+                behind |= self.round_unless_paused(place, peer, &mut course).await == End::Broken;
             }
         }
         let life_is_known = self.life_is_known();
         let believed = |shown: &Arc<Shown>| self.is_shown_believed(place, shown, life_is_known);
         let believed = self.moments.load().shown(&place).is_some_and(believed);
         if believed && !behind {
-            self.close_ended(place, heard).await;
+            self.close_ended(place, course.heard).await;
         }
         behind || !believed
     }
@@ -217,7 +228,12 @@ impl Peer {
 
     /// Compares a partition with another replica, but not while what that sends would be fetched in
     /// vain.
-    async fn round_unless_paused(&self, place: Place, peer: NodeId, heard: &mut Heard) -> End {
+    async fn round_unless_paused(
+        &self,
+        place: Place,
+        peer: NodeId,
+        course: &mut Course<'_>,
+    ) -> End {
         let round = (place, peer);
         if self
             .pauses
@@ -225,11 +241,8 @@ impl Peer {
         {
             return End::Broken;
         }
-        let mut course = Course {
-            heard,
-            is_in_vain: false,
-        };
-        let end = self.round(place, peer, &mut course).await;
+        (course.has_merged, course.is_in_vain) = (false, false);
+        let end = self.round(place, peer, course).await;
         if course.is_in_vain {
             self.pauses
                 .begin(round, self.circumstances(place), Instant::now());
@@ -300,7 +313,6 @@ impl Peer {
         effect: Effect,
         course: &mut Course<'_>,
     ) -> Event {
-        let heard = &mut *course.heard;
         let difference = |dots, seen| Request::Difference {
             place,
             dots,
@@ -314,24 +326,27 @@ impl Peer {
                     digest,
                     trusted,
                 };
-                self.asked(place, peer, compare, heard).await
+                self.asked(place, peer, compare, course).await
             }
             Effect::AskDifference(dots) => {
                 let request = difference(dots, true);
-                self.asked(place, peer, request, heard).await
+                if course.has_merged {
+                    self.fetched(place, peer, request, course).await
+                } else {
+                    self.asked(place, peer, request, course).await
+                }
             }
             Effect::AskRest(dots) => {
                 let request = difference(dots, false);
-                self.asked(place, peer, request, heard).await
+                self.fetched(place, peer, request, course).await
             }
             Effect::AskChunk(kind, from) => {
                 let chunk = Request::Chunk { place, kind, from };
-                self.asked(place, peer, chunk, heard).await
+                self.fetched(place, peer, chunk, course).await
             }
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
-                self.throttle.take(Partitions::weight(&merge)).await;
-                self.committed(merge, course, committed).await
+                self.merged(merge, course).await
             }
             Effect::Close(after, steps) => {
                 let close = Operation::Close {
@@ -349,8 +364,7 @@ impl Peer {
                     chunk,
                     closed,
                 };
-                self.throttle.take(Partitions::weight(&merge)).await;
-                self.committed(merge, course, committed).await
+                self.merged(merge, course).await
             }
             Effect::Join(clock) => {
                 let join = Operation::Join { place, peer, clock };
@@ -380,12 +394,25 @@ impl Peer {
         self.committed(agree, course, committed).await
     }
 
+    /// What another answers to a request for more than a first answer, at the rate of repair.
+    async fn fetched(
+        &self,
+        place: Place,
+        peer: NodeId,
+        request: Request,
+        course: &mut Course<'_>,
+    ) -> Event {
+        course.held.fetch_much().await;
+        self.throttle.paid().await;
+        self.asked(place, peer, request, course).await
+    }
+
     async fn asked(
         &self,
         place: Place,
         peer: NodeId,
         request: Request,
-        heard: &mut Heard,
+        course: &mut Course<'_>,
     ) -> Event {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         match self
@@ -403,7 +430,7 @@ impl Peer {
                     trusted: word.trusted,
                     damaged: word.damaged,
                 };
-                heard.insert(peer, word);
+                course.heard.insert(peer, word);
                 Event::Answered(answer, speaker)
             }
             Ok(Reply::Refused(Refusal::Behind)) => {
@@ -418,6 +445,12 @@ impl Peer {
             }
             Ok(_) | Err(_) => Event::Failed,
         }
+    }
+
+    async fn merged(&self, merge: Operation, course: &mut Course<'_>) -> Event {
+        self.throttle.take(Partitions::weight(&merge));
+        course.has_merged = true;
+        self.committed(merge, course, committed).await
     }
 
     async fn committed(

@@ -5,6 +5,7 @@ mod closings;
 mod deletions;
 mod doubts;
 mod full_disks;
+mod rates;
 mod validators;
 
 use super::api::coordinates::Resolved as ReadResolved;
@@ -193,6 +194,18 @@ struct Cluster {
     peers: Vec<Arc<Peer>>,
     machines: Vec<Arc<SetMachine>>,
     threads: Vec<CommitterThread<super::Operation, super::Answer>>,
+    /// How many bytes a second a peer that starts takes to repair its partitions.
+    repair_rate: u64,
+}
+
+impl Peer {
+    /// Compares all partitions with all their other replicas, once; how many are behind.
+    async fn pass(&self) -> u64 {
+        let places = self.places().into_iter();
+        let behind = places.map(|place| self.converge_place(place));
+        let behind = futures_util::future::join_all(behind).await;
+        behind.into_iter().map(u64::from).sum()
+    }
 }
 
 fn node_name(number: u64) -> NodeName {
@@ -273,6 +286,7 @@ impl Cluster {
             peers: Vec::new(),
             machines: ahead.into_iter().map(SetMachine::new).collect(),
             threads: Vec::new(),
+            repair_rate: u64::MAX,
         };
         for peer in 0..3 {
             let (started, thread) = cluster.start_peer(peer, 1, true);
@@ -318,7 +332,7 @@ impl Cluster {
             wire: Arc::new(SwitchWire(me, self.switch.clone())),
             maps: self.map.clone(),
             policies: Arc::clone(&self.policies) as Arc<dyn Policies>,
-            throttle: Throttle::new(u64::MAX),
+            throttle: Throttle::new(self.repair_rate),
             clock,
         };
         let identity = Identity {

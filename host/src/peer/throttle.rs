@@ -26,19 +26,23 @@ impl Throttle {
         }
     }
 
-    /// Waits until what was taken before is paid for, then takes this, too.
-    pub(super) async fn take(&self, bytes: usize) {
+    /// Takes note of what was taken.
+    pub(super) fn take(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.taken.fetch_add(bytes, Ordering::Relaxed);
         let micros = bytes.saturating_mul(1_000_000) / self.bytes_per_second;
-        let begin = {
-            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            let begin = paid.map_or(now, |paid| paid.max(now));
-            *paid = Some(begin + Duration::from_micros(micros));
-            begin
-        };
-        sleep_until(begin).await;
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let begin = paid.map_or(now, |paid| paid.max(now));
+        *paid = Some(begin + Duration::from_micros(micros));
+    }
+
+    /// Waits until what was taken so far is paid for.
+    pub(super) async fn paid(&self) {
+        let paid = *self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(paid) = paid {
+            sleep_until(paid).await;
+        }
     }
 
     /// The bytes that were taken.
@@ -56,16 +60,19 @@ mod tests {
         let throttle = Throttle::new(100);
         let begun = Instant::now();
         let waited = || begun.elapsed().as_secs();
-        throttle.take(1_000).await;
+        throttle.paid().await;
+        throttle.take(1_000);
         assert_eq!(waited(), 0, "the first is paid for afterwards");
-        throttle.take(500).await;
+        throttle.paid().await;
         assert_eq!(waited(), 10);
+        throttle.take(500);
         tokio::time::sleep(Duration::from_mins(1)).await;
-        throttle.take(300).await;
-        assert_eq!(waited(), 70, "what nobody took is gone");
-        let both = (throttle.take(200), throttle.take(200));
-        futures_util::future::join(both.0, both.1).await;
-        assert_eq!(waited(), 75);
-        assert_eq!(throttle.taken(), 2_200);
+        throttle.paid().await;
+        assert_eq!(waited(), 70);
+        throttle.take(200);
+        throttle.take(300);
+        throttle.paid().await;
+        assert_eq!(waited(), 75, "what nobody took is gone");
+        assert_eq!(throttle.taken(), 2_000);
     }
 }
