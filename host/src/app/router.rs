@@ -2,7 +2,7 @@
 
 use super::health;
 use super::state::State;
-use crate::authority::api::AuthorityApi;
+use crate::authority::api::{AuthorityApi, WAITING_MAX};
 use crate::network::{BoxFuture, Code, HttpService, Problem, Request, Response, Shutdown};
 use crate::peer::api::KeyValueApi;
 use crate::telemetry::Operation;
@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The most requests that are worked on at a time. Past it what a role would answer is refused;
 /// what tells how the node is goes on.
 const REQUESTS_MAX: usize = 16 << 10;
+
+const _: () = assert!(WAITING_MAX <= REQUESTS_MAX / 4);
 
 /// The routes of a node.
 pub(super) struct Router {

@@ -27,15 +27,20 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use soros_core::map::Map;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The largest configuration, in bytes.
 const CONFIG_BYTES_MAX: usize = 256 << 10;
+/// The most requests that wait for a newer map at a time.
+pub const WAITING_MAX: usize = 4 << 10;
 
 /// The API of the map at one node.
 #[derive(Clone)]
 pub struct AuthorityApi {
     authority: Arc<Authority>,
     shutdown: Shutdown,
+    /// Places of requests that wait.
+    waiting: Arc<Semaphore>,
 }
 
 impl AuthorityApi {
@@ -46,6 +51,7 @@ impl AuthorityApi {
         AuthorityApi {
             authority,
             shutdown,
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         }
     }
 

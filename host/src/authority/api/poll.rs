@@ -56,6 +56,9 @@ pub(super) async fn on_map(api: &AuthorityApi, asked: &Asked<'_>) -> Result<Resp
 }
 
 async fn wait(api: &AuthorityApi, known: Epoch, limit: Duration) -> Result<Response, Refusal> {
+    let Ok(_place) = api.waiting.try_acquire() else {
+        return Err(Refusal::TooManyWait);
+    };
     let keeper = api.authority.keeper();
     let newer = timeout(limit, keeper.newer_than(known));
     let mut shutdown = api.shutdown.clone();

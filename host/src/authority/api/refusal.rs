@@ -23,6 +23,9 @@ pub(super) enum Refusal {
     /// The node stops.
     #[error("the node stops")]
     ShuttingDown,
+    /// As many requests wait as may.
+    #[error("as many requests wait for a newer map as this node lets wait")]
+    TooManyWait,
     /// No such path.
     #[error("there is no such path")]
     NoSuchRoute,
@@ -107,6 +110,9 @@ impl Refusal {
             Refusal::Render(error) => Problem::internal(error),
             Refusal::Starting => self.of(Code::Starting, "It finds its cluster: try again."),
             Refusal::ShuttingDown => self.of(Code::ShuttingDown, "Ask another node."),
+            Refusal::TooManyWait => {
+                self.of(Code::Overloaded, "Ask without `newer_than`, or later.")
+            }
             Refusal::NoSuchRoute => self.of(Code::NoSuchRoute, "`/openapi.json` has them all."),
             Refusal::NotBuilt(_) => self.of(Code::NotImplemented, "Nothing was changed."),
             Refusal::KeyEncoding | Refusal::Key(KeyError::Empty) => self.of(Code::BadKey, KEY_RULE),

@@ -2,8 +2,9 @@
 
 use super::cluster::{Cluster, node_id, soon};
 use crate::authority::Emptiness;
-use crate::authority::api::AuthorityApi;
+use crate::authority::api::{AuthorityApi, WAITING_MAX};
 use crate::network::{HttpService, RequestBody, Trigger, shutdown};
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use soros_core::map::settings::Durability;
@@ -421,4 +422,30 @@ async fn a_node_that_does_not_confirm_a_change_is_named() {
         .await
         .is(503, "quorum-unavailable");
     assert!(refused.header("retry-after").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_newer_map_leaves_room_for_other_requests() {
+    let (cluster, api) = three().await;
+    let ask = || {
+        let target = "/v1/cluster/map?newer_than=1000000&timeout=600";
+        let request = Request::get(target).body(RequestBody::full(""));
+        api.api.call(request.unwrap())
+    };
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut asked = ask();
+        match (&mut asked).now_or_never() {
+            Some(answer) => break answer,
+            None => waiting.push(asked),
+        }
+    };
+    assert_eq!(waiting.len(), WAITING_MAX);
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    api.get("/v1/cluster/map").await.is(200, "");
+    api.get("/v1/cluster/map?newer_than=0").await.is(200, "");
+    waiting.pop();
+    assert!(ask().now_or_never().is_none(), "who goes leaves its place");
+    drop(cluster);
 }
