@@ -210,7 +210,7 @@ impl App {
     /// [`StartError`]; nothing runs then.
     pub async fn start(config: Config, runtime: Arc<Runtime>) -> Result<App, StartError> {
         let (dir, name) = (config.dir.clone(), config.name.clone());
-        let shares = Shares::of_this_process();
+        let shares = Shares::of_this_process(config.nodes_here);
         let options = engine_options(&config, shares);
         let opening =
             tokio::task::spawn_blocking(move || open_directory(&dir, name.as_ref(), options));

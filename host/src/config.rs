@@ -19,7 +19,7 @@ use soros_core::id::NodeName;
 use soros_core::map::node::Role;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
 /// How one node runs.
@@ -57,6 +57,9 @@ pub struct Config {
     pub repair: Repair,
     /// What it logs.
     pub log: Log,
+    /// How many nodes run in its process, itself among them: they share what that may open. No
+    /// setting; who starts several says so.
+    pub nodes_here: NonZeroU16,
 }
 
 /// How a node comes into a cluster. On a node that is in one already, it changes nothing.

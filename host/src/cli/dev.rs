@@ -17,6 +17,7 @@ use clap::Args;
 use cluster::Cluster;
 use ports::Ports;
 use serde_json::json;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 /// The most nodes that one process runs.
@@ -197,6 +198,8 @@ impl DevArgs {
         let founding = peers.join(",");
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = (cores / ports.0.len()).max(1);
+        let count = u16::try_from(ports.0.len()).unwrap_or(NODES_MAX);
+        let nodes_here = NonZeroU16::new(count).unwrap_or(NonZeroU16::MIN);
         let node = |(number, pair): (usize, &ports::Pair)| {
             let name = format!("n{number}");
             let dir = folder.join(&name).display().to_string();
@@ -207,7 +210,11 @@ impl DevArgs {
                 .with("peer", &address(pair.peer))
                 .with("bootstrap", &founding)
                 .with("workers", &workers.to_string());
-            Ok(Config::load(&flags, high)?)
+            let config = Config::load(&flags, high)?;
+            Ok(Config {
+                nodes_here,
+                ..config
+            })
         };
         (1..).zip(&ports.0).map(node).collect()
     }

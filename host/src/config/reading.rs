@@ -10,7 +10,7 @@ use soros_core::limits::NAME_BYTES_MAX;
 use soros_core::map::node::Role;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
 /// The client listener's port, unless told otherwise.
@@ -154,6 +154,7 @@ impl Reading<'_> {
                 filter: self.take("log", log_filter),
                 format: self.take("log-format", log_format).unwrap_or_default(),
             },
+            nodes_here: NonZeroU16::MIN,
         }
     }
 

@@ -1,6 +1,8 @@
 //! This is how a process's file descriptors are shared out, so that no crowd of clients or peers
 //! takes those that the disk needs.
 
+use std::num::NonZeroU16;
+
 /// A process with less is short of them whatever it does.
 const FEW: u64 = 256;
 /// The most that the shares may be, however many descriptors there are.
@@ -39,11 +41,17 @@ impl Shares {
         }
     }
 
-    /// The shares of this process, whose limit is raised as far as it may raise it itself.
+    /// The shares of one of so many nodes in such a process.
+    fn of_one(descriptors: u64, nodes: NonZeroU16) -> Shares {
+        Shares::of(descriptors / u64::from(nodes.get()))
+    }
+
+    /// The shares of one of so many nodes of this process, whose limit is raised as far as it may
+    /// raise it itself.
     #[must_use]
-    pub fn of_this_process() -> Shares {
+    pub fn of_this_process(nodes: NonZeroU16) -> Shares {
         let descriptors = raise();
-        let shares = Shares::of(descriptors);
+        let shares = Shares::of_one(descriptors, nodes);
         if descriptors < FEW {
             tracing::warn!(
                 descriptors,
@@ -69,6 +77,19 @@ fn raise() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nodes_of_a_process_share_what_it_may_open() {
+        for (descriptors, nodes) in [(1024, 3), (20_000, 32)] {
+            let one = Shares::of_one(descriptors, NonZeroU16::new(nodes).expect("some"));
+            let taken = u64::from(one.clients + one.refusals + one.peers + one.files);
+            let all = taken * u64::from(nodes);
+            assert!(
+                all <= descriptors / 32 * 25,
+                "{nodes} of {descriptors}: {all}"
+            );
+        }
+    }
 
     #[test]
     fn leaves_some_to_each_and_some_to_all_else() {

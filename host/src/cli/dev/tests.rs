@@ -73,6 +73,11 @@ impl Stage {
         let folder = self.args.folder()?;
         let ports = Ports::choose(self.args.port, self.args.nodes, folder.path())?;
         let nodes = DevArgs::nodes(&ports, folder.path(), &|_| None)?;
+        let of_all = |node: &Config| node.nodes_here.get() == self.args.nodes;
+        assert!(
+            nodes.iter().all(of_all),
+            "they share what the process may open"
+        );
         let page = Page {
             program: "soros",
             folder: &folder,
