@@ -170,8 +170,7 @@ pub struct Peer {
     map_adopted: Notify,
     /// Who may look through all keys of a bucket.
     surveys: Arc<Semaphore>,
-    /// Who may look through all objects of a partition, and what was looked at before the time was
-    /// up.
+    /// Who may look through all objects of a partition, and what was looked at a short while ago.
     inventories: Arc<Semaphore>,
     begun_inventories: Mutex<promise::Begun>,
     /// How many partitions of how many replicas differ, as far as is known.

@@ -2,7 +2,8 @@
 //! through its objects first, for what cannot be read it does not hold.
 //!
 //! It does so on a thread that serves nobody, one partition at a time. Where there is more to look
-//! at than the time allows, it goes on when it is asked again.
+//! at than the time allows, it goes on when it is asked again, and what is looked through counts
+//! for a while: who asks may have to ask again, because of another replica.
 
 use super::Peer;
 use super::answer::refusal;
@@ -22,7 +23,7 @@ use tokio::time::timeout_at;
 /// For how long what was looked at before counts.
 const COUNTS_FOR: Duration = Duration::from_mins(10);
 
-/// The partitions that were looked through in part, and since when.
+/// The partitions that were looked through, or are in part, and since when.
 pub(super) type Begun = BTreeMap<Place, (Instant, Inventory)>;
 
 impl Peer {
@@ -72,6 +73,8 @@ impl Peer {
         let before = before.filter(|(since, inventory)| {
             inventory.generation() == generation && since.elapsed() < COUNTS_FOR
         });
+        self.begun()
+            .retain(|_, (since, _)| since.elapsed() < COUNTS_FOR);
         let new = || (Instant::now(), Inventory::new(shown.layout));
         let (since, mut inventory) = before.unwrap_or_else(new);
         while !inventory.is_over() {
@@ -82,6 +85,7 @@ impl Peer {
             let looked = view.take_stock(&mut inventory, REPAIR_BYTES);
             looked.map_err(|error| self.unreadable(place, shown, &error))?;
         }
+        self.begun().insert(place, (since, inventory.clone()));
         if !inventory.unreadable().is_empty() {
             self.unreadable(place, shown, &RecordError::Damaged("an object"));
         }

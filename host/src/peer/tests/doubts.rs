@@ -7,6 +7,7 @@ use crate::store::{Durability, Write};
 use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::Generation;
+use soros_core::message::Refusal;
 use soros_core::record::RecordError;
 use soros_core::replica::TransferKind;
 
@@ -492,4 +493,25 @@ async fn a_partition_that_cannot_be_opened_is_kept_while_nobody_can_fill_it() {
     assert_eq!(generation(&cluster, 0, &key), None);
     cluster.heal();
     check_mended(cluster, key).await;
+}
+
+#[tokio::test]
+async fn what_was_looked_through_for_another_need_not_be_again() {
+    let cluster = Cluster::start().await;
+    let key = target(RESOLVED, "k");
+    let put = cluster.put(0, &key, Some("v"), Basis::Unsaid).await;
+    put.expect("acknowledged");
+    cluster.converge().await;
+    let other = cluster.peers[0].id();
+    let ask = |time| cluster.peers[1].on_rely(other, key.place, Instant::now() + time);
+    let late = ask(Duration::ZERO).await;
+    assert_eq!(late, Err(Refusal::TooLate), "there is something to look at");
+    for time in [Duration::from_mins(1), Duration::ZERO] {
+        let promised = ask(time).await;
+        assert!(
+            matches!(promised, Ok(Reply::Promised(_, true))),
+            "{promised:?}"
+        );
+    }
+    cluster.stop();
 }
