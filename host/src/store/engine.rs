@@ -159,9 +159,13 @@ impl Engine {
     /// written meanwhile must not make it too little.
     #[must_use]
     pub fn has_room_for_copy(&self) -> bool {
-        let reserve = self.shared.options.reserve_bytes;
-        let needed = self.bytes().saturating_add(reserve.saturating_mul(2));
-        free_bytes(&self.shared.path).is_ok_and(|free| needed <= free)
+        let spare = self.shared.options.reserve_bytes.saturating_mul(2);
+        let bytes = match &self.shared.state().running {
+            Some(running) => running.bytes(),
+            None => files::bytes(&self.shared.path),
+        };
+        let free = bytes.and_then(|bytes| Ok((bytes, free_bytes(&self.shared.path)?)));
+        free.is_ok_and(|(bytes, free)| bytes.saturating_add(spare) <= free)
     }
 
     /// Makes the mark durable now, if there is one.

@@ -17,12 +17,14 @@
 use crate::store::{StoreError, whole};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The longest manifest that is looked at: a million tables.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const CURRENT_BYTES: usize = 8 + 16 + 1;
+/// What file systems count the room of files in.
+const BLOCK_BYTES: u64 = 512;
 /// How long the list of a table's sections may be.
 const SECTIONS_BYTES: std::ops::RangeInclusive<u64> = 8..=64 << 10;
 const TABLE_END: &[u8; 4] = b"SFA!";
@@ -146,6 +148,21 @@ pub(super) fn entries(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failed(path, &error)),
     }
+}
+
+/// How many bytes the files in the folder `path` take on the disk.
+pub(super) fn bytes(path: &Path) -> Result<u64, StoreError> {
+    let mut sum: u64 = 0;
+    for entry in entries(path)? {
+        let metadata = entry.symlink_metadata();
+        let metadata = metadata.map_err(|error| failed(&entry, &error))?;
+        sum = sum.saturating_add(if metadata.is_dir() {
+            bytes(&entry)?
+        } else {
+            metadata.blocks().saturating_mul(BLOCK_BYTES)
+        });
+    }
+    Ok(sum)
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {

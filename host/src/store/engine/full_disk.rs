@@ -16,10 +16,10 @@ const DISK: &std::ffi::CStr = c"size=64m";
 const CAPACITY: u64 = 24 << 20;
 const VALUE_BYTES: usize = 16 << 10;
 
-struct SmallDisk(tempfile::TempDir);
+pub(super) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
+    pub(super) fn mount() -> Option<SmallDisk> {
         let folder = tempfile::tempdir().expect("a folder");
         let mounted = mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), DISK);
         if mounted.is_ok() {
@@ -30,11 +30,11 @@ impl SmallDisk {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn fill(&self) {
+    pub(super) fn fill(&self) {
         let file = std::fs::File::create(self.path().join("filler")).expect("a file");
         let mut whole = 1 << 20;
         while 0 < whole {
@@ -257,4 +257,17 @@ fn what_is_in_memory_stays_there_where_no_merge_finds_room_after_it() {
     assert!(0 < before);
     assert!(matches!(store.shared.make_room(&mut None), Ok(false)));
     assert_eq!(unwritten(), before);
+}
+
+/// What one that does not open takes is counted, too, or it would be copied for ever in vain.
+#[test]
+fn a_closed_engine_knows_whether_there_is_room_for_a_second_one() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let store = Engine::open(&disk.path().join("engine"), small()).expect("opens");
+    (0..100).for_each(|turn| put(&store, turn).expect("there is room"));
+    store.close().expect("works");
+    disk.fill();
+    assert!(!store.has_room_for_copy());
 }

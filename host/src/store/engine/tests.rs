@@ -389,6 +389,8 @@ fn an_engine_that_stops_again_and_again_at_a_damaged_table_says_so() {
         }
     }
     assert!(store.has_room_for_copy());
+    let _ = store.close();
+    assert!(store.has_room_for_copy(), "a closed one, too");
 }
 
 #[test]
