@@ -45,6 +45,8 @@ use policies::{NodePolicies, shipped_plugins};
 use recovery::open_directory;
 use soros_core::map::node::Identity;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,23 +137,33 @@ async fn run_once(
     config: Config,
     runtime: Arc<Runtime>,
     torn_after: Duration,
-    mut stop: Shutdown,
+    stop: Shutdown,
 ) -> Result<(), AppError> {
     let ready_file = config.ready_file.clone();
     let app = App::start(config, runtime).await?;
-    let serves = tokio::select! {
-        serves = app.serves() => serves.is_ok(),
-        () = stop.wait() => false,
+    let ended = {
+        let mut ended = pin!(app.ended(torn_after, stop));
+        tokio::select! {
+            ended = &mut ended => ended,
+            announced = announce(&app, ready_file) => {
+                announced?;
+                ended.await
+            }
+        }
     };
-    if let Some(path) = ready_file.filter(|_| serves) {
-        let nodes = [app.ready_node().clone()];
-        let written = tokio::task::spawn_blocking(move || write_ready_file(&path, &nodes));
-        written
-            .await
-            .map_err(RunError::Broken)?
-            .map_err(AppError::ReadyFile)?;
-    }
-    Ok(app.run(torn_after, stop).await?)
+    Ok(app.end(ended).await?)
+}
+
+/// Writes the ready file once the node serves. Why it never does, its end tells.
+async fn announce(app: &App, ready_file: Option<PathBuf>) -> Result<(), AppError> {
+    let serves = app.serves().await.is_ok();
+    let Some(path) = ready_file.filter(|_| serves) else {
+        return Ok(());
+    };
+    let nodes = [app.ready_node().clone()];
+    let written = tokio::task::spawn_blocking(move || write_ready_file(&path, &nodes));
+    let written = written.await.map_err(RunError::Broken)?;
+    written.map_err(AppError::ReadyFile)
 }
 
 /// Why a node did not start, or ended when it was not told to.
@@ -270,19 +282,26 @@ impl App {
         self.node.serves().await
     }
 
-    /// Runs until `stop` is said, or the node cannot go on; then drains and ends. It runs for
-    /// `torn_after` at least before it ends for a damaged table.
+    /// Waits until `stop` is said, or the node cannot go on. It runs for `torn_after` at least
+    /// before it ends for a damaged table, whether it serves or not.
+    ///
+    /// # Errors
+    /// [`RunError`] when it is to end by itself.
+    pub async fn ended(&self, torn_after: Duration, mut stop: Shutdown) -> Result<(), RunError> {
+        tokio::select! {
+            () = stop.wait() => Ok(()),
+            failure = self.node.failed() => Err(failure),
+            () = self.torn(torn_after) => Err(RunError::Torn),
+        }
+    }
+
+    /// Drains the node, that has `ended`.
     ///
     /// # Errors
     /// [`RunError`] when it ended by itself or not cleanly.
-    pub async fn run(self, torn_after: Duration, mut stop: Shutdown) -> Result<(), RunError> {
-        let failure: Option<RunError> = tokio::select! {
-            () = stop.wait() => None,
-            failure = self.node.failed() => Some(failure),
-            () = self.torn(torn_after) => Some(RunError::Torn),
-        };
+    pub async fn end(self, ended: Result<(), RunError>) -> Result<(), RunError> {
         let drained = self.drain().await;
-        failure.map_or(drained, Err)
+        ended.and(drained)
     }
 
     /// Waits until a table of the engine is known to be damaged, that is noted for the next start,
