@@ -34,6 +34,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod json;
 pub mod log;
 pub mod placement;
 mod policy;

@@ -2,21 +2,23 @@
 //! added and taken away. Of each count the greatest is kept, so every actor counts for itself and
 //! nothing is counted twice; the sum of `p` less the sum of `n` is what the counter stands at.
 //!
-//! A tombstone beside values gives way to them. Anything else as a value: all siblings are kept.
+//! A tombstone beside values gives way to them. Anything else as a value: all siblings are kept. So
+//! they are where the values have more than 32 KiB together, or 3,000 counts and
+//! escaped characters: it gives up on what its fuel might not be enough for.
 
-use serde_json::{Map, Value};
+use soros_sdk::json::{Bounds, Fields, Text};
 use soros_sdk::resolution::{Merged, Resolution, Resolved, Sibling};
 use soros_sdk::{NoConfig, Policy, Problem};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
-type Counts = BTreeMap<String, u64>;
+/// What the fuel of a call is enough for, whatever the counts are.
+const BOUNDS: Bounds = Bounds {
+    bytes_max: 32 << 10,
+    items_max: 3_000,
+};
 
-/// What all actors have added and taken away.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    added: Counts,
-    taken: Counts,
-}
+/// The counts of actors.
+type Counts<'a> = Fields<'a, u64>;
 
 /// Merges counters.
 #[derive(Clone, Copy, Debug)]
@@ -33,62 +35,33 @@ impl Policy for Counter {
 
 impl Resolution for Counter {
     fn resolve(&self, _key: &[u8], siblings: &[Sibling]) -> Result<Resolved, String> {
-        let values: Vec<&Vec<u8>> = siblings
-            .iter()
-            .filter_map(|one| one.value.as_ref())
-            .collect();
+        let values = BOUNDS.values(siblings)?;
         if values.is_empty() {
             return Ok(Resolved::Tombstone);
         }
-        let mut all = Tally::default();
-        for value in &values {
-            let Some(tally) = read(value) else {
+        let (mut added, mut taken) = (Vec::new(), Vec::new());
+        for value in values {
+            let Ok(Fields(sides)) = serde_json::from_slice::<Fields<'_, Counts<'_>>>(value) else {
                 return Ok(Resolved::KeepAll);
             };
-            join(&mut all.added, tally.added);
-            join(&mut all.taken, tally.taken);
+            for (side, Fields(counts)) in sides {
+                match &*side.0 {
+                    "p" => added.extend(counts),
+                    "n" => taken.extend(counts),
+                    _ => return Ok(Resolved::KeepAll),
+                }
+            }
         }
+        let side = |name, counts| {
+            let greatest = |known: &mut u64, count: u64| *known = count.max(*known);
+            (Text(Cow::Borrowed(name)), Fields(counts).united(greatest))
+        };
+        let merged = Fields(vec![side("n", taken), side("p", added)]);
         Ok(Resolved::Value(Merged {
             content_type: "application/json".into(),
-            bytes: write(all).into_bytes(),
+            bytes: serde_json::to_vec(&merged).map_err(|error| error.to_string())?,
         }))
     }
-}
-
-fn join(all: &mut Counts, more: Counts) {
-    for (actor, count) in more {
-        let known = all.entry(actor).or_default();
-        *known = count.max(*known);
-    }
-}
-
-fn read(value: &[u8]) -> Option<Tally> {
-    let Value::Object(mut fields) = serde_json::from_slice(value).ok()? else {
-        return None;
-    };
-    let mut side = |name| match fields.remove(name) {
-        None => Some(Counts::new()),
-        Some(Value::Object(counts)) => counts
-            .into_iter()
-            .map(|(actor, count)| Some((actor, count.as_u64()?)))
-            .collect(),
-        Some(_) => None,
-    };
-    let (added, taken) = (side("p")?, side("n")?);
-    fields.is_empty().then_some(Tally { added, taken })
-}
-
-fn write(tally: Tally) -> String {
-    let side = |counts: Counts| {
-        let counts = counts
-            .into_iter()
-            .map(|(actor, count)| (actor, count.into()));
-        Value::Object(counts.collect::<Map<_, _>>())
-    };
-    let mut fields = Map::new();
-    fields.insert("p".into(), side(tally.added));
-    fields.insert("n".into(), side(tally.taken));
-    Value::Object(fields).to_string()
 }
 
 soros_sdk::export_resolution!(Counter);

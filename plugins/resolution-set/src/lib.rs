@@ -3,21 +3,23 @@
 //! sides only grow, by union, so an element is in the set while it has a tag that is not removed,
 //! and of an addition and a removal at one time the addition wins.
 //!
-//! A tombstone beside values gives way to them. Anything else as a value: all siblings are kept.
+//! A tombstone beside values gives way to them. Anything else as a value: all siblings are kept. So
+//! they are where the values have more than 32 KiB together, or 3,000 elements, tags and
+//! escaped characters: it gives up on what its fuel might not be enough for.
 
-use serde_json::{Map, Value};
+use soros_sdk::json::{Bounds, Fields, Text};
 use soros_sdk::resolution::{Merged, Resolution, Resolved, Sibling};
 use soros_sdk::{NoConfig, Policy, Problem};
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 
-type Tags = BTreeMap<String, BTreeSet<String>>;
+/// What the fuel of a call is enough for, whatever the elements are.
+const BOUNDS: Bounds = Bounds {
+    bytes_max: 32 << 10,
+    items_max: 3_000,
+};
 
-/// What was added and what was removed.
-#[derive(Clone, Debug, Default)]
-struct Elements {
-    added: Tags,
-    removed: Tags,
-}
+/// Elements with their tags.
+type Elements<'a> = Fields<'a, Vec<Text<'a>>>;
 
 /// Merges sets.
 #[derive(Clone, Copy, Debug)]
@@ -34,72 +36,40 @@ impl Policy for Set {
 
 impl Resolution for Set {
     fn resolve(&self, _key: &[u8], siblings: &[Sibling]) -> Result<Resolved, String> {
-        let values: Vec<&Vec<u8>> = siblings
-            .iter()
-            .filter_map(|one| one.value.as_ref())
-            .collect();
+        let values = BOUNDS.values(siblings)?;
         if values.is_empty() {
             return Ok(Resolved::Tombstone);
         }
-        let mut all = Elements::default();
-        for value in &values {
-            let Some(elements) = read(value) else {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for value in values {
+            let Ok(Fields(sides)) = serde_json::from_slice::<Fields<'_, Elements<'_>>>(value)
+            else {
                 return Ok(Resolved::KeepAll);
             };
-            join(&mut all.added, elements.added);
-            join(&mut all.removed, elements.removed);
+            for (side, Fields(elements)) in sides {
+                match &*side.0 {
+                    "add" => added.extend(elements),
+                    "del" => removed.extend(elements),
+                    _ => return Ok(Resolved::KeepAll),
+                }
+            }
         }
+        let side = |name, elements| (Text(Cow::Borrowed(name)), united(Fields(elements)));
+        let merged = Fields(vec![side("add", added), side("del", removed)]);
         Ok(Resolved::Value(Merged {
             content_type: "application/json".into(),
-            bytes: write(all).into_bytes(),
+            bytes: serde_json::to_vec(&merged).map_err(|error| error.to_string())?,
         }))
     }
 }
 
-fn join(all: &mut Tags, more: Tags) {
-    for (element, tags) in more {
-        all.entry(element).or_default().extend(tags);
+fn united(elements: Elements<'_>) -> Elements<'_> {
+    let mut united = elements.united(Extend::extend);
+    for (_, tags) in &mut united.0 {
+        tags.sort();
+        tags.dedup();
     }
-}
-
-fn read(value: &[u8]) -> Option<Elements> {
-    let Value::Object(mut fields) = serde_json::from_slice(value).ok()? else {
-        return None;
-    };
-    let tags = |list: Value| match list {
-        Value::Array(tags) => tags
-            .into_iter()
-            .map(|tag| match tag {
-                Value::String(tag) => Some(tag),
-                _ => None,
-            })
-            .collect::<Option<BTreeSet<String>>>(),
-        _ => None,
-    };
-    let mut side = |name| match fields.remove(name) {
-        None => Some(Tags::new()),
-        Some(Value::Object(elements)) => elements
-            .into_iter()
-            .map(|(element, list)| Some((element, tags(list)?)))
-            .collect(),
-        Some(_) => None,
-    };
-    let (added, removed) = (side("add")?, side("del")?);
-    fields.is_empty().then_some(Elements { added, removed })
-}
-
-fn write(elements: Elements) -> String {
-    let side = |tags: Tags| {
-        let list = |tags: BTreeSet<String>| tags.into_iter().map(Value::String).collect();
-        let elements = tags
-            .into_iter()
-            .map(|(element, tags)| (element, list(tags)));
-        Value::Object(elements.collect::<Map<_, _>>())
-    };
-    let mut fields = Map::new();
-    fields.insert("add".into(), side(elements.added));
-    fields.insert("del".into(), side(elements.removed));
-    Value::Object(fields).to_string()
+    united
 }
 
 soros_sdk::export_resolution!(Set);

@@ -35,7 +35,7 @@ const PAGE: &str = include_str!("new/page.md");
 const IGNORED: &str = include_str!("new/ignored.txt");
 
 /// The SDK's files, by their paths in its folder.
-const SDK: [(&str, &str); 15] = [
+const SDK: [(&str, &str); 16] = [
     ("Cargo.toml", include_str!("new/sdk.toml")),
     (
         "LICENSE-APACHE",
@@ -47,6 +47,7 @@ const SDK: [(&str, &str); 15] = [
         include_str!("../../../../sdk/wit/v1/policy.wit"),
     ),
     ("src/lib.rs", include_str!("../../../../sdk/src/lib.rs")),
+    ("src/json.rs", include_str!("../../../../sdk/src/json.rs")),
     ("src/log.rs", include_str!("../../../../sdk/src/log.rs")),
     (
         "src/policy.rs",
