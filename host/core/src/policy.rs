@@ -205,7 +205,7 @@ pub enum PolicyError {
     /// It said that it cannot answer, and why.
     #[error("the policy gave up: {0}")]
     GaveUp(String),
-    /// As many calls are under way as this node has room for.
+    /// As many calls are under way as this node has room for, or its machine has no more memory.
     #[error("no room for another call of the policy")]
     Busy,
 }

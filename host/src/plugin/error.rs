@@ -122,7 +122,11 @@ pub(super) fn fault(error: &wasmtime::Error, guest: &Guest, limits: &Limits) -> 
     if error.is::<Overrun>() {
         return PolicyError::Deadline { millis };
     }
-    if error.is::<PoolConcurrencyLimitError>() {
+    if guest.was_starved || is_of_machine(error) {
+        tracing::debug!(
+            error = format!("{error:#}"),
+            "no room for a call of a policy"
+        );
         return PolicyError::Busy;
     }
     match error.downcast_ref::<Trap>() {
@@ -134,6 +138,17 @@ pub(super) fn fault(error: &wasmtime::Error, guest: &Guest, limits: &Limits) -> 
         },
         None => BadAnswer::Malformed(shortened(&format!("{error:#}"))).into(),
     }
+}
+
+/// Whether the machine, or what this node set aside for policies, was not enough: no policy is to
+/// blame for that, and none of them can bring such an error about.
+pub(super) fn is_of_machine(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<PoolConcurrencyLimitError>()
+            || cause.is::<wasmtime::OutOfMemory>()
+            || cause.is::<std::io::Error>()
+            || cause.is::<rustix::io::Errno>()
+    })
 }
 
 fn trapped(trap: Trap, last_error: &str) -> String {
@@ -150,4 +165,50 @@ fn is_too_much_output(error: &wasmtime::Error) -> bool {
         .root_cause()
         .to_string()
         .contains("fuel allocated for hostcalls has been exhausted")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::tests::guest;
+    use std::io::ErrorKind;
+    use wasmtime::ResourceLimiter;
+
+    #[test]
+    fn what_the_machine_lacks_is_no_fault_of_a_policy() {
+        let of_mapping = wasmtime::Error::from(rustix::io::Errno::NOMEM);
+        let of_protecting = wasmtime::Error::from(std::io::Error::from(ErrorKind::OutOfMemory));
+        let mut store = guest();
+        let limits = crate::plugin::limits::REQUEST;
+        for error in [of_mapping, of_protecting] {
+            let error = error.context("cannot allocate").context("in an instance");
+            let found = fault(&error, store.data(), &limits);
+            assert_eq!(found, PolicyError::Busy, "{error:#}");
+            assert!(!found.is_fault());
+        }
+        // A policy that is told so in the middle ends by a trap: it is not the trap's fault either.
+        let mapping = std::io::Error::from(ErrorKind::OutOfMemory);
+        let ended = store.data_mut().memory_grow_failed(mapping.into());
+        assert!(ended.is_err(), "the call goes on, and would trap");
+        let trap = wasmtime::Error::from(Trap::UnreachableCodeReached);
+        assert_eq!(fault(&trap, store.data(), &limits), PolicyError::Busy);
+    }
+
+    #[test]
+    fn what_a_policy_does_is_its_own_fault() {
+        let mut store = guest();
+        let limits = crate::plugin::limits::REQUEST;
+        let beyond = wasmtime::format_err!("Memory maximum size exceeded");
+        let told = store.data_mut().memory_grow_failed(beyond);
+        assert!(
+            told.is_ok(),
+            "it is told that there is no more, and may go on"
+        );
+        let trap = wasmtime::Error::from(Trap::UnreachableCodeReached);
+        let nonsense = wasmtime::format_err!("invalid utf-8");
+        for error in [trap, nonsense] {
+            let found = fault(&error, store.data(), &limits);
+            assert!(found.is_fault(), "{found}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! This is what a component runs in: a store that bounds what a call may compute, hold and say.
 
 use crate::plugin::engine::Host;
-use crate::plugin::error::fault;
+use crate::plugin::error::{fault, is_of_machine};
 use crate::plugin::limits::{CORE_INSTANCES, TABLE_ENTRIES, TABLES};
 use crate::plugin::log::Journal;
 use soros_core::policy::PolicyError;
@@ -18,6 +18,8 @@ pub(super) struct Guest {
     ticks_seen: u32,
     /// Whether it was refused memory or table entries.
     pub(super) was_refused: bool,
+    /// Whether the machine did not give what it may have.
+    pub(super) was_starved: bool,
 }
 
 /// It held its thread for too long.
@@ -59,6 +61,16 @@ impl Guest {
         self.was_refused |= !fits;
         if fits { Ok(true) } else { Err(Refused.into()) }
     }
+
+    /// Growing failed although it was allowed. Where that is the machine's doing the call ends
+    /// here: the policy would take it for its own limit, and trap.
+    fn on_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if is_of_machine(&error) {
+            self.was_starved = true;
+            return Err(error);
+        }
+        Ok(())
+    }
 }
 
 impl ResourceLimiter for Guest {
@@ -69,6 +81,14 @@ impl ResourceLimiter for Guest {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         self.allow(desired <= self.host.limits.memory_bytes)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.on_grow_failed(error)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.on_grow_failed(error)
     }
 
     fn table_growing(
@@ -102,6 +122,7 @@ pub(super) fn store(host: &Arc<Host>, journal: &Arc<Journal>) -> Store<Guest> {
         log_bytes_left: 0,
         ticks_seen: 0,
         was_refused: false,
+        was_starved: false,
     };
     let mut store = Store::new(&host.engine, guest);
     store.limiter(|guest| guest);

@@ -27,6 +27,12 @@ const RESOLUTION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-
 const PLACEMENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-placement.wasm"));
 const VALIDATION: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/misbehaving-validation.wasm"));
 
+/// A store that nothing runs in.
+pub(super) fn guest() -> wasmtime::Store<super::guest::Guest> {
+    let journal = Arc::new(super::log::Journal::new("own@1.0.0".to_owned()));
+    super::guest::store(&RUNTIME.requests, &journal)
+}
+
 fn load(component: &[u8], manner: &str) -> Result<Arc<Policy>, AdmissionError> {
     RUNTIME.load(component, &Json::Text(manner.to_owned()))
 }

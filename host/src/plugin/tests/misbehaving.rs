@@ -2,8 +2,10 @@
 //! works.
 
 use super::{PLACEMENT, RESOLUTION, VALIDATION, load, resolve, sibling, snapshot};
-use crate::plugin::limits::{CALLS_AN_INSTANCE, REQUEST};
+use crate::plugin::limits::{CALLS_AN_INSTANCE, INSTANCES, REQUEST};
+use crate::plugin::{AdmissionError, Compiler, Runtime};
 use soros_core::limits::CONTENT_TYPE_BYTES_MAX;
+use soros_core::map::json::Json;
 use soros_core::map::table::{Table, TableError};
 use soros_core::policy::{
     BadAnswer, Change, Merged, Placement, PolicyError, Resolution, Resolved, Validation, Verdict,
@@ -58,6 +60,25 @@ fn endless_growth_runs_out_of_memory() {
             limit: REQUEST.memory_bytes as u64,
         }),
     );
+}
+
+#[test]
+fn a_policy_that_there_is_no_room_for_is_not_blamed() {
+    let runtime = Runtime::new(Compiler::Here).expect("room for engines");
+    let load = |manner: String| runtime.load(RESOLUTION, &Json::Text(manner));
+    let policy = load("panic".to_owned()).expect("it misbehaves later");
+    // What failed has no instance until it is asked again.
+    assert!(resolve(&policy, b"key").is_err_and(|error| error.is_fault()));
+    let mut others = Vec::new();
+    let full = (0..=INSTANCES).find_map(|number| {
+        let loaded = load(format!("keep,{number}"));
+        loaded.map(|other| others.push(other)).err()
+    });
+    assert_eq!(full, Some(AdmissionError::Fails(PolicyError::Busy)));
+    assert_eq!(resolve(&policy, b"behave"), Err(PolicyError::Busy));
+    assert!(!PolicyError::Busy.is_fault());
+    others.pop();
+    assert_eq!(resolve(&policy, b"behave"), Ok(Resolved::Keep(1)));
 }
 
 #[test]
