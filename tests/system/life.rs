@@ -165,6 +165,10 @@ async fn a_validator_in_quarantine_is_not_asked_until_it_is_activated_again() {
     for node in 0..3 {
         let refused = write(&cluster, node, "fine", "fine").await;
         assert_eq!(refused, (503, "policy-unavailable".to_owned()), "at {node}");
+        let path = format!("/v1/kv/guarded/other/{node}");
+        let taken = cluster.http(node).put(&path, &[], "fine").await;
+        let taken = taken.expect("an answer").status;
+        assert_eq!(taken, 201, "at {node}: it never wanted this key");
         let path = format!("/v1/kv/ajar/a/{node}");
         let taken = cluster.http(node).put(&path, &[], "fine").await;
         assert_eq!(taken.expect("an answer").status, 201, "at {node}");

@@ -11,7 +11,7 @@ use crate::authority::rehearsal::Judged;
 use crate::authority::{Authority, Counts, PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
-use crate::peer::validate::BucketValidator;
+use crate::peer::validate::{BucketValidator, Unusable};
 use crate::peer::{Peer, Policies};
 use crate::plugin::{Admitted, Check, Policy, Recorded, Shipped, shipped};
 use crate::telemetry::Metrics;
@@ -71,6 +71,9 @@ struct Loaded {
     problems: BTreeMap<PluginName, String>,
     resolvers: BTreeMap<BucketId, BucketResolver>,
     validators: BTreeMap<BucketId, Arc<Vec<BucketValidator>>>,
+    /// Those in quarantine, kept so that each map that comes need not make them again to learn what
+    /// they want.
+    silent: Vec<Arc<Policy>>,
 }
 
 impl Loaded {
@@ -310,11 +313,32 @@ impl NodePolicies {
             Ok((version, measured))
         };
         let policy = self.load_one(map, (&used.plugin, &used.config), loaded);
+        let policy = policy.and_then(measured);
         BucketValidator {
             plugin: used.plugin.clone(),
             on_failure: used.on_failure,
-            policy: policy.and_then(measured),
+            policy: policy.map_err(|reason| Unusable {
+                reason,
+                wants: self.wants_in_quarantine(map, used, loaded),
+            }),
         }
+    }
+
+    /// What a validator in quarantine was asked about: its config says that, and it is not asked
+    /// about any write to find out.
+    fn wants_in_quarantine(
+        &self,
+        map: &Map,
+        used: &ValidatorUse,
+        loaded: &mut Loaded,
+    ) -> Option<Wants> {
+        let plugin = map.plugin(&used.plugin)?;
+        plugin.quarantine.as_ref()?;
+        let (_, release) = plugin.active()?;
+        let policy = self.components.load(release, &used.config).ok()?;
+        let wants = policy.validator()?.wants().clone();
+        loaded.silent.push(policy);
+        Some(wants)
     }
 
     fn load_shadow(&self, map: &Map, name: &PluginName, config: &Json) -> Option<ShadowUse> {

@@ -12,7 +12,7 @@ use super::api::coordinates::Resolved as ReadResolved;
 use super::node_clock::{Machine, NodeClock};
 use super::partitions::Partitions;
 use super::throttle::Throttle;
-use super::validate::BucketValidator;
+use super::validate::{BucketValidator, Unusable};
 use super::wire::{Urgency, Wire, WireError};
 use super::{Identity, Maps, Parts, Peer, Policies};
 use crate::store::commit::{Committer, CommitterThread, Core};

@@ -12,7 +12,7 @@ use soros_core::object::Object;
 use soros_core::operation::{
     Consistency, OperationError, ReadRequest, Rejection, Target, WriteRequest,
 };
-use soros_core::policy::{Change, Validation, Verdict};
+use soros_core::policy::{Change, Validation, Verdict, Wants};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +24,16 @@ pub struct BucketValidator {
     /// What becomes of a write when it fails.
     pub on_failure: OnFailure,
     /// Its active version, ready to be asked, or why it is not.
-    pub policy: Result<(PluginVersion, Arc<dyn Validation>), String>,
+    pub policy: Result<(PluginVersion, Arc<dyn Validation>), Unusable>,
+}
+
+/// A validator that cannot be asked.
+#[derive(Clone, Debug)]
+pub struct Unusable {
+    /// Why.
+    pub reason: String,
+    /// What it would be asked about, where that is known: it has no say in other writes.
+    pub wants: Option<Wants>,
 }
 
 /// What a validator makes of a write.
@@ -152,7 +161,13 @@ impl BucketValidator {
                 }
                 Err(error) => error,
             },
-            Err(reason) => reason.clone(),
+            Err(Unusable { reason, wants }) => {
+                let is_wanted = |wants: &Wants| wants.has(change.key, change.value);
+                if !wants.as_ref().is_none_or(is_wanted) {
+                    return Ok(Judged::Accepted);
+                }
+                reason.clone()
+            }
         };
         let end = reason.floor_char_boundary(POLICY_TEXT_BYTES_MAX);
         let reason = reason[..end].to_owned();

@@ -197,6 +197,47 @@ async fn a_validator_that_fails_closes_the_bucket_or_leaves_it_open() {
 }
 
 #[tokio::test]
+async fn a_validator_that_cannot_be_asked_refuses_only_what_it_wants() {
+    let quiet = fake(false, |_| Ok(Verdict::Accept));
+    let cluster = guarded(&[(&quiet, OnFailure::Closed)]).await;
+    let unusable = |wants| {
+        let policy = Err(Unusable {
+            reason: "in quarantine".to_owned(),
+            wants,
+        });
+        let validator = BucketValidator {
+            plugin: "immutable".parse().expect("a name"),
+            on_failure: OnFailure::Closed,
+            policy,
+        };
+        let mut validators = cluster
+            .policies
+            .validators
+            .lock()
+            .expect("no test panicked");
+        *validators = Some(Arc::new(vec![validator]));
+    };
+    unusable(Some(Wants {
+        prefixes: vec![b"a/".to_vec()],
+        current: true,
+        deletes: false,
+        value_bytes_max: 1,
+    }));
+    let [wanted, other] = ["a/k", "b/k"].map(|key| target(RESOLVED, key));
+    let closed = |answer| matches!(answer, Err(OperationError::PolicyUnavailable { .. }));
+    let refused = cluster.put(0, &wanted, Some("b"), Basis::Unsaid).await;
+    assert!(closed(refused));
+    for (key, value) in [(&wanted, None), (&other, Some("large"))] {
+        let taken = cluster.put(0, key, value, Basis::Unsaid).await;
+        taken.expect("it never wanted this");
+    }
+    unusable(None);
+    let refused = cluster.put(0, &other, Some("b"), Basis::Unsaid).await;
+    assert!(closed(refused));
+    cluster.stop();
+}
+
+#[tokio::test]
 async fn a_node_that_has_not_loaded_them_takes_no_write() {
     let no = fake(false, |_| Ok(Verdict::Accept));
     let cluster = guarded(&[(&no, OnFailure::Open)]).await;
