@@ -43,6 +43,7 @@ use crate::telemetry::Metrics;
 use components::NodeComponents;
 use policies::{NodePolicies, shipped_plugins};
 use recovery::open_directory;
+use soros_core::map::format::Format;
 use soros_core::map::node::Identity;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -391,6 +392,7 @@ async fn identity(
         capacity: capacity(config),
         roles: config.roles.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: Format::KNOWN,
     })
 }
 

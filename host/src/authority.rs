@@ -51,6 +51,7 @@ use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, BucketName, ClusterId, NodeId, NodeName};
 use soros_core::map::Map;
 use soros_core::map::change::ChangeError;
+use soros_core::map::format::UnknownFormat;
 use soros_core::map::json::Json;
 use soros_core::map::node::{Identity, Node, NodeState, Role};
 use soros_core::map::plugin::{
@@ -324,6 +325,9 @@ pub enum Failure {
         /// The other.
         found: ClusterId,
     },
+    /// The cluster's map is one of newer programs.
+    #[error("the cluster's map cannot be read: {0}")]
+    NewerFormat(UnknownFormat),
     /// The cluster does not take it.
     #[error("the cluster does not take this node: {0}")]
     Refused(ChangeError),

@@ -50,16 +50,32 @@ async fn write(cluster: &Cluster, node: usize, key: &str, value: &str) -> (u16, 
     (answer.status.as_u16(), code)
 }
 
-/// The audit lines of all nodes that name this action.
-fn audited(cluster: &Cluster, action: &str) -> Vec<String> {
-    let named = format!("action=\"{action}\"");
-    let lines = (0..cluster.count()).flat_map(|node| {
-        let log = cluster.log(node);
-        log.lines().map(str::to_owned).collect::<Vec<_>>()
-    });
-    lines
-        .filter(|line| line.contains("audit") && line.contains(&named))
-        .collect()
+/// Waits until each node has a line of the record that names this action and version, and sees to
+/// it that none has two.
+async fn assert_audited(cluster: &Cluster, action: &str, version: &str) {
+    let parts = [
+        "audit".to_owned(),
+        format!("action=\"{action}\""),
+        format!("version=\"{version}\""),
+    ];
+    let begun = Instant::now();
+    for node in 0..cluster.count() {
+        loop {
+            let log = cluster.log(node);
+            let is_named = |line: &&str| parts.iter().all(|part| line.contains(part));
+            let lines: Vec<&str> = log.lines().filter(is_named).collect();
+            if let [line] = lines[..] {
+                assert!(line.contains("through=\"n"), "{line}");
+                break;
+            }
+            assert!(lines.is_empty(), "{action} at {node}: {lines:?}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{action} at {node}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -84,13 +100,7 @@ async fn calls_are_counted_for_each_version_and_changes_are_on_record() {
     let removed = cluster.http(2).delete(&removed, &[]).await;
     assert_eq!(removed.expect("an answer").status, 204);
     for (action, version) in [("push", "6.0.0"), ("activate", "0.1.0"), ("rm", "6.0.0")] {
-        let lines = audited(&cluster, action);
-        let names = |line: &&String| line.contains(&format!("version=\"{version}\""));
-        assert_eq!(lines.iter().filter(names).count(), 1, "{action}: {lines:?}");
-        assert!(
-            lines.iter().all(|line| line.contains("through=\"n")),
-            "{lines:?}"
-        );
+        assert_audited(&cluster, action, version).await;
     }
     cluster.kill(2);
     let version = format!("/v1/plugins/{NAME}/0.1.0");
@@ -147,7 +157,7 @@ async fn a_version_that_fails_on_its_probation_is_taken_back() {
     }
     let read = cluster.http(1).get("/v1/kv/guarded/a/after2").await;
     assert_eq!(read.expect("an answer").text(), "0.1.0:bad");
-    assert_eq!(audited(&cluster, "withdraw").len(), 1);
+    assert_audited(&cluster, "withdraw", "6.0.0").await;
 }
 
 #[tokio::test]
@@ -184,7 +194,7 @@ async fn a_validator_in_quarantine_is_not_asked_until_it_is_activated_again() {
     assert_eq!(asked(&shown(&cluster, 0).await), before, "it is not asked");
     let status = get(&mut cluster.http(1), "/v1/cluster").await;
     assert_eq!(status["quarantined"], serde_json::json!([NAME]));
-    assert_eq!(audited(&cluster, "quarantine").len(), 1);
+    assert_audited(&cluster, "quarantine", "6.0.0").await;
     let lifted = activate(&mut cluster.http(2), NAME, "6.0.0").await;
     assert_eq!(lifted.status, 200, "{}", lifted.text());
     for node in 0..3 {

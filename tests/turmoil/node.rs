@@ -115,6 +115,7 @@ impl Machine {
             capacity: 1 << 30,
             roles: BTreeSet::from([Role::Peer, Role::Authority]),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            format: soros_core::map::format::Format::KNOWN,
         };
         let metrics = Arc::default();
         Ok(Ground {

@@ -7,6 +7,7 @@
 pub mod bucket;
 pub mod change;
 pub mod diff;
+pub mod format;
 pub mod founding;
 pub mod json;
 pub mod node;
@@ -23,6 +24,7 @@ use crate::epoch::Epoch;
 use crate::id::{BucketId, BucketName, ClusterId, NodeId, PlacementId, PlacementName};
 use crate::token::TokenKey;
 use bucket::Bucket;
+use format::Format;
 use node::Node;
 use placement::Placement;
 use plugin::{Plugin, PluginKind, PluginName};
@@ -42,6 +44,9 @@ pub struct Map {
 /// What a map is made of, and how it is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Parts {
+    // It comes first, so that what is wrong with a newer map is said to be that.
+    #[serde(default, deserialize_with = "format::read")]
+    format: Format,
     cluster: ClusterId,
     name: String,
     epoch: Epoch,
@@ -100,6 +105,12 @@ impl Map {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.parts.epoch
+    }
+
+    /// The newest format that all nodes know.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.parts.format
     }
 
     /// All nodes.
@@ -232,6 +243,14 @@ impl Parts {
             .iter()
             .map(|(name, bucket)| (bucket.id, name.clone()))
             .collect()
+    }
+
+    /// Takes the newest format that all nodes know. It never becomes an older one: there may be
+    /// something of it already.
+    fn raise_format(&mut self) {
+        let nodes = self.nodes.values();
+        let known = nodes.map(|node| node.identity.format).min();
+        self.format = self.format.max(known.unwrap_or_default());
     }
 
     fn check(&self) -> Result<(), MapError> {

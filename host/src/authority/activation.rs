@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use soros_core::epoch::Epoch;
 use soros_core::id::{NodeName, PlacementName};
 use soros_core::map::Map;
-use soros_core::map::change::{Change, ChangeError};
+use soros_core::map::change::{Change, ChangeError, Origin};
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{PluginName, PluginVersion, Release, Shadow};
 use soros_core::map::table::Table;
@@ -39,7 +39,7 @@ pub(super) async fn activate(
     inner: &Arc<Inner>,
     name: &PluginName,
     version: Option<&PluginVersion>,
-    only_at: Option<Epoch>,
+    (origin, only_at): (Origin, Option<Epoch>),
 ) -> Result<Done, CommandError> {
     let not_leader = CommandError::NotLeader { leader: None };
     let map = newest(&*inner.leading().ok_or(not_leader)?).await?;
@@ -51,7 +51,7 @@ pub(super) async fn activate(
     }
     let switch = Switch::of(&map, name, version)?;
     let ready = prepare_everywhere(inner, &map, &switch).await?;
-    let Changed { after, .. } = change(inner, only_at, async |map| {
+    let Changed { after, .. } = change(inner, Some(origin), only_at, async |map| {
         // What was made ready must be what comes into force.
         if Switch::of(map, name, version)? != switch {
             return Err(ChangeError::PluginMoved(name.clone()).into());

@@ -12,6 +12,7 @@ use super::wire::{Answer, Hello, RaftMessage, Request, decode, encode};
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
 use soros_core::map::Map;
+use soros_core::map::format::Format;
 use std::sync::Arc;
 
 /// The bytes that answer `request`.
@@ -33,7 +34,7 @@ async fn on_request(inner: &Arc<Inner>, request: Request) -> Answer {
             None => Answer::Refused,
         },
         Request::Hello(hello) => on_hello(inner, &hello).await,
-        Request::Fetch { newer_than } => on_fetch(inner, newer_than),
+        Request::Fetch { newer_than, knows } => on_fetch(inner, newer_than, knows),
         Request::Push(map) => on_push(inner, *map).await,
         Request::Propose(proposed) => Answer::Propose(if inner.leading().is_some() {
             carry_out_to_the_end(inner, *proposed).await
@@ -99,8 +100,11 @@ async fn on_hello(inner: &Inner, hello: &Hello) -> Answer {
     Answer::Hello(Box::new(inner.hello().await))
 }
 
-fn on_fetch(inner: &Inner, newer_than: Epoch) -> Answer {
+fn on_fetch(inner: &Inner, newer_than: Epoch, knows: Format) -> Answer {
     let map = inner.keeper.map().filter(|map| newer_than < map.epoch());
+    if let Some(map) = map.as_ref().filter(|map| knows < map.format()) {
+        return Answer::NewerFormat(map.format());
+    }
     Answer::Fetch(map.map(|map| Box::new(Map::clone(&map))))
 }
 

@@ -6,7 +6,7 @@
 use super::command::{CommandError, Done};
 use super::lead::{Changed, change};
 use super::member::Running;
-use super::{Inner, audit, locked, spread};
+use super::{Inner, locked, spread};
 use crate::plugin::limits::{FAULTS_MAX, FAULTS_TIME, PROBATION_TIME};
 use soros_core::epoch::Epoch;
 use soros_core::map::Map;
@@ -80,7 +80,7 @@ pub(super) async fn report(
     if !inner.watch.note(&(name.clone(), since), count) {
         return Ok(nothing);
     }
-    let decided = change(inner, None, async |map| {
+    let decided = change(inner, None, None, async |map| {
         decision(map, name, since, blame).map_err(CommandError::from)
     });
     let Changed { before, after } = match decided.await {
@@ -112,29 +112,16 @@ fn decision(
 }
 
 fn tell(name: &PluginName, before: &Map, after: &Map, blame: &Blame) {
-    let Some((version, release)) = before.plugin(name).and_then(Plugin::active) else {
+    let Some((version, _)) = before.plugin(name).and_then(Plugin::active) else {
         return;
     };
     let now = after.plugin(name);
     let is_quarantined = now.is_some_and(|plugin| plugin.quarantine.is_some());
-    let action = if is_quarantined {
-        "quarantine"
-    } else {
-        "withdraw"
-    };
     let Blame {
         node,
         cause,
         detail,
     } = blame;
-    audit::line(&audit::Line {
-        action,
-        through: node.as_str(),
-        plugin: name,
-        version: Some(version),
-        digest: Some(release.digest),
-        epoch: after.epoch(),
-    });
     let (plugin, version, epoch) = (name.as_str(), version.as_str(), after.epoch().0);
     let (node, cause) = (node.as_str(), cause.as_str());
     let back_to = now.and_then(|plugin| plugin.active.as_ref());
@@ -170,7 +157,7 @@ pub(super) async fn end_probations(inner: &Inner, running: &Running) {
     };
     for (name, since) in inner.watch.passed(&map) {
         let plugin = name.to_string();
-        let ended = change(inner, None, async |_| {
+        let ended = change(inner, None, None, async |_| {
             Ok(Change::EndProbation { name, since })
         });
         match ended.await {

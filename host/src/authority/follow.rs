@@ -7,6 +7,7 @@ use super::{Failure, Inner};
 use soros_core::epoch::Epoch;
 use soros_core::id::NodeId;
 use soros_core::map::Map;
+use soros_core::map::format::{Format, UnknownFormat};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,12 +54,19 @@ pub(super) async fn fetch_map(inner: &Inner, from: &To, newer_than: Epoch) -> Op
     match ask(
         inner.wire(),
         from,
-        &Request::Fetch { newer_than },
+        &Request::Fetch {
+            newer_than,
+            knows: Format::KNOWN,
+        },
         FETCH_TIMEOUT,
     )
     .await
     {
         Ok(Answer::Fetch(map)) => map.map(|map| *map),
+        Ok(Answer::NewerFormat(format)) => {
+            inner.fail(Failure::NewerFormat(UnknownFormat(format)));
+            None
+        }
         _ => None,
     }
 }

@@ -5,14 +5,15 @@
 //! takes one only if that names the node as it is now: as itself, in this life of its process.
 
 use super::locked;
-use super::record::{OpenError, commit, open, seal};
+use super::record::{OpenError, commit, open, seal_as};
 use crate::network::BoxFuture;
 use crate::store::{Space, Store, StoreError, Write};
 use arc_swap::ArcSwapOption;
 use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, Incarnation};
 use soros_core::map::Map;
-use soros_core::map::node::Identity;
+use soros_core::map::format::UnknownFormat;
+use soros_core::map::node::{Identity, Node};
 use soros_core::record::RecordError;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
@@ -66,6 +67,9 @@ pub enum KeeperError {
     /// The disk failed; the map may still be there.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A newer program wrote it.
+    #[error("the map in the data directory cannot be read: {0}")]
+    Newer(#[from] UnknownFormat),
     /// It is of another cluster than the directory: files of two were mixed.
     #[error(
         "the data directory belongs to cluster {recorded} and has a map of cluster {found}: put \
@@ -182,8 +186,13 @@ impl MapKeeper {
     }
 
     fn names_me(&self, map: &Map) -> bool {
+        // Of a leader whose program is from before there were formats the map has the first one.
+        let as_told = |node: &Node| Identity {
+            format: node.identity.format.min(self.identity.format),
+            ..self.identity.clone()
+        };
         map.node(self.identity.id())
-            .is_some_and(|node| node.identity == self.identity)
+            .is_some_and(|node| node.identity == as_told(node))
     }
 
     /// Takes a map that another node sent, if it is newer, and makes it durable before anybody
@@ -214,7 +223,7 @@ impl MapKeeper {
         if let Some(latest) = self.unknown_life(&map) {
             self.doubt(latest).await;
         }
-        let write = Write::put(Space::Node, MAP.to_vec(), seal(&*map));
+        let write = Write::put(Space::Node, MAP.to_vec(), seal_as(map.format(), &*map));
         commit(Arc::clone(&self.store), vec![write]).await?;
         let epoch = map.epoch();
         self.current.store(Some(Arc::clone(&map)));
@@ -257,6 +266,9 @@ pub(super) fn read(store: &dyn Store) -> Result<Option<Map>, KeeperError> {
         Ok(Some(record)) => match open(&record) {
             Ok(map) => Ok(Some(map)),
             Err(OpenError::Disk(error)) => Err(error.into()),
+            // It is sound. Whoever goes on without it comes in with an older one, or drops from it
+            // what is new.
+            Err(OpenError::Newer(format)) => Err(format.into()),
             Err(error) => damaged(&error),
         },
         Err(RecordError::Damaged(what)) => damaged(&what),

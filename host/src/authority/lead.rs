@@ -6,14 +6,14 @@
 use super::command::{Command, CommandError, Done, Keys, Proposed, Registration};
 use super::member::Running;
 use super::raft::{Types, Voter};
-use super::{Inner, PlanError, activation, audit, blame, deletion, spread, twin};
+use super::{Inner, PlanError, activation, blame, deletion, spread, twin};
 use openraft::ReadPolicy;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use soros_core::epoch::Epoch;
 use soros_core::id::Incarnation;
 use soros_core::map::Map;
 use soros_core::map::bucket::BucketConfig;
-use soros_core::map::change::{Change, ChangeError, Proposal};
+use soros_core::map::change::{Change, ChangeError, Origin, Proposal};
 use soros_core::map::node::Identity;
 use soros_core::map::placement::PlacementConfig;
 use soros_core::map::plugin::{Plugin, PluginKind, PolicyUse};
@@ -57,19 +57,11 @@ pub(super) async fn carry_out(
         only_at,
         through,
     } = proposed;
-    let before = inner.keeper.map();
-    let done = carry_out_once(inner, &command, only_at).await?;
-    if let Some(before) = before {
-        audit::note(&command, &through, &before, &done);
-    }
-    Ok(done)
-}
-
-async fn carry_out_once(
-    inner: &Arc<Inner>,
-    command: &Command,
-    only_at: Option<Epoch>,
-) -> Result<Done, CommandError> {
+    let command = &command;
+    let origin = Origin {
+        through,
+        is_rollback: matches!(command, Command::Activate { version: None, .. }),
+    };
     match command {
         Command::Register(registration) => return register(inner, registration, only_at).await,
         Command::DeleteBucket {
@@ -79,7 +71,7 @@ async fn carry_out_once(
             return deletion::delete(inner, name, only_at).await;
         }
         Command::Activate { name, version } => {
-            return activation::activate(inner, name, version.as_ref(), only_at).await;
+            return activation::activate(inner, name, version.as_ref(), (origin, only_at)).await;
         }
         Command::Report {
             name,
@@ -93,7 +85,7 @@ async fn carry_out_once(
         } => activation::prepare_shadow(inner, name, shadow).await?,
         _ => {}
     }
-    let changed = change(inner, only_at, async |map| {
+    let changed = change(inner, Some(origin), only_at, async |map| {
         prepare(inner, map, command).await
     })
     .await?;
@@ -121,12 +113,14 @@ fn is_new(before: &Map, command: &Command) -> bool {
     }
 }
 
-/// Makes a change of the newest map, with nobody else making one meanwhile.
+/// Makes a change of the newest map, with nobody else making one meanwhile; `origin` is for the
+/// record.
 ///
 /// # Errors
 /// [`CommandError`] says whether anything was changed.
 pub(super) async fn change(
     inner: &Inner,
+    origin: Option<Origin>,
     only_at: Option<Epoch>,
     make: impl AsyncFnOnce(&Map) -> Result<Change, CommandError>,
 ) -> Result<Changed, CommandError> {
@@ -144,14 +138,8 @@ pub(super) async fn change(
     let change = make(&before).await?;
     // Tried before it is proposed, so that what is refused leaves no trace in the log.
     before.apply(&change)?;
-    let after = propose(
-        &running,
-        Proposal {
-            change,
-            only_at: Some(now),
-        },
-    )
-    .await?;
+    let proposal = Proposal::on(Some(&before), change, origin);
+    let after = propose(&running, proposal).await?;
     Ok(Changed { before, after })
 }
 
@@ -371,7 +359,7 @@ async fn register(
     only_at: Option<Epoch>,
 ) -> Result<Done, CommandError> {
     let Registration { identity, home } = registration;
-    let registered = change(inner, only_at, async |map| {
+    let registered = change(inner, None, only_at, async |map| {
         refuse_a_second_life(inner, map, identity).await?;
         refuse_an_old_directory(map, identity, *home)?;
         Ok(Change::Register(Box::new(identity.clone())))

@@ -11,12 +11,13 @@
 //! Every write is synced before it is answered, one after the other, as openraft demands.
 
 use super::raft::{Entry, LogId, Types, Vote};
-use super::record::{commit, open, seal};
+use super::record::{commit, open, seal, seal_as};
 use crate::store::{Space, Store, Write};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
-use openraft::{OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use soros_core::map::format::Format;
 use soros_core::record::Records;
 use std::fmt::Debug;
 use std::io;
@@ -119,6 +120,14 @@ fn put(key: impl Into<Vec<u8>>, value: &impl Serialize) -> Write {
     }
 }
 
+/// The format that a program must know to read `entry`.
+fn format(entry: &Entry) -> Format {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.format,
+        EntryPayload::Blank | EntryPayload::Membership(_) => Format::FIRST,
+    }
+}
+
 fn remove(key: Vec<u8>) -> Write {
     Write {
         space: Space::Authority,
@@ -195,7 +204,13 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let writes = entries
             .into_iter()
-            .map(|entry| put(entry_key(entry.log_id.index), &entry))
+            .map(|entry| {
+                let (key, record) = (
+                    entry_key(entry.log_id.index),
+                    seal_as(format(&entry), &entry),
+                );
+                Write::put(Space::Authority, key, record)
+            })
             .collect();
         let result = self.commit(writes).await;
         callback.io_completed(result);

@@ -14,6 +14,7 @@ use openraft::StorageHelper;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftStateMachine;
 use soros_core::id::{NodeId, NodeName};
+use soros_core::map::format::UnknownFormat;
 use soros_core::map::node::{RaftId, Role};
 use soros_core::record::{RecordError, Records};
 use std::collections::BTreeSet;
@@ -198,9 +199,9 @@ pub enum RaftIdError {
     /// The node's map could not be read.
     #[error(transparent)]
     Map(#[from] KeeperError),
-    /// A later program wrote the records.
-    #[error("the authority's records cannot be read: {0}")]
-    Newer(#[from] OpenError),
+    /// A newer program wrote the records.
+    #[error("the authority's records in the data directory cannot be read: {0}")]
+    Newer(#[from] UnknownFormat),
     /// There were no random bits.
     #[error("no random bits: {0}")]
     Random(#[from] getrandom::Error),
@@ -226,7 +227,7 @@ fn read(store: &dyn Store) -> Result<Option<RaftId>, RaftIdError> {
         Ok(id) => Ok(id),
         Err(OpenError::Disk(failed @ RecordError::Failed(_))) => Err(failed.into()),
         // The records are sound; it is this program that is too old for them.
-        Err(error @ OpenError::Version(_)) => Err(error.into()),
+        Err(OpenError::Newer(format)) => Err(format.into()),
         Err(error) => {
             tracing::warn!(%error, "the authority's records here are damaged: they are dropped");
             Ok(None)

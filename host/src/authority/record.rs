@@ -4,17 +4,16 @@
 //! version:1 checksum:8 json
 //! ```
 //!
-//! The checksum is the head of the blake3 hash of the JSON. A record of another version or with
-//! another checksum is refused whole: a vote or a map read wrongly is worse than one not read.
+//! The version is the [`Format`] that the JSON needs. The checksum is the head of the blake3 hash of
+//! the JSON. A record of a newer format or with another checksum is refused whole: a vote or a map
+//! read wrongly is worse than one not read.
 
 use crate::store::{Durability, Store, StoreError, Write, aside};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use soros_core::map::format::{Format, UnknownFormat};
 use soros_core::record::RecordError;
 use std::sync::Arc;
-
-/// The version of the records that this program writes.
-pub const VERSION: u8 = 1;
 
 const CHECKSUM_BYTES: usize = 8;
 
@@ -24,8 +23,11 @@ pub enum OpenError {
     /// It has fewer bytes than a version and a checksum.
     #[error("the record is too short")]
     Short,
-    /// A later program wrote it.
-    #[error("the record has version {0}, this program reads version {VERSION}")]
+    /// A newer program wrote it.
+    #[error(transparent)]
+    Newer(#[from] UnknownFormat),
+    /// No program writes this version.
+    #[error("the record has version {0}")]
     Version(u8),
     /// Its bytes are not those that were written.
     #[error("the record's checksum is wrong")]
@@ -44,15 +46,24 @@ impl From<OpenError> for std::io::Error {
     }
 }
 
-/// The record of `value`.
+/// The record of `value`, which all programs know.
 ///
 /// # Panics
 /// When a type's own serialisation refuses a value, which none of the authority's does.
 #[must_use]
 pub fn seal(value: &impl Serialize) -> Vec<u8> {
+    seal_as(Format::FIRST, value)
+}
+
+/// The record of `value`, for programs that know this format.
+///
+/// # Panics
+/// As [`seal`] does.
+#[must_use]
+pub fn seal_as(format: Format, value: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(value).expect("the authority's types are JSON");
     let mut record = Vec::with_capacity(1 + CHECKSUM_BYTES + json.len());
-    record.push(VERSION);
+    record.push(format.0);
     record.extend_from_slice(&checksum(&json));
     record.extend_from_slice(&json);
     record
@@ -61,7 +72,7 @@ pub fn seal(value: &impl Serialize) -> Vec<u8> {
 /// The value of `record`.
 ///
 /// # Errors
-/// [`OpenError`] when it is not one that [`seal`] wrote.
+/// [`OpenError`] when it is not one that [`seal`] wrote, or of a format that is not known.
 pub fn open<T: DeserializeOwned>(record: &[u8]) -> Result<T, OpenError> {
     Ok(serde_json::from_slice(check(record)?)?)
 }
@@ -72,9 +83,11 @@ pub fn open<T: DeserializeOwned>(record: &[u8]) -> Result<T, OpenError> {
 /// [`OpenError`] when it is not as [`seal`] wrote it.
 pub fn check(record: &[u8]) -> Result<&[u8], OpenError> {
     let (&version, rest) = record.split_first().ok_or(OpenError::Short)?;
-    if version != VERSION {
+    let format = Format(version);
+    if format < Format::FIRST {
         return Err(OpenError::Version(version));
     }
+    format.known()?;
     let (sum, json) = rest.split_first_chunk().ok_or(OpenError::Short)?;
     if *sum != checksum(json) {
         return Err(OpenError::Checksum);
@@ -122,6 +135,11 @@ mod tests {
             );
         }
         assert!(matches!(open::<u64>(&record), Err(OpenError::Json(_))));
-        assert!(matches!(open::<u64>(&[9, 1]), Err(OpenError::Version(9))));
+        assert!(matches!(open::<u64>(&[0, 1]), Err(OpenError::Version(0))));
+        let newer = Format(Format::KNOWN.0 + 1);
+        let error = open::<u64>(&seal_as(newer, &7)).expect_err("a newer program wrote it");
+        assert!(matches!(error, OpenError::Newer(UnknownFormat(found)) if found == newer));
+        let known = open::<u64>(&seal_as(Format::KNOWN, &7));
+        assert_eq!(known.expect("this one wrote it"), 7);
     }
 }

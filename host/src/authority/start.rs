@@ -297,15 +297,7 @@ async fn found(inner: &Inner, running: &Running, members: Vec<Identity>) {
         }
     };
     let change = Change::Found(Box::new(founding));
-    match lead::propose(
-        running,
-        Proposal {
-            change,
-            only_at: None,
-        },
-    )
-    .await
-    {
+    match lead::propose(running, Proposal::on(None, change, None)).await {
         Ok(map) => tracing::info!(cluster = %map.cluster(), "the cluster is founded"),
         Err(error) => tracing::warn!(%error, "the cluster could not be founded yet"),
     }

@@ -5,12 +5,14 @@
 //! node to adopt.
 
 use super::raft::{Applied, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
-use super::record::{commit, open, seal};
+use super::record::{commit, open, seal_as};
+use super::{audit, keeper};
 use crate::store::{Space, Store, Write};
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use serde::{Deserialize, Serialize};
+use soros_core::epoch::Epoch;
 use soros_core::map::Map;
 use soros_core::map::change::{Proposal, step};
 use std::io;
@@ -38,6 +40,8 @@ pub struct StateMachine {
     last_applied: Option<LogId>,
     membership: StoredMembership,
     map: watch::Sender<SnapshotData>,
+    /// What was changed up to this epoch was told before this start.
+    told: Epoch,
 }
 
 impl StateMachine {
@@ -46,8 +50,11 @@ impl StateMachine {
     pub fn new(store: Arc<dyn Store>) -> (StateMachine, watch::Receiver<SnapshotData>) {
         let (map, maps) = watch::channel(None);
         let membership = StoredMembership::default();
+        // A map that cannot be read keeps the node from starting, or is looked for again.
+        let adopted = keeper::read(&*store).ok().flatten();
         (
             StateMachine {
+                told: adopted.map(|map| map.epoch()).unwrap_or_default(),
                 store,
                 last_applied: None,
                 membership,
@@ -61,19 +68,25 @@ impl StateMachine {
         self.map.borrow().clone()
     }
 
-    fn on_proposal(&mut self, proposal: &Proposal) -> Applied {
+    /// # Errors
+    /// When the map takes a format that this program does not know: the nodes said that they know
+    /// it, and then this one was replaced by an older one.
+    fn on_proposal(&mut self, proposal: &Proposal) -> io::Result<Applied> {
         let before = self.map();
-        match step(before.as_deref(), proposal) {
-            Ok(map) => {
-                let epoch = map.epoch();
-                self.map.send_replace(Some(Arc::new(map)));
-                Applied(Ok(epoch))
-            }
-            Err(error) => Applied(Err(error)),
+        let map = match step(before.as_deref(), proposal) {
+            Ok(map) => map,
+            Err(error) => return Ok(Applied(Err(error))),
+        };
+        map.format().known().map_err(io::Error::other)?;
+        let epoch = map.epoch();
+        if let Some(before) = before.filter(|_| self.told < epoch) {
+            audit::note(proposal, &before, epoch);
         }
+        self.map.send_replace(Some(Arc::new(map)));
+        Ok(Applied(Ok(epoch)))
     }
 
-    fn on_entry(&mut self, log_id: LogId, payload: Payload) -> Applied {
+    fn on_entry(&mut self, log_id: LogId, payload: Payload) -> io::Result<Applied> {
         self.last_applied = Some(log_id);
         match payload {
             EntryPayload::Normal(proposal) => return self.on_proposal(&proposal),
@@ -82,7 +95,8 @@ impl StateMachine {
             }
             EntryPayload::Blank => {}
         }
-        Applied(Ok(self.map().map(|map| map.epoch()).unwrap_or_default()))
+        let epoch = self.map().map(|map| map.epoch()).unwrap_or_default();
+        Ok(Applied(Ok(epoch)))
     }
 
     fn meta(&self) -> SnapshotMeta {
@@ -106,7 +120,7 @@ impl RaftStateMachine<Types> for StateMachine {
         S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let applied = self.on_entry(entry.log_id, entry.payload);
+            let applied = self.on_entry(entry.log_id, entry.payload)?;
             if let Some(responder) = responder {
                 responder.send(applied);
             }
@@ -162,7 +176,8 @@ async fn save(store: &Arc<dyn Store>, meta: &SnapshotMeta, map: &SnapshotData) -
         meta: meta.clone(),
         map: map.as_deref().cloned(),
     };
-    let value = Some(seal(&picture));
+    let format = map.as_ref().map(|map| map.format()).unwrap_or_default();
+    let value = Some(seal_as(format, &picture));
     let write = Write {
         space: Space::Authority,
         key: SNAPSHOT.to_vec(),

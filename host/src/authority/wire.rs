@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketName, ClusterId, NodeId, PlacementId};
 use soros_core::map::Map;
+use soros_core::map::format::Format;
 use soros_core::map::json::Json;
 use soros_core::map::node::{Identity, RaftId};
 use soros_core::map::plugin::{PluginDigest, PluginName, Release};
@@ -88,6 +89,9 @@ pub enum Request {
     Fetch {
         /// The sender's epoch.
         newer_than: Epoch,
+        /// The newest format that it knows.
+        #[serde(default)]
+        knows: Format,
     },
     /// Here is a newer map.
     Push(Box<Map>),
@@ -178,6 +182,8 @@ pub enum Answer {
     Hello(Box<Hello>),
     /// To [`Request::Fetch`]: the map, if it is newer.
     Fetch(Option<Box<Map>>),
+    /// To [`Request::Fetch`] of who could not read the map: its format.
+    NewerFormat(Format),
     /// To [`Request::Push`]: the epoch of the map that is now in force at the sender.
     Push(Epoch),
     /// To [`Request::Propose`].

@@ -182,6 +182,7 @@ mod tests {
             capacity: 1 << 30,
             roles: [Role::Peer, Role::Authority].into(),
             version: "0.1.0".to_owned(),
+            format: soros_core::map::format::Format::KNOWN,
             name,
         }
     }

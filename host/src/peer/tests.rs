@@ -223,6 +223,7 @@ fn identity(number: u64) -> node::Identity {
         capacity: 1,
         roles: BTreeSet::from([Role::Peer, Role::Authority]),
         version: "0.1.0".to_owned(),
+        format: soros_core::map::format::Format::KNOWN,
     }
 }
 

@@ -4,6 +4,7 @@
 mod releases;
 
 use super::bucket::{Bucket, BucketConfig, BucketState};
+use super::format::{self, Format};
 use super::founding::Founding;
 use super::node::{Identity, Node, NodeState, Role};
 use super::placement::{Placement, PlacementConfig};
@@ -147,13 +148,65 @@ pub enum Change {
 /// A change, and the epoch it was made for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
+    /// The format of the map that it was made for.
+    #[serde(default, deserialize_with = "format::read")]
+    pub format: Format,
     /// What to change.
     pub change: Change,
     /// Only if the map still has this epoch.
     pub only_at: Option<Epoch>,
+    /// Who asked for it, where that is known.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// Where a change comes from: for the record of what was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The name of the node that was asked.
+    pub through: String,
+    /// Whether what was there before is to come back.
+    pub is_rollback: bool,
+}
+
+impl Proposal {
+    /// `change`, only if the map is still this one, and whatever it is when there is none.
+    #[must_use]
+    pub fn on(map: Option<&Map>, change: Change, origin: Option<Origin>) -> Proposal {
+        Proposal {
+            format: map.map(Map::format).unwrap_or_default(),
+            change,
+            only_at: map.map(Map::epoch),
+            origin,
+        }
+    }
 }
 
 impl Change {
+    /// The format that it needs: all nodes must know it, or they could not carry it out.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        match self {
+            Change::Found(_)
+            | Change::Register(_)
+            | Change::PutBucket { .. }
+            | Change::CloseBucket { .. }
+            | Change::ReopenBucket { .. }
+            | Change::DropBucket { .. }
+            | Change::PurgeBucket { .. }
+            | Change::PutPlacement { .. }
+            | Change::DeletePlacement { .. }
+            | Change::PutSettings(_)
+            | Change::PutRelease { .. }
+            | Change::Activate { .. }
+            | Change::Withdraw { .. }
+            | Change::Quarantine { .. }
+            | Change::EndProbation { .. }
+            | Change::PutShadow { .. }
+            | Change::DropRelease { .. } => Format::FIRST,
+        }
+    }
+
     /// What kind of change it is, for logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -221,6 +274,30 @@ pub enum ChangeError {
         taken: NodeName,
         /// Who wants it.
         asked: NodeName,
+    },
+    /// A node's program does not know the format of the map.
+    #[error(
+        "the cluster's map has format {format}, and the program of `{asked}` knows formats up to \
+         {knows}: run one that is at least as new as those of the other nodes"
+    )]
+    OldProgram {
+        /// Who wants to come in.
+        asked: NodeName,
+        /// What its program knows.
+        knows: Format,
+        /// The map's.
+        format: Format,
+    },
+    /// The change needs a format that not all nodes know.
+    #[error(
+        "the change needs format {needed}, and not all nodes know it{}: replace their programs \
+         first", of_node(.node.as_ref())
+    )]
+    OldPrograms {
+        /// What it needs.
+        needed: Format,
+        /// One that does not.
+        node: Option<NodeName>,
     },
     /// A node that holds partitions wants to hold none.
     #[error("`{0}` holds partitions: drain it before it gives up the peer role")]
@@ -325,6 +402,10 @@ fn of_version(version: Option<&PluginVersion>) -> String {
     version.map_or_else(String::new, |version| format!(" of version {version}"))
 }
 
+fn of_node(node: Option<&NodeName>) -> String {
+    node.map_or_else(String::new, |node| format!(", `{node}` for one"))
+}
+
 /// The map after `proposal`, where `map` is the one before, if there is any.
 ///
 /// # Errors
@@ -349,6 +430,7 @@ impl Map {
     /// # Errors
     /// [`ChangeError`] when the change may not be made.
     pub fn apply(&self, change: &Change) -> Result<Map, ChangeError> {
+        self.ensure_format(change.format())?;
         let mut next = Next::after(self);
         match change {
             Change::Found(_) => Err(ChangeError::AlreadyFounded),
@@ -393,6 +475,19 @@ impl Map {
         }?;
         Ok(next.finish())
     }
+
+    /// Refuses what a node's program could not carry out.
+    pub(super) fn ensure_format(&self, needed: Format) -> Result<(), ChangeError> {
+        if needed <= self.format() {
+            return Ok(());
+        }
+        let mut nodes = self.nodes().values().map(|node| &node.identity);
+        let behind = nodes.find(|node| node.format < needed);
+        Err(ChangeError::OldPrograms {
+            needed,
+            node: behind.map(|node| node.name.clone()),
+        })
+    }
 }
 
 /// A map being made of the one before.
@@ -405,7 +500,8 @@ impl Next {
         Next(parts)
     }
 
-    fn finish(self) -> Map {
+    fn finish(mut self) -> Map {
+        self.0.raise_format();
         let map = Map::new(self.0);
         map.assert_invariants();
         map
@@ -413,6 +509,13 @@ impl Next {
 
     fn register(&mut self, identity: &Identity) -> Result<(), ChangeError> {
         identity.check().map_err(ChangeError::BadConfig)?;
+        if identity.format < self.0.format {
+            return Err(ChangeError::OldProgram {
+                asked: identity.name.clone(),
+                knows: identity.format,
+                format: self.0.format,
+            });
+        }
         let id = identity.id();
         let asked = identity.name.clone();
         let same_raft = |node: &&Node| node.identity.raft == identity.raft;

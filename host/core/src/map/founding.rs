@@ -2,6 +2,7 @@
 
 use super::bucket::{Bucket, BucketConfig, BucketState};
 use super::change::ChangeError;
+use super::format::Format;
 use super::node::{Identity, Node, NodeState, Role};
 use super::placement::{Placement, PlacementConfig};
 use super::plan::check_table;
@@ -64,7 +65,8 @@ impl Map {
             closed_at: Epoch::NONE,
             config: bucket_config,
         };
-        let parts = Parts {
+        let mut parts = Parts {
+            format: Format::FIRST,
             cluster: founding.cluster,
             name: founding.name.chars().take(NAME_BYTES_MAX).collect(),
             epoch,
@@ -75,6 +77,7 @@ impl Map {
             settings: founding.settings.clone(),
             token_key: founding.token_key.clone(),
         };
+        parts.raise_format();
         Map::try_from(parts).map_err(ChangeError::BadFounding)
     }
 }

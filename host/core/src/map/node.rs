@@ -1,5 +1,6 @@
 //! This is a node as the map has it: who it says it is, where it listens, what it can hold.
 
+use super::format::Format;
 use super::problem::{ConfigProblem, Problems};
 use crate::epoch::Epoch;
 use crate::id::{Incarnation, NodeId, NodeName};
@@ -58,6 +59,9 @@ pub struct Identity {
     pub roles: BTreeSet<Role>,
     /// The version of its program.
     pub version: String,
+    /// The newest format that its program knows.
+    #[serde(default)]
+    pub format: Format,
 }
 
 impl Identity {

@@ -1,6 +1,7 @@
 //! These are the map's tests: each change as a script and its consequence, and any sequence of
 //! changes against what must hold of every map.
 
+mod formats;
 mod releases;
 
 use super::change::{Change, ChangeError, Proposal, step};
@@ -29,6 +30,7 @@ fn identity(name: &str) -> Identity {
         capacity: 1 << 30,
         roles: BTreeSet::from([Role::Peer, Role::Authority]),
         version: "0.1.0".to_owned(),
+        format: format::Format::KNOWN,
         name,
     }
 }
@@ -162,7 +164,10 @@ fn refuses_to_begin_with_two_nodes_of_one_name_or_with_a_wrong_table() {
 
 #[test]
 fn is_founded_once_and_changes_only_at_the_epoch_asked_for() {
-    let propose = |only_at, change| Proposal { change, only_at };
+    let propose = |only_at, change| Proposal {
+        only_at,
+        ..Proposal::on(None, change, None)
+    };
     let found = propose(None, Change::Found(Box::new(founding())));
     let map = step(None, &found).expect("a first map");
     assert_eq!(step(Some(&map), &found), Err(ChangeError::AlreadyFounded));

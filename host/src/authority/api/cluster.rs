@@ -10,6 +10,7 @@ use serde::Serialize;
 use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, Incarnation, NodeId, NodeName, PlacementName};
 use soros_core::map::Map;
+use soros_core::map::format::Format;
 use soros_core::map::node::{Node, Role};
 use soros_core::map::placement::Placement;
 use soros_core::map::plugin::PluginName;
@@ -21,6 +22,8 @@ struct Cluster<'a> {
     name: &'a str,
     id: ClusterId,
     epoch: Epoch,
+    /// The newest format that all nodes know.
+    format: Format,
     status: Status,
     under_replicated: Vec<&'a PlacementName>,
     /// The plugins that fail too often and are not asked.
@@ -56,6 +59,8 @@ struct Member<'a> {
     capacity: u64,
     roles: &'a BTreeSet<Role>,
     version: &'a str,
+    /// The newest format that its program knows.
+    format: Format,
     incarnation: Incarnation,
     partitions: usize,
     partitions_behind: Option<u64>,
@@ -79,6 +84,7 @@ pub(super) async fn show(authority: &Authority, map: &Map) -> Result<Response, R
         name: map.name(),
         id: map.cluster(),
         epoch: map.epoch(),
+        format: map.format(),
         status,
         under_replicated,
         quarantined: quarantined(map),
@@ -127,6 +133,7 @@ fn members<'a>(
             capacity: identity.capacity,
             roles: &identity.roles,
             version: &identity.version,
+            format: identity.format,
             incarnation: identity.incarnation,
             partitions: partitions.get(id).copied().unwrap_or_default(),
             partitions_behind: facts.map(|facts| facts.partitions_behind),

@@ -268,8 +268,10 @@ fn of_change(error: &ChangeError) -> Problem {
         }
         ChangeError::PlacementInUse(_) => of(Code::InUse, "Delete those buckets first."),
         ChangeError::BadTable(_) => of(Code::PolicyUnavailable, "Nothing was changed."),
+        ChangeError::OldPrograms { .. } => of(Code::NotReady, "Nothing was changed."),
         // Only nodes that come in meet these.
-        ChangeError::AlreadyFounded
+        ChangeError::OldProgram { .. }
+        | ChangeError::AlreadyFounded
         | ChangeError::BadFounding(_)
         | ChangeError::IdTaken { .. }
         | ChangeError::RaftIdTaken { .. }

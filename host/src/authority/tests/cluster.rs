@@ -382,6 +382,7 @@ impl Cluster {
             capacity: 1 << 30,
             roles: roles(name),
             version: "0.1.0".to_owned(),
+            format: soros_core::map::format::Format::KNOWN,
         };
         let authority = Authority::start(self.parts(identity, entry, store))
             .await

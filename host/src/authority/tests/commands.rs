@@ -203,10 +203,7 @@ async fn a_bucket_that_a_lost_leader_left_closed_is_opened_by_the_next() {
     let change = Change::CloseBucket { name: name.clone() };
     running
         .raft
-        .client_write(Proposal {
-            change,
-            only_at: None,
-        })
+        .client_write(Proposal::on(None, change, None))
         .await
         .unwrap();
     cluster.crash(&leader).await;

@@ -22,6 +22,7 @@ fn hello(name: &str, founders: &[&str]) -> Hello {
         capacity: 1,
         roles: BTreeSet::from([Role::Authority]),
         version: String::new(),
+        format: soros_core::map::format::Format::KNOWN,
     };
     let founders = founders.iter().map(|name| address(name)).collect();
     Hello {

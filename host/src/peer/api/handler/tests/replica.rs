@@ -407,6 +407,7 @@ fn identity(name: &str) -> Identity {
         capacity: 1 << 30,
         roles: BTreeSet::from([Role::Peer, Role::Authority]),
         version: "0.1.0".to_owned(),
+        format: soros_core::map::format::Format::KNOWN,
         name,
     }
 }
