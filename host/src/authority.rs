@@ -366,6 +366,8 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
     /// Held by each component that is being let in here.
     pushes: Semaphore,
+    /// Held by each dry run that was asked for here.
+    rehearsals: Semaphore,
     /// Buckets of which this node, as the leader, is finding out whether they are empty.
     deleting: Mutex<BTreeSet<BucketName>>,
     /// What this node, as the leader, knows of plugins that fail.
@@ -404,6 +406,7 @@ impl Authority {
             member,
             turn: tokio::sync::Mutex::default(),
             pushes: Semaphore::new(push::AT_A_TIME),
+            rehearsals: Semaphore::new(rehearsal::AT_A_TIME),
             deleting: Mutex::default(),
             watch: blame::Watch::default(),
             leader_hint: Mutex::default(),
@@ -510,6 +513,15 @@ impl Authority {
     /// The calls that the shadow of a plugin answers otherwise, at the nodes that answer at once.
     pub async fn captures(&self, map: &Map, name: &PluginName) -> Vec<String> {
         forward::captures(&self.inner, map, name).await
+    }
+
+    /// Makes room for a dry run.
+    ///
+    /// # Errors
+    /// [`rehearsal::Occupied`] when there is none.
+    pub fn begin_rehearsal(&self) -> Result<tokio::sync::SemaphorePermit<'_>, rehearsal::Occupied> {
+        let room = self.inner.rehearsals.try_acquire();
+        room.map_err(|_| rehearsal::Occupied)
     }
 
     /// What the activation of a version would change under `map`.

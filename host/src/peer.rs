@@ -170,6 +170,8 @@ pub struct Peer {
     map_adopted: Notify,
     /// Who may look through all keys of a bucket.
     surveys: Arc<Semaphore>,
+    /// Who may look through what the node holds for a dry run.
+    censuses: Arc<Semaphore>,
     /// Who may look through all objects of a partition, and what was looked at a short while ago.
     inventories: Arc<Semaphore>,
     begun_inventories: Mutex<promise::Begun>,
@@ -218,6 +220,7 @@ impl Peer {
             wake_clock: Notify::new(),
             map_adopted: Notify::new(),
             surveys: Arc::new(Semaphore::new(SURVEYS_AT_A_TIME)),
+            censuses: Arc::new(Semaphore::new(1)),
             inventories: Arc::new(Semaphore::new(1)),
             begun_inventories: Mutex::default(),
             behind: AtomicU64::new(u64::MAX),

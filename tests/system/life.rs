@@ -161,6 +161,31 @@ async fn a_version_that_fails_on_its_probation_is_taken_back() {
 }
 
 #[tokio::test]
+async fn a_version_that_refuses_what_the_one_before_took_is_taken_back() {
+    let cluster = guarded(&["0.1.0", "7.0.0"]).await;
+    assert_eq!(write(&cluster, 0, "before", "bad").await.0, 201);
+    let activated = activate(&mut cluster.http(0), NAME, "7.0.0").await;
+    assert_eq!(activated.status, 200, "{}", activated.text());
+    let begun = Instant::now();
+    let plugin = loop {
+        for number in 0..60 {
+            let (status, code) = write(&cluster, 1, &format!("k{number}"), "bad").await;
+            assert!(status == 201 || code == "rejected", "{status} {code}");
+        }
+        let plugin = shown(&cluster, 2).await;
+        if plugin["withdrawn"].is_object() {
+            break plugin;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{plugin}");
+    };
+    assert_eq!(plugin["active"], "0.1.0");
+    assert_eq!(plugin["withdrawn"]["cause"], "refused");
+    assert_eq!(plugin["quarantined"], Value::Null);
+    assert_eq!(write(&cluster, 1, "after", "bad").await.0, 201);
+    assert_audited(&cluster, "withdraw", "7.0.0").await;
+}
+
+#[tokio::test]
 async fn a_validator_in_quarantine_is_not_asked_until_it_is_activated_again() {
     let mut cluster = guarded(&["6.0.0"]).await;
     let ajar = BUCKET.replace("bad\"", "bad\",\"on_failure\":\"open\"");

@@ -2,13 +2,14 @@
 
 use super::reports::Reports;
 use crate::authority::Counts;
+use crate::plugin::limits::{FAULTS_TIME, TRIED_MIN};
 use crate::telemetry::{Counter, Histogram, Metrics};
 use soros_core::epoch::Epoch;
 use soros_core::map::plugin::{PluginName, PluginVersion};
 use soros_core::policy::PolicyError;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a call ended.
 #[derive(Clone, Copy)]
@@ -19,6 +20,36 @@ pub(super) enum Ending<'a> {
     Refused,
     /// With a failure.
     Failed(&'a PolicyError),
+}
+
+/// What is watched of the calls of the version in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    /// The epoch from which it is in force.
+    pub(super) since: Epoch,
+    /// Whether it may be refusing too much: it is on probation, and the version before refused
+    /// less.
+    pub(super) refusals: bool,
+}
+
+/// How many calls a version on probation was asked of late, and how many it refused or gave up on.
+struct Tried {
+    since: Epoch,
+    begun: Instant,
+    asked: u32,
+    refused: u32,
+}
+
+impl Tried {
+    fn from(since: Epoch) -> Tried {
+        let (begun, asked, refused) = (Instant::now(), 0, 0);
+        Tried {
+            since,
+            begun,
+            asked,
+            refused,
+        }
+    }
 }
 
 /// The calls of a version.
@@ -33,6 +64,7 @@ pub(super) struct Calls {
     seconds: Arc<Histogram>,
     metrics: Arc<Metrics>,
     reports: Reports,
+    tried: Mutex<Tried>,
 }
 
 impl Calls {
@@ -56,11 +88,25 @@ impl Calls {
             version,
             metrics,
             reports,
+            tried: Mutex::new(Tried::from(Epoch::NONE)),
         }
     }
 
-    /// Notes a call. `since` is the epoch from which the version is in force, if it is.
-    pub(super) fn note(&self, ending: Ending<'_>, time: Duration, fuel: u64, since: Option<Epoch>) {
+    /// Notes a call; of a version that is in force something is `watched`.
+    pub(super) fn note(
+        &self,
+        ending: Ending<'_>,
+        time: Duration,
+        fuel: u64,
+        watched: Option<Watched>,
+    ) {
+        if let Some(Watched {
+            since,
+            refusals: true,
+        }) = watched
+        {
+            self.try_it(since, ending);
+        }
         self.seconds.observe_time(time);
         self.fuel.add(fuel);
         match ending {
@@ -69,10 +115,29 @@ impl Calls {
             Ending::Failed(error) => {
                 self.failed.increment();
                 self.failures_by(error.cause()).increment();
-                if let Some(since) = since {
-                    self.reports.failed(&self.plugin, since, error);
+                if let Some(watched) = watched {
+                    self.reports.failed(&self.plugin, watched.since, error);
                 }
             }
+        }
+    }
+
+    /// Notes a call of a version on probation, and reports it once it refuses too much.
+    fn try_it(&self, since: Epoch, ending: Ending<'_>) {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.since != since || FAULTS_TIME < tried.begun.elapsed() {
+            *tried = Tried::from(since);
+        }
+        let is_refused = match ending {
+            Ending::Refused | Ending::Failed(PolicyError::GaveUp(_)) => true,
+            Ending::Answered | Ending::Failed(_) => false,
+        };
+        tried.asked += 1;
+        tried.refused += u32::from(is_refused);
+        let Tried { asked, refused, .. } = *tried;
+        if TRIED_MIN <= asked && asked - refused <= asked / 10 {
+            *tried = Tried::from(since);
+            self.reports.refused(&self.plugin, since, (refused, asked));
         }
     }
 
@@ -124,7 +189,11 @@ mod tests {
             PolicyError::OutOfFuel { fuel: 3 },
             PolicyError::OutOfFuel { fuel: 3 },
         ] {
-            calls.note(Ending::Failed(&error), time, 30, Some(Epoch(3)));
+            let watched = Watched {
+                since: Epoch(3),
+                refusals: false,
+            };
+            calls.note(Ending::Failed(&error), time, 30, Some(watched));
         }
         let causes = [("busy", 1), ("out-of-fuel", 2)];
         let counts = Counts {
@@ -141,5 +210,31 @@ mod tests {
         let labels = "plugin=\"own\",version=\"1.0.0\",cause=\"out-of-fuel\"";
         let line = format!("soros_policy_failures_total{{{labels}}} 2");
         assert!(metrics.render().contains(&line));
+    }
+
+    #[test]
+    fn a_version_on_probation_that_refuses_most_is_reported() {
+        let told = |endings: &[Ending<'_>], refusals| {
+            let (reports, mut reported) = super::super::reports::reports();
+            let (plugin, version) = ("own".parse().unwrap(), "1.0.0".parse().unwrap());
+            let calls = Calls::new(plugin, version, Arc::default(), reports);
+            let since = Epoch(3);
+            let watched = Some(Watched { since, refusals });
+            for ending in endings {
+                calls.note(*ending, Duration::ZERO, 1, watched);
+            }
+            reported.causes()
+        };
+        let gave_up = PolicyError::GaveUp("no".to_owned());
+        let most = TRIED_MIN as usize * 9 / 10;
+        let mut endings = vec![Ending::Answered; TRIED_MIN as usize - most];
+        endings.resize(TRIED_MIN as usize - 2, Ending::Refused);
+        endings.push(Ending::Failed(&gave_up));
+        assert!(told(&endings, true).is_empty(), "too few to tell");
+        endings.push(Ending::Refused);
+        assert_eq!(told(&endings, true), ["refused"]);
+        assert!(told(&endings, false).is_empty(), "it is not on probation");
+        endings[most] = Ending::Answered;
+        assert!(told(&endings, true).is_empty(), "it takes enough");
     }
 }

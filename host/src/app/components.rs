@@ -139,6 +139,11 @@ impl NodeComponents {
         shipped_bytes(digest).is_some() || self.disk.has(digest)
     }
 
+    /// Whether a component is compiled.
+    pub(super) fn is_ready(&self, digest: &PluginDigest) -> bool {
+        self.known().ready.contains_key(digest)
+    }
+
     /// Whether a component is here and not damaged. One that is compiled was looked at before.
     async fn is_whole(&self, digest: PluginDigest) -> bool {
         let is_compiled = self.known().ready.contains_key(&digest);
@@ -276,7 +281,7 @@ impl NodeComponents {
         release: &Release,
         configs: Vec<Json>,
     ) -> Result<(), PlanError> {
-        if !self.has(&release.digest) {
+        if !self.is_whole(release.digest).await {
             self.fetch(release).await;
         }
         let (components, release) = (Arc::clone(self), release.clone());

@@ -1,7 +1,7 @@
 //! This is which policies a node runs: those that the map's buckets and placements name, loaded
 //! before the node says that it serves under the map.
 
-use super::calls::{Calls, Ending};
+use super::calls::{Calls, Ending, Watched};
 use super::components::NodeComponents;
 use super::node::RunsPolicies;
 use super::rehearsal;
@@ -74,12 +74,30 @@ struct Loaded {
     /// Those in quarantine, kept so that each map that comes need not make them again to learn what
     /// they want.
     silent: Vec<Arc<Policy>>,
+    /// Why shadows do not run.
+    shadow_problems: BTreeMap<PluginName, String>,
+    /// Whether one of them is only not ready yet.
+    shadows_wait: bool,
+}
+
+/// When policies are loaded.
+#[derive(Clone, Copy)]
+enum When {
+    /// While the node adopts the map.
+    Adopting,
+    /// While it serves under it.
+    Later,
 }
 
 impl Loaded {
     /// The epoch of the map that they are of; 0 before any.
     fn epoch(&self) -> Epoch {
         self.map.as_ref().map(|map| map.epoch()).unwrap_or_default()
+    }
+
+    /// Whether something could not be loaded.
+    fn is_lacking(&self) -> bool {
+        !self.problems.is_empty() || !self.shadow_problems.is_empty()
     }
 
     /// How many plugins of the map fail too often and are not asked.
@@ -95,8 +113,7 @@ struct BucketResolver {
     version: PluginVersion,
     policy: Arc<Policy>,
     calls: Arc<Calls>,
-    /// The epoch from which the version is in force.
-    since: Epoch,
+    watched: Watched,
     shadow: Option<ShadowUse>,
 }
 
@@ -104,8 +121,7 @@ struct BucketResolver {
 struct Measured {
     policy: Arc<Policy>,
     calls: Arc<Calls>,
-    /// The epoch from which the version is in force.
-    since: Epoch,
+    watched: Watched,
     shadow: Option<ShadowUse>,
     wants: Wants,
 }
@@ -127,10 +143,11 @@ impl Validation for Measured {
             Ok(_) => Ending::Answered,
             Err(error) => Ending::Failed(error),
         };
-        let (time, since) = (begun.elapsed(), Some(self.since));
-        self.calls.note(ending, time, fuel, since);
+        let time = begun.elapsed();
+        self.calls.note(ending, time, fuel, Some(self.watched));
         if let (Some(shadow), Ok(verdicts)) = (&self.shadow, &verdicts) {
-            shadow.offer(|| Recorded::validation(changes, verdicts));
+            let bytes = Recorded::bytes_of_validation(changes, verdicts);
+            shadow.offer(bytes, || Recorded::validation(changes, verdicts));
         }
         verdicts
     }
@@ -183,11 +200,26 @@ impl NodePolicies {
         Arc::clone(of_version.or_insert_with(new))
     }
 
-    /// The epoch from which a version is in force, if it is.
-    fn in_force_since(&self, name: &PluginName, version: &PluginVersion) -> Option<Epoch> {
+    /// What is watched of the calls of a version, if it is in force.
+    fn watched(&self, name: &PluginName, version: &PluginVersion) -> Option<Watched> {
         let loaded = self.loaded.load();
         let plugin = loaded.map.as_ref()?.plugin(name)?;
-        (plugin.active.as_ref() == Some(version)).then_some(plugin.since)
+        (plugin.active.as_ref() == Some(version)).then(|| self.watched_of(name, plugin))
+    }
+
+    fn watched_of(&self, name: &PluginName, plugin: &Plugin) -> Watched {
+        let counts = || self.counts_of(name);
+        let refuses_less = |before: &PluginVersion| {
+            counts().get(before).is_none_or(|counts| {
+                let gave_up = counts.failures.get("gave-up").copied().unwrap_or(0);
+                2 * (counts.refused + gave_up) <= counts.calls
+            })
+        };
+        let before = plugin.previous.as_ref().filter(|_| plugin.on_probation);
+        Watched {
+            since: plugin.since,
+            refusals: before.is_some_and(refuses_less),
+        }
     }
 
     fn counts_of(&self, name: &PluginName) -> BTreeMap<PluginVersion, Counts> {
@@ -217,14 +249,15 @@ impl NodePolicies {
         if tokio::time::timeout(FETCH_TIME_MAX, fetched).await.is_err() {
             tracing::error!("components of policies in force are missing, and are looked for");
         }
-        self.load(Arc::clone(&map)).await;
-        if !self.components.has_all(&map) {
+        self.load(Arc::clone(&map), When::Adopting).await;
+        if !self.components.has_all(&map) || self.loaded.load().shadows_wait {
             let policies = Arc::clone(self);
             tokio::spawn(async move { policies.complete(map).await });
         }
     }
 
-    /// Brings every component of the map here, and loads the policies again that lacked theirs.
+    /// Brings every component of the map here, and loads the policies again that lacked theirs, or
+    /// were not ready.
     async fn complete(self: Arc<Self>, map: Arc<Map>) {
         while !self.components.fetch_all(&map).await {
             tokio::time::sleep(FETCH_PAUSE).await;
@@ -232,8 +265,8 @@ impl NodePolicies {
                 return;
             }
         }
-        if self.is_at(&map) && !self.loaded.load().problems.is_empty() {
-            self.load(map).await;
+        if self.is_at(&map) && self.loaded.load().is_lacking() {
+            self.load(map, When::Later).await;
         }
     }
 
@@ -241,10 +274,13 @@ impl NodePolicies {
         self.loaded.load().epoch() == map.epoch()
     }
 
-    async fn load(self: &Arc<Self>, map: Arc<Map>) {
+    async fn load(self: &Arc<Self>, map: Arc<Map>, when: When) {
         let policies = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || policies.load_all(map)).await;
+        let loaded = tokio::task::spawn_blocking(move || policies.load_all(map, when)).await;
         if let Ok(loaded) = loaded.map(Arc::new) {
+            if self.loaded.load().epoch() <= loaded.epoch() {
+                self.shadows.set_problems(&loaded.shadow_problems);
+            }
             let unusable = loaded.problems.len() as u64;
             self.metrics.plugins_unusable.set(unusable);
             self.metrics.plugins_quarantined.set(loaded.quarantined());
@@ -260,27 +296,27 @@ impl NodePolicies {
         }
     }
 
-    fn load_all(&self, map: Arc<Map>) -> Loaded {
+    fn load_all(&self, map: Arc<Map>, when: When) -> Loaded {
         let mut loaded = Loaded::default();
         for bucket in map.buckets().values() {
             if let Some(used) = &bucket.config.resolver {
                 let (plugin, config) = (&used.plugin, &used.config);
                 let found = self.load_one(&map, (plugin, config), &mut loaded);
-                if let Ok((version, policy, since)) = found {
+                if let Ok((version, policy, watched)) = found {
                     let resolver = BucketResolver {
                         plugin: plugin.clone(),
                         calls: self.calls_of(plugin, &version),
                         version,
                         policy,
-                        since,
-                        shadow: self.load_shadow(&map, plugin, config),
+                        watched,
+                        shadow: self.load_shadow(&map, (plugin, config), when, &mut loaded),
                     };
                     loaded.resolvers.insert(bucket.id, resolver);
                 }
             }
             let validators = bucket.config.validators.iter();
             let validators: Vec<_> = validators
-                .map(|used| self.load_validator(&map, used, &mut loaded))
+                .map(|used| self.load_validator(&map, used, when, &mut loaded))
                 .collect();
             if !validators.is_empty() {
                 loaded.validators.insert(bucket.id, Arc::new(validators));
@@ -298,16 +334,18 @@ impl NodePolicies {
         &self,
         map: &Map,
         used: &ValidatorUse,
+        when: When,
         loaded: &mut Loaded,
     ) -> BucketValidator {
-        let measured = |(version, policy, since): (PluginVersion, Arc<Policy>, Epoch)| {
+        let shadow = self.load_shadow(map, (&used.plugin, &used.config), when, loaded);
+        let measured = |(version, policy, watched): (PluginVersion, Arc<Policy>, Watched)| {
             let validator = policy.validator().ok_or(NO_VALIDATOR)?;
             let wants = validator.wants().clone();
             let measured: Arc<dyn Validation> = Arc::new(Measured {
                 wants,
                 calls: self.calls_of(&used.plugin, &version),
-                since,
-                shadow: self.load_shadow(map, &used.plugin, &used.config),
+                watched,
+                shadow,
                 policy,
             });
             Ok((version, measured))
@@ -341,13 +379,29 @@ impl NodePolicies {
         Some(wants)
     }
 
-    fn load_shadow(&self, map: &Map, name: &PluginName, config: &Json) -> Option<ShadowUse> {
+    fn load_shadow(
+        &self,
+        map: &Map,
+        (name, config): (&PluginName, &Json),
+        when: When,
+        loaded: &mut Loaded,
+    ) -> Option<ShadowUse> {
         let shadow = self.shadows.of(map, name)?;
         let plugin = map.plugin(name)?;
         let release = plugin.releases.get(&plugin.shadow.as_ref()?.version)?;
-        let policy = self.components.load(release, config);
-        self.shadows
-            .used(shadow, policy.map_err(|error| error.to_string()))
+        let problem = match when {
+            // Nobody waits for a map until something is compiled that is only compared.
+            When::Adopting if !self.components.is_ready(&release.digest) => {
+                loaded.shadows_wait = true;
+                "it is not ready here yet".to_owned()
+            }
+            When::Adopting | When::Later => match self.components.load(release, config) {
+                Ok(policy) => return Some(self.shadows.used(shadow, policy)),
+                Err(error) => error.to_string(),
+            },
+        };
+        loaded.shadow_problems.insert(name.clone(), problem);
+        None
     }
 
     fn load_one(
@@ -355,18 +409,17 @@ impl NodePolicies {
         map: &Map,
         (name, config): (&PluginName, &Json),
         loaded: &mut Loaded,
-    ) -> Result<(PluginVersion, Arc<Policy>, Epoch), String> {
-        let plugin = map.plugin(name);
-        let active = plugin.and_then(Plugin::active);
-        let (version, release) = active.ok_or("it has no version in force")?;
-        if let Some(quarantine) = plugin.and_then(|plugin| plugin.quarantine.as_ref()) {
+    ) -> Result<(PluginVersion, Arc<Policy>, Watched), String> {
+        const NOTHING: &str = "it has no version in force";
+        let plugin = map.plugin(name).ok_or(NOTHING)?;
+        let (version, release) = plugin.active().ok_or(NOTHING)?;
+        if let Some(quarantine) = &plugin.quarantine {
             let reason = in_quarantine(quarantine);
             loaded.problems.insert(name.clone(), reason.clone());
             return Err(reason);
         }
-        let since = plugin.map(|plugin| plugin.since).unwrap_or_default();
         match self.components.load(release, config) {
-            Ok(policy) => Ok((version.clone(), policy, since)),
+            Ok(policy) => Ok((version.clone(), policy, self.watched_of(name, plugin))),
             Err(error) => {
                 loaded.problems.insert(name.clone(), error.to_string());
                 Err(error.to_string())
@@ -391,10 +444,13 @@ impl NodePolicies {
         let ending = answer
             .as_ref()
             .map_or_else(Ending::Failed, |_| Ending::Answered);
-        let (time, since) = (begun.elapsed(), Some(resolver.since));
-        resolver.calls.note(ending, time, fuel, since);
+        let time = begun.elapsed();
+        let watched = Some(resolver.watched);
+        resolver.calls.note(ending, time, fuel, watched);
         if let (Some(shadow), Ok(answer)) = (&resolver.shadow, &answer) {
-            shadow.offer(|| Recorded::resolution(target.key().as_bytes(), siblings, answer));
+            let key = target.key().as_bytes();
+            let bytes = Recorded::bytes_of_resolution(key, siblings, answer);
+            shadow.offer(bytes, || Recorded::resolution(key, siblings, answer));
         }
         match answer {
             Ok(answer) => Some((resolver, answer)),
@@ -540,7 +596,7 @@ impl Planner for NodePolicies {
                 .parse()
                 .map_err(|error| failed(&error))?;
             let calls = self.calls_of(&policy.plugin, &version);
-            let since = self.in_force_since(&policy.plugin, &version);
+            let watched = self.watched(&policy.plugin, &version);
             let planned = tokio::task::spawn_blocking(move || {
                 let placer = loaded
                     .placer()
@@ -550,7 +606,7 @@ impl Planner for NodePolicies {
                 let ending = table
                     .as_ref()
                     .map_or_else(Ending::Failed, |_| Ending::Answered);
-                calls.note(ending, begun.elapsed(), fuel, since);
+                calls.note(ending, begun.elapsed(), fuel, watched);
                 table.map_err(|error| failed(&error))
             });
             planned.await.unwrap_or_else(|error| Err(failed(&error)))

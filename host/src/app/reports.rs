@@ -1,9 +1,9 @@
-//! This is how a node tells the authority that policies fail at it: gathered for a moment, and
-//! never in the way of a request. What is too much to be kept says no more than what is kept.
+//! This is how a node tells the authority that policies fail at it, or refuse too much while they
+//! are on probation: gathered for a moment, and never in the way of a request. What is too much to be kept says no more than what is kept.
 
 use crate::authority::Authority;
-use crate::authority::command::Command;
-use crate::plugin::limits::FAULTS_TIME;
+use crate::authority::command::{Command, REFUSED};
+use crate::plugin::limits::{FAULTS_MAX, FAULTS_TIME};
 use soros_core::epoch::Epoch;
 use soros_core::map::plugin::{Blame, PluginName};
 use soros_core::policy::PolicyError;
@@ -17,12 +17,14 @@ const WAITING_MAX: usize = 64;
 /// How long faults are gathered before they are told together.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// A call that failed by the policy's own fault.
+/// A call that failed by the policy's own fault, or many that it refused.
 struct Fault {
     plugin: PluginName,
     since: Epoch,
     cause: &'static str,
     detail: String,
+    /// As how many faults it counts.
+    count: u32,
     at: Instant,
 }
 
@@ -32,6 +34,16 @@ pub(super) struct Reports(Sender<Fault>);
 
 /// Those that were handed in.
 pub(super) struct Reported(Receiver<Fault>);
+
+#[cfg(test)]
+impl Reported {
+    /// Why those that wait were handed in.
+    pub(super) fn causes(&mut self) -> Vec<&'static str> {
+        std::iter::from_fn(|| self.0.try_recv().ok())
+            .map(|fault| fault.cause)
+            .collect()
+    }
+}
 
 /// A place to hand in, and where it arrives.
 pub(super) fn reports() -> (Reports, Reported) {
@@ -45,13 +57,30 @@ impl Reports {
         if !error.is_fault() {
             return;
         }
-        let fault = Fault {
+        self.tell(Fault {
             plugin: plugin.clone(),
             since,
             cause: error.cause(),
             detail: shortened(error.to_string()),
+            count: 1,
             at: Instant::now(),
-        };
+        });
+    }
+
+    /// The version of `plugin` that is on probation since `since` refused, or gave up on, so many
+    /// of the calls that it was asked.
+    pub(super) fn refused(&self, plugin: &PluginName, since: Epoch, (refused, of): (u32, u32)) {
+        self.tell(Fault {
+            plugin: plugin.clone(),
+            since,
+            cause: REFUSED,
+            detail: format!("it refused or gave up on {refused} of {of} calls"),
+            count: FAULTS_MAX,
+            at: Instant::now(),
+        });
+    }
+
+    fn tell(&self, fault: Fault) {
         // Of more than can wait enough are told.
         let _ = self.0.try_send(fault);
     }
@@ -69,20 +98,20 @@ pub(super) async fn run(authority: Arc<Authority>, Reported(mut faults): Reporte
     let node = authority.identity().name.clone();
     while let Some(first) = faults.recv().await {
         tokio::time::sleep(GATHERING).await;
-        let mut found: BTreeMap<(PluginName, Epoch), (u32, Fault)> = BTreeMap::new();
+        let mut found: BTreeMap<(PluginName, Epoch, &str), (u32, Fault)> = BTreeMap::new();
         let mut next = Some(first);
         while let Some(fault) = next {
-            let term = (fault.plugin.clone(), fault.since);
+            let kind = (fault.plugin.clone(), fault.since, fault.cause);
             // What waited for a leader too long does not count with what comes now.
             if FAULTS_TIME < fault.at.elapsed() {
                 next = faults.try_recv().ok();
                 continue;
             }
-            let so_far = found.get(&term).map_or(0, |(count, _)| *count);
-            found.insert(term, (so_far + 1, fault));
+            let so_far = found.get(&kind).map_or(0, |(count, _)| *count);
+            found.insert(kind, (so_far.saturating_add(fault.count), fault));
             next = faults.try_recv().ok();
         }
-        for ((name, since), (count, fault)) in found {
+        for ((name, since, _), (count, fault)) in found {
             let blame = Blame {
                 node: node.clone(),
                 cause: fault.cause.to_owned(),

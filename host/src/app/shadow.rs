@@ -50,6 +50,7 @@ struct State {
 /// A call that waits to be compared.
 pub(super) struct Waiting {
     call: Recorded,
+    bytes: usize,
     policy: Arc<Policy>,
     shadow: Arc<Shadow>,
 }
@@ -89,7 +90,7 @@ pub(super) fn shadows(metrics: Arc<Metrics>) -> (Shadows, Calls) {
 /// Compares what waits until it is stopped.
 pub(super) async fn run(mut calls: Calls) {
     while let Some(waiting) = calls.queue.recv().await {
-        let bytes = waiting.call.bytes();
+        let bytes = waiting.bytes;
         let compared = tokio::task::spawn_blocking(move || {
             let compared = waiting.call.compare(&waiting.policy);
             waiting.shadow.note(compared);
@@ -120,29 +121,36 @@ impl Shadows {
         Some(shadow)
     }
 
-    /// The shadow with a policy that was made of it, or why none could be.
-    pub(super) fn used(
-        &self,
-        shadow: Arc<Shadow>,
-        policy: Result<Arc<Policy>, String>,
-    ) -> Option<ShadowUse> {
-        match policy {
-            Ok(policy) => Some(ShadowUse {
-                shadow,
-                policy,
-                queue: self.queue.clone(),
-                waiting_bytes: Arc::clone(&self.waiting_bytes),
-            }),
-            Err(reason) => {
-                shadow.state().standing.problem = Some(reason);
-                None
-            }
+    /// The shadow with a policy that was made of it.
+    pub(super) fn used(&self, shadow: Arc<Shadow>, policy: Arc<Policy>) -> ShadowUse {
+        ShadowUse {
+            shadow,
+            policy,
+            queue: self.queue.clone(),
+            waiting_bytes: Arc::clone(&self.waiting_bytes),
         }
+    }
+
+    /// From now on these do not run, and all others do.
+    pub(super) fn set_problems(&self, problems: &BTreeMap<PluginName, String>) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, shadow) in &*known {
+            shadow.state().standing.problem = problems.get(name).cloned();
+        }
+    }
+
+    /// The shadow of a plugin, if it is the one of `map`: who looks makes none, for one that runs
+    /// already would no longer be seen.
+    fn find(&self, map: &Map, name: &PluginName) -> Option<Arc<Shadow>> {
+        let config = map.plugin(name)?.shadow.as_ref()?;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let shadow = known.get(name).filter(|shadow| shadow.config == *config);
+        shadow.map(Arc::clone)
     }
 
     /// How the shadow of a plugin stands here.
     pub(super) fn standing(&self, map: &Map, name: &PluginName) -> Option<ShadowStanding> {
-        let shadow = self.of(map, name)?;
+        let shadow = self.find(map, name)?;
         let state = shadow.state();
         Some(ShadowStanding {
             captures: state.captures.len() as u64,
@@ -152,7 +160,7 @@ impl Shadows {
 
     /// The calls that the shadow of a plugin answers otherwise.
     pub(super) fn captures(&self, map: &Map, name: &PluginName) -> Vec<String> {
-        let shadow = self.of(map, name);
+        let shadow = self.find(map, name);
         shadow.map_or_else(Vec::new, |shadow| {
             shadow.state().captures.iter().cloned().collect()
         })
@@ -227,23 +235,23 @@ impl State {
 }
 
 impl ShadowUse {
-    /// Has the shadow asked the same, later, if the call is of the sample and there is room.
-    pub(super) fn offer(&self, record: impl FnOnce() -> Recorded) {
+    /// Has the shadow asked the same, later, if the call is of the sample and there is room for its
+    /// `bytes`. Only then it is recorded.
+    pub(super) fn offer(&self, bytes: usize, record: impl FnOnce() -> Recorded) {
         if !self.shadow.takes_next() {
             return;
         }
         let Ok(place) = self.queue.try_reserve() else {
             return self.shadow.drop_one();
         };
-        let call = record();
-        let bytes = call.bytes();
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         if WAITING_BYTES_MAX < before + bytes {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return self.shadow.drop_one();
         }
         place.send(Waiting {
-            call,
+            call: record(),
+            bytes,
             policy: Arc::clone(&self.policy),
             shadow: Arc::clone(&self.shadow),
         });

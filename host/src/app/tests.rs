@@ -1,5 +1,7 @@
 //! These are a node's promises when it begins again in the same process.
 
+mod policies;
+
 use super::*;
 use crate::config::Flags;
 use crate::network::shutdown;

@@ -3,10 +3,11 @@
 //!
 //! What is reported is of one activation, named by its epoch: a newer one is never undone.
 
-use super::command::{CommandError, Done};
+use super::activation::configs;
+use super::command::{CommandError, Done, REFUSED};
 use super::lead::{Changed, change};
 use super::member::Running;
-use super::{Inner, locked, spread};
+use super::{Inner, PlanError, locked, spread};
 use crate::plugin::limits::{FAULTS_MAX, FAULTS_TIME, PROBATION_TIME};
 use soros_core::epoch::Epoch;
 use soros_core::map::Map;
@@ -14,10 +15,14 @@ use soros_core::map::change::{Change, ChangeError};
 use soros_core::map::plugin::{Blame, Plugin, PluginName};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// A plugin as it was activated once.
 type Term = (PluginName, Epoch);
+
+/// How long the version before may take to be found fit to take over.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this node, as the leader, knows of plugins that fail, and of those on probation.
 #[derive(Default)]
@@ -81,7 +86,8 @@ pub(super) async fn report(
         return Ok(nothing);
     }
     let decided = change(inner, None, None, async |map| {
-        decision(map, name, since, blame).map_err(CommandError::from)
+        let decided = decision(inner, map, (name, since), blame).await;
+        decided.map_err(CommandError::from)
     });
     let Changed { before, after } = match decided.await {
         // It was decided, or another version came into force meanwhile.
@@ -93,22 +99,65 @@ pub(super) async fn report(
     Ok(Done::at(after.epoch(), false, not_ready))
 }
 
-/// What becomes of a plugin that fails too often.
-fn decision(
+/// What becomes of a plugin that fails too often, or refuses too much.
+async fn decision(
+    inner: &Inner,
     map: &Map,
-    name: &PluginName,
-    since: Epoch,
+    (name, since): (&PluginName, Epoch),
     blame: &Blame,
 ) -> Result<Change, ChangeError> {
-    let (name, blame) = (name.clone(), blame.clone());
-    match map.plugin(&name) {
-        Some(plugin) if plugin.since != since || plugin.quarantine.is_some() => {
+    let (name, mut blame) = (name.clone(), blame.clone());
+    let plugin = map.plugin(&name);
+    let asked = plugin.filter(|plugin| plugin.since == since && plugin.quarantine.is_none());
+    let Some(plugin) = asked else {
+        return Err(ChangeError::PluginMoved(name));
+    };
+    let refuses = blame.cause == REFUSED;
+    if !plugin.on_probation {
+        return if refuses {
             Err(ChangeError::PluginMoved(name))
-        }
-        Some(plugin) if plugin.on_probation => Ok(Change::Withdraw { name, since, blame }),
-        Some(_) => Ok(Change::Quarantine { name, since, blame }),
-        None => Err(ChangeError::PluginMoved(name)),
+        } else {
+            Ok(Change::Quarantine { name, since, blame })
+        };
     }
+    let Some(why) = why_not_back(inner, map, &name, plugin).await else {
+        return Ok(Change::Withdraw { name, since, blame });
+    };
+    if refuses {
+        let plugin = name.as_str();
+        tracing::error!(
+            plugin,
+            why,
+            "a version refuses too much, and stays in force"
+        );
+        return Err(ChangeError::PluginMoved(name));
+    }
+    blame.detail = format!("{}; {why}", blame.detail);
+    Ok(Change::Quarantine { name, since, blame })
+}
+
+/// Why the version before cannot take over, if so: it may not take a config that came into use
+/// after it was replaced.
+async fn why_not_back(
+    inner: &Inner,
+    map: &Map,
+    name: &PluginName,
+    plugin: &Plugin,
+) -> Option<String> {
+    let version = plugin.previous.as_ref()?;
+    let release = plugin.releases.get(version)?;
+    let prepared = inner.parts.plugins.prepare(release, configs(map, name));
+    let why = match timeout(PREPARE_TIMEOUT, prepared).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(PlanError::BadConfig(problems))) => {
+            let first = problems.first().map(|problem| problem.message.clone());
+            let first = first.unwrap_or_default();
+            format!("it does not take a config that is in use: {first}")
+        }
+        Ok(Err(PlanError::Failed(reason))) => reason,
+        Err(_) => "it is not ready in time".to_owned(),
+    };
+    Some(format!("{version} cannot take over again: {why}"))
 }
 
 fn tell(name: &PluginName, before: &Map, after: &Map, blame: &Blame) {
@@ -174,7 +223,6 @@ pub(super) async fn end_probations(inner: &Inner, running: &Running) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tokio::time::advance;
 
     #[tokio::test(start_paused = true)]

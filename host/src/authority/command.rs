@@ -93,6 +93,10 @@ pub enum Command {
     },
 }
 
+/// The cause of a [`Command::Report`] that is about no fault: a version on probation refuses, or
+/// gives up on, most of what it is asked.
+pub const REFUSED: &str = "refused";
+
 /// A node that started, and what its directory knows of its lives before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {

@@ -20,11 +20,18 @@ use soros_core::map::plugin::{PluginKind, PluginName, PluginVersion, Release};
 use soros_core::map::table::Table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// How long a node may take to look through what it holds.
 pub const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long its answer may take.
 const SAY_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long all buckets together may take; those that are left are not looked at.
+const TRY_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long a version may take to be made ready to be tried.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many dry runs a node has under way at a time.
+pub(super) const AT_A_TIME: usize = 2;
 /// How many values of a bucket a node tries.
 pub const VALUES_MAX: u64 = 1_000;
 /// How many refused values are shown.
@@ -89,6 +96,11 @@ pub struct Example {
     pub pointer: Option<String>,
 }
 
+/// As many dry runs are under way at a node as it has room for. Nothing was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{AT_A_TIME} dry runs are under way at this node")]
+pub struct Occupied;
+
 /// What an activation would change.
 #[derive(Debug, Serialize)]
 pub struct Rehearsal {
@@ -146,7 +158,12 @@ pub(super) async fn rehearse(
     let release = plugin.releases.get(version);
     let release = release.ok_or_else(|| not_found(Some(version.clone())))?;
     let prepared = inner.parts.plugins.prepare(release, configs(map, name));
-    prepared.await.map_err(plan_failed)?;
+    let prepared = timeout(PREPARE_TIMEOUT, prepared).await.map_err(|_| {
+        let node = inner.parts.identity.name.clone();
+        let reason = "it takes too long".to_owned();
+        CommandError::NotPrepared { node, reason }
+    })?;
+    prepared.map_err(plan_failed)?;
     let mut rehearsal = Rehearsal {
         epoch: map.epoch(),
         version: version.clone(),
@@ -257,9 +274,17 @@ async fn tried(
     silent: &mut BTreeSet<NodeId>,
 ) -> Vec<Tried> {
     let mut tried = Vec::new();
+    let deadline = Instant::now() + TRY_TIME_MAX;
     for (bucket, used) in map.buckets() {
         let validators = used.config.validators.iter();
         for used in validators.filter(|used| used.plugin == *name) {
+            if deadline < Instant::now() {
+                tried.push(Tried {
+                    bucket: bucket.clone(),
+                    judged: Judged::default(),
+                });
+                continue;
+            }
             let request = Request::Judge {
                 release: release.clone(),
                 config: used.config.clone(),

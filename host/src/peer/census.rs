@@ -100,7 +100,7 @@ impl Peer {
     }
 
     /// Runs `run` with the partitions of a placement of which this node is the first replica, once
-    /// nobody else looks through what the node holds.
+    /// no other census is under way. Who deletes a bucket does not wait for one.
     async fn look_through<R: Send + 'static>(
         self: &Arc<Self>,
         map: &Map,
@@ -116,7 +116,7 @@ impl Peer {
             partition,
         });
         let places: Vec<Place> = places.collect();
-        let turn = timeout_at(deadline.into(), Arc::clone(&self.surveys).acquire_owned());
+        let turn = timeout_at(deadline.into(), Arc::clone(&self.censuses).acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return None;
         };

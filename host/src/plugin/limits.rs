@@ -73,6 +73,10 @@ pub const FAULTS_TIME: Duration = Duration::from_secs(10);
 /// takes over.
 pub const PROBATION_TIME: Duration = Duration::from_mins(1);
 
+/// Of how many calls within [`FAULTS_TIME`] at one node a version on probation may not refuse, or
+/// give up on, nine of ten, where the version before did so with less than half.
+pub const TRIED_MIN: u32 = 50;
+
 /// How deep a policy may call, in bytes of stack.
 pub const STACK_BYTES: usize = 256 << 10;
 /// How much memory the engine for requests sets aside for an instance.

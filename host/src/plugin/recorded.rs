@@ -8,10 +8,7 @@ use super::capture::{
 use soros_core::policy::{Change, PolicyError, Resolution, Resolved, Sibling, Validation, Verdict};
 
 /// A call and its answer.
-pub struct Recorded {
-    call: Call,
-    bytes: usize,
-}
+pub struct Recorded(Call);
 
 enum Call {
     Validation(ValidationCall, Vec<Verdict>),
@@ -45,6 +42,16 @@ impl Recorded {
             current: change.current.map(blob),
             principal: change.principal.to_owned(),
         };
+        let call = ValidationCall {
+            changes: changes.iter().map(form).collect(),
+            answer: None,
+        };
+        Recorded(Call::Validation(call, verdicts.to_vec()))
+    }
+
+    /// About how much memory such a call takes.
+    #[must_use]
+    pub fn bytes_of_validation(changes: &[Change<'_>], verdicts: &[Verdict]) -> usize {
         let size = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
         let sizes = changes
             .iter()
@@ -53,13 +60,7 @@ impl Recorded {
             Verdict::AcceptAs(bytes) => bytes.len(),
             Verdict::Accept | Verdict::Refuse(_) => 0,
         });
-        let bytes = sizes.chain(answers).sum();
-        let call = ValidationCall {
-            changes: changes.iter().map(form).collect(),
-            answer: None,
-        };
-        let call = Call::Validation(call, verdicts.to_vec());
-        Recorded { call, bytes }
+        sizes.chain(answers).sum()
     }
 
     /// A call of a resolver, and what it made of the siblings.
@@ -76,6 +77,17 @@ impl Recorded {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
         };
+        let call = ResolutionCall {
+            key: blob(key),
+            siblings: siblings.iter().map(form).collect(),
+            answer: None,
+        };
+        Recorded(Call::Resolution(call, resolved.clone()))
+    }
+
+    /// About how much memory such a call takes.
+    #[must_use]
+    pub fn bytes_of_resolution(key: &[u8], siblings: &[Sibling<'_>], resolved: &Resolved) -> usize {
         let sizes = siblings
             .iter()
             .map(|sibling| sibling.value.map_or(0, <[u8]>::len));
@@ -83,26 +95,13 @@ impl Recorded {
             Resolved::Value(merged) => merged.bytes.len(),
             Resolved::Keep(_) | Resolved::Tombstone | Resolved::KeepAll => 0,
         };
-        let bytes = key.len() + merged + sizes.sum::<usize>();
-        let call = ResolutionCall {
-            key: blob(key),
-            siblings: siblings.iter().map(form).collect(),
-            answer: None,
-        };
-        let call = Call::Resolution(call, resolved.clone());
-        Recorded { call, bytes }
-    }
-
-    /// About how much memory it takes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+        key.len() + merged + sizes.sum::<usize>()
     }
 
     /// Asks `policy` the same.
     #[must_use]
     pub fn compare(self, policy: &Policy) -> Compared {
-        match self.call {
+        match self.0 {
             Call::Validation(call, answer) => {
                 let Some(validator) = policy.validator() else {
                     return other_kind();

@@ -148,6 +148,7 @@ async fn rehearsed(
         let moved = ChangeError::Moved { expected, now };
         return Err(Refusal::Command(moved.into()));
     }
+    let _room = api.authority.begin_rehearsal()?;
     let rehearsal = api.authority.rehearse(&asked.map, name, version).await?;
     render::json(StatusCode::OK, &rehearsal)
 }

@@ -3,6 +3,7 @@
 
 use crate::authority::command::CommandError;
 use crate::authority::push::PushError;
+use crate::authority::rehearsal::Occupied;
 use crate::network::{BodyError, Code, Problem};
 use http::Method;
 use http::header::HeaderName;
@@ -59,6 +60,9 @@ pub(super) enum Refusal {
     /// A component was not let in.
     #[error(transparent)]
     Push(#[from] PushError),
+    /// Too many dry runs are under way.
+    #[error(transparent)]
+    Occupied(#[from] Occupied),
     /// A query parameter that the route does not have.
     #[error("there is no query parameter `{0}` here")]
     UnknownParameter(String),
@@ -100,6 +104,9 @@ impl Refusal {
         match self {
             Refusal::Command(error) => of_command(error),
             Refusal::Push(error) => of_push(error),
+            Refusal::Occupied(_) => {
+                self.of(Code::Overloaded, "Try again soon, or at another node.")
+            }
             Refusal::Plugin(_) => self.of(Code::BadRequest, "A version is as semver.org has it."),
             Refusal::PluginNotFound(_) => self.of(Code::PluginNotFound, PLUGINS),
             Refusal::Moved(now) => self

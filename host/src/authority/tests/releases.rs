@@ -2,8 +2,9 @@
 //! ready at all before they come into force.
 
 use super::cluster::{Cluster, release_of, soon};
-use crate::authority::command::{Command, CommandError, Done};
+use crate::authority::command::{Command, CommandError, Done, REFUSED};
 use crate::authority::push::{PushError, Pushed};
+use crate::authority::rehearsal::Occupied;
 use crate::plugin::limits::{FAULTS_MAX, PROBATION_TIME};
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
@@ -113,21 +114,7 @@ async fn a_version_that_does_not_take_a_config_in_use_does_not_come_into_force()
     let cluster = Cluster::founded(&ALL).await;
     push(&cluster, "n1", "1.0.0").await.unwrap();
     activate(&cluster, "n1", Some("1.0.0"), None).await.unwrap();
-    let validators = vec![ValidatorUse {
-        plugin: name(),
-        config: Json::empty(),
-        on_failure: OnFailure::Closed,
-    }];
-    let config = BucketConfig {
-        validators,
-        ..BucketConfig::default()
-    };
-    let bucket = "b".parse().unwrap();
-    let put = Command::PutBucket {
-        name: bucket,
-        config,
-    };
-    cluster.propose("n1", put, None).await.unwrap();
+    use_it(&cluster).await;
     push(&cluster, "n1", "2.0.0").await.unwrap();
     cluster.net.picky.store(true, Ordering::SeqCst);
     let refused = activate(&cluster, "n2", Some("2.0.0"), None).await;
@@ -204,6 +191,78 @@ async fn a_version_that_fails_gives_way_and_the_one_before_is_not_asked_if_it_fa
     let done = activate(&cluster, "n1", Some("1.0.0"), None).await.unwrap();
     assert!(!done.on_probation);
     assert_eq!(plugin(&cluster, "n2").quarantine, None);
+}
+
+/// A bucket that asks the plugin about its writes.
+async fn use_it(cluster: &Cluster) {
+    let validators = vec![ValidatorUse {
+        plugin: name(),
+        config: Json::empty(),
+        on_failure: OnFailure::Closed,
+    }];
+    let config = BucketConfig {
+        validators,
+        ..BucketConfig::default()
+    };
+    let name = "b".parse().unwrap();
+    let put = Command::PutBucket { name, config };
+    cluster.propose("n1", put, None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_does_not_take_the_configs_in_use_does_not_take_over_again() {
+    let cluster = on_probation().await;
+    use_it(&cluster).await;
+    cluster.net.picky.store(true, Ordering::SeqCst);
+    let by_hand = activate(&cluster, "n3", None, None).await;
+    assert_eq!(by_hand, Err(CommandError::BadPolicyConfig(Vec::new())));
+    let since = plugin(&cluster, "n1").since;
+    report(&cluster, "n2", since, FAULTS_MAX).await;
+    for node in ALL {
+        let plugin = plugin(&cluster, node);
+        assert_eq!(plugin.active, Some(version("2.0.0")), "at {node}");
+        assert!(plugin.withdrawn.is_none() && !plugin.on_probation);
+        let why = plugin.quarantine.unwrap().blame.detail;
+        assert!(why.contains("1.0.0 cannot take over again"), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_refuses_most_gives_way_on_its_probation_and_only_then() {
+    let cluster = on_probation().await;
+    let tell = |since| {
+        let blame = Blame {
+            node: "n2".parse().unwrap(),
+            cause: REFUSED.to_owned(),
+            detail: "50 of 50 calls".to_owned(),
+        };
+        Command::Report {
+            name: name(),
+            since,
+            count: FAULTS_MAX,
+            blame,
+        }
+    };
+    let since = plugin(&cluster, "n1").since;
+    cluster.propose("n2", tell(since), None).await.unwrap();
+    let gone = plugin(&cluster, "n3");
+    assert_eq!(gone.active, Some(version("1.0.0")));
+    assert_eq!(gone.withdrawn.unwrap().blame.cause, REFUSED);
+    cluster.propose("n2", tell(gone.since), None).await.unwrap();
+    let stays = plugin(&cluster, "n3");
+    assert_eq!(stays.active, Some(version("1.0.0")));
+    assert!(stays.quarantine.is_none(), "who refuses is at no fault");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_has_room_for_two_dry_runs_at_a_time() {
+    let cluster = Cluster::founded(&["n1"]).await;
+    let node = cluster.node("n1");
+    let under_way = [node.begin_rehearsal(), node.begin_rehearsal()];
+    assert!(under_way.iter().all(Result::is_ok));
+    assert_eq!(node.begin_rehearsal().err(), Some(Occupied));
+    drop(under_way);
+    assert!(node.begin_rehearsal().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -149,3 +149,29 @@ async fn a_key_that_is_there_keeps_a_closing_bucket() {
     }
     cluster.stop();
 }
+
+#[tokio::test]
+async fn a_dry_run_does_not_hold_up_who_deletes_a_bucket() {
+    let cluster = Cluster::start().await;
+    for number in 0..50 {
+        let key = target(PLAIN, &format!("k{number}"));
+        let written = cluster.put(0, &key, Some("v"), Basis::Blind).await;
+        written.expect("all of them");
+    }
+    cluster.converge().await;
+    cluster.change(&close()).await;
+    let (looks, mut looking) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let peer = Arc::clone(&cluster.peers[0]);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let look = Box::new(move |_: &Key, _: &Value| {
+        // It looks at nothing until the test is over.
+        looks.send(()).is_ok() && held.recv().is_ok()
+    });
+    let dry_run = tokio::spawn(async move { peer.look_at_values(PLAIN, 1, deadline, look).await });
+    looking.recv().await.expect("it has begun");
+    assert_eq!(surveyed(&cluster, 0).await, Reply::Surveyed(true));
+    drop(go_on);
+    dry_run.await.expect("it ends");
+    cluster.stop();
+}
