@@ -7,6 +7,7 @@
 mod calls;
 mod components;
 mod doubt;
+mod dry_run;
 mod health;
 mod late;
 mod liveness;
@@ -14,7 +15,6 @@ mod neighbours;
 mod node;
 mod policies;
 mod recovery;
-mod rehearsal;
 mod reports;
 mod router;
 mod service;
@@ -23,7 +23,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use doubt::Noted;
+pub use doubt::DiskNotes;
 pub use neighbours::Neighbours;
 pub use node::{Ground, Listeners, Node, RunsPolicies, Stopping};
 

@@ -9,13 +9,13 @@ pub mod api;
 pub mod bootstrap;
 pub mod command;
 pub mod components;
+pub mod dry_run;
 pub mod keeper;
 pub mod log;
 pub mod member;
 pub mod push;
 pub mod raft;
 pub mod record;
-pub mod rehearsal;
 pub mod state;
 pub mod wire;
 
@@ -292,7 +292,7 @@ pub struct Parts {
     /// What it knows of other nodes' lives.
     pub liveness: Arc<dyn Liveness>,
     /// What it tries on what it holds.
-    pub rehearses: Arc<dyn rehearsal::Rehearses>,
+    pub tries_versions: Arc<dyn dry_run::TriesVersions>,
     /// What it knows of itself.
     pub facts: Arc<dyn LocalFacts>,
     /// Where it notes its figures.
@@ -367,7 +367,7 @@ struct Inner {
     /// Held by each component that is being let in here.
     pushes: Semaphore,
     /// Held by each dry run that was asked for here.
-    rehearsals: Semaphore,
+    dry_runs: Semaphore,
     /// Buckets of which this node, as the leader, is finding out whether they are empty.
     deleting: Mutex<BTreeSet<BucketName>>,
     /// What this node, as the leader, knows of plugins that fail.
@@ -406,7 +406,7 @@ impl Authority {
             member,
             turn: tokio::sync::Mutex::default(),
             pushes: Semaphore::new(push::AT_A_TIME),
-            rehearsals: Semaphore::new(rehearsal::AT_A_TIME),
+            dry_runs: Semaphore::new(dry_run::AT_A_TIME),
             deleting: Mutex::default(),
             watch: blame::Watch::default(),
             leader_hint: Mutex::default(),
@@ -518,23 +518,23 @@ impl Authority {
     /// Makes room for a dry run.
     ///
     /// # Errors
-    /// [`rehearsal::Occupied`] when there is none.
-    pub fn begin_rehearsal(&self) -> Result<tokio::sync::SemaphorePermit<'_>, rehearsal::Occupied> {
-        let room = self.inner.rehearsals.try_acquire();
-        room.map_err(|_| rehearsal::Occupied)
+    /// [`dry_run::Occupied`] when there is none.
+    pub fn begin_dry_run(&self) -> Result<tokio::sync::SemaphorePermit<'_>, dry_run::Occupied> {
+        let room = self.inner.dry_runs.try_acquire();
+        room.map_err(|_| dry_run::Occupied)
     }
 
     /// What the activation of a version would change under `map`.
     ///
     /// # Errors
     /// [`CommandError`] as the activation would have it.
-    pub async fn rehearse(
+    pub async fn dry_run(
         &self,
         map: &Map,
         name: &PluginName,
         version: &PluginVersion,
-    ) -> Result<rehearsal::Rehearsal, CommandError> {
-        rehearsal::rehearse(&self.inner, map, name, version).await
+    ) -> Result<dry_run::DryRun, CommandError> {
+        dry_run::dry_run(&self.inner, map, name, version).await
     }
 
     /// The component of this digest, if this node has it.

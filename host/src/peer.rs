@@ -120,7 +120,7 @@ pub struct Parts {
 
 /// What a peer counts.
 #[derive(Debug, Default)]
-struct Noted {
+struct Counters {
     sum_alarms: AtomicU64,
     read_repairs: AtomicU64,
     hedged_reads: AtomicU64,
@@ -177,7 +177,7 @@ pub struct Peer {
     begun_inventories: Mutex<promise::Begun>,
     /// How many partitions of how many replicas differ, as far as is known.
     behind: AtomicU64,
-    noted: Noted,
+    counters: Counters,
     started: Instant,
     /// Full transfers that broke and go on in a later round.
     broken: Mutex<converge::Broken>,
@@ -224,7 +224,7 @@ impl Peer {
             inventories: Arc::new(Semaphore::new(1)),
             begun_inventories: Mutex::default(),
             behind: AtomicU64::new(u64::MAX),
-            noted: Noted::default(),
+            counters: Counters::default(),
             started: Instant::now(),
             broken: Mutex::default(),
             pauses: Pauses::default(),
@@ -424,11 +424,11 @@ impl Peer {
     pub fn counts(&self) -> Counts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {
-            sum_alarms: read(&self.noted.sum_alarms),
-            read_repairs: read(&self.noted.read_repairs),
-            hedged_reads: read(&self.noted.hedged_reads),
+            sum_alarms: read(&self.counters.sum_alarms),
+            read_repairs: read(&self.counters.read_repairs),
+            hedged_reads: read(&self.counters.hedged_reads),
             repair_bytes: self.throttle.taken(),
-            forwarded: read(&self.noted.forwarded),
+            forwarded: read(&self.counters.forwarded),
         }
     }
 

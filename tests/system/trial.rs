@@ -23,7 +23,7 @@ async fn get(http: &mut Http, path: &str) -> Value {
     answer.json()
 }
 
-async fn rehearse(http: &mut Http, version: &str) -> Value {
+async fn dry_run(http: &mut Http, version: &str) -> Value {
     let path = format!("/v1/plugins/{NAME}/activate");
     let body = json!({"version": version, "dry_run": true}).to_string();
     let answer = http.send(Method::POST, &path, &[], body).await;
@@ -61,11 +61,11 @@ async fn a_dry_run_says_which_stored_values_a_validator_would_refuse() {
         put(&mut cluster.http(number % 3), &path, value).await;
     }
     let before = get(&mut http, "/v1/cluster/map").await;
-    let rehearsal = rehearse(&mut cluster.http(1), "7.0.0").await;
-    let bucket = &rehearsal["buckets"][0];
+    let outcome = dry_run(&mut cluster.http(1), "7.0.0").await;
+    let bucket = &outcome["buckets"][0];
     assert_eq!(bucket["bucket"], "guarded");
     let counts = ["sampled", "refused", "changed", "failed"].map(|field| &bucket[field]);
-    assert_eq!(counts, [12, 5, 7, 0], "{rehearsal}");
+    assert_eq!(counts, [12, 5, 7, 0], "{outcome}");
     assert_eq!(bucket["complete"], true);
     let examples = bucket["examples"].as_array().expect("examples");
     assert_eq!(examples.len(), 5);
@@ -75,9 +75,9 @@ async fn a_dry_run_says_which_stored_values_a_validator_would_refuse() {
     };
     assert!(
         examples.iter().all(|example| is_said(&example)),
-        "{rehearsal}"
+        "{outcome}"
     );
-    assert_eq!(rehearsal["not_reached"], json!([]));
+    assert_eq!(outcome["not_reached"], json!([]));
     assert_eq!(
         get(&mut http, "/v1/cluster/map").await,
         before,
@@ -94,7 +94,7 @@ async fn a_dry_run_says_what_a_placement_would_move() {
     let policy = json!({"plugin": NAME, "config": "restless"});
     let placement = json!({"policy": policy, "partitions": 8, "replicas": 2});
     put(&mut http, "/v1/placements/odd", &placement.to_string()).await;
-    let empty = rehearse(&mut http, "0.2.0").await;
+    let empty = dry_run(&mut http, "0.2.0").await;
     assert_eq!(empty["refused"], Value::Null, "no bucket uses it");
     put(&mut http, "/v1/buckets/moving", r#"{"placement":"odd"}"#).await;
     for number in 0..40 {
@@ -102,18 +102,15 @@ async fn a_dry_run_says_what_a_placement_would_move() {
         put(&mut cluster.http(number % 3), &path, "a value").await;
     }
     let before = get(&mut http, "/v1/cluster/map").await;
-    let rehearsal = rehearse(&mut cluster.http(2), "0.2.0").await;
-    assert_eq!(rehearsal["refused"], "moves-needed");
-    let moved = &rehearsal["placements"][0];
+    let outcome = dry_run(&mut cluster.http(2), "0.2.0").await;
+    assert_eq!(outcome["refused"], "moves-needed");
+    let moved = &outcome["placements"][0];
     let counts = ["partitions", "copies", "keys"].map(|field| &moved[field]);
-    assert_eq!(counts, [8, 8, 40], "{rehearsal}");
-    assert!(
-        40 * 7 <= moved["bytes"].as_u64().unwrap_or(0),
-        "{rehearsal}"
-    );
+    assert_eq!(counts, [8, 8, 40], "{outcome}");
+    assert!(40 * 7 <= moved["bytes"].as_u64().unwrap_or(0), "{outcome}");
     let nodes = moved["nodes"].as_array().expect("nodes").iter();
     let held = nodes.map(|node| node["after"].as_u64().unwrap_or(0));
-    assert_eq!(held.sum::<u64>(), 16, "{rehearsal}");
+    assert_eq!(held.sum::<u64>(), 16, "{outcome}");
     assert_eq!(
         get(&mut http, "/v1/cluster/map").await,
         before,

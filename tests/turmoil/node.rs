@@ -7,7 +7,7 @@ use crate::wire::{Acceptor, Dialler};
 use soros_core::id::{ClusterId, Incarnation, NodeName};
 use soros_core::map::node::{Identity, Role};
 use soros_core::node_clock::Clocks;
-use soros_host::app::{Ground, Listeners, Neighbours, Node, Noted};
+use soros_host::app::{DiskNotes, Ground, Listeners, Neighbours, Node};
 use soros_host::authority::{Entry, member};
 use soros_host::network::{Limits, Workers};
 use soros_host::peer::node_clock::{self, NodeClock};
@@ -198,7 +198,7 @@ impl Notebook {
     }
 }
 
-impl Noted for Notebook {
+impl DiskNotes for Notebook {
     fn is_in_doubt(&self) -> bool {
         self.page().is_in_doubt
     }

@@ -15,7 +15,7 @@ use soros_core::policy::builtin::Balanced;
 use soros_core::policy::topology::Snapshot;
 use soros_core::write::Resolved;
 use soros_host::app::RunsPolicies;
-use soros_host::authority::rehearsal::Judged;
+use soros_host::authority::dry_run::Tally;
 use soros_host::authority::{Authority, PlanError, Planner, Plugins, Standing};
 use soros_host::network::BoxFuture;
 use soros_host::peer::api::coordinates::{Choice, Resolved as ReadResolved};
@@ -70,7 +70,7 @@ impl RunsPolicies for Plain {
         _: Arc<Peer>,
         _: (&'a Release, &'a Json),
         _: &'a BucketName,
-    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
+    ) -> BoxFuture<'a, Result<Tally, PlanError>> {
         let nothing = PlanError::Failed("no component runs here".to_owned());
         Box::pin(ready(Err(nothing)))
     }

@@ -2,7 +2,7 @@
 
 use super::reports::Reports;
 use crate::authority::Counts;
-use crate::plugin::limits::{FAULTS_TIME, TRIED_MIN};
+use crate::plugin::limits::{FAULTS_TIME, TRIAL_CALLS_MIN};
 use crate::telemetry::{Counter, Histogram, Metrics};
 use soros_core::epoch::Epoch;
 use soros_core::map::plugin::{PluginName, PluginVersion};
@@ -33,17 +33,17 @@ pub(super) struct Watched {
 }
 
 /// How many calls a version on probation was asked of late, and how many it refused or gave up on.
-struct Tried {
+struct Trial {
     since: Epoch,
     begun: Instant,
     asked: u32,
     refused: u32,
 }
 
-impl Tried {
-    fn from(since: Epoch) -> Tried {
+impl Trial {
+    fn from(since: Epoch) -> Trial {
         let (begun, asked, refused) = (Instant::now(), 0, 0);
-        Tried {
+        Trial {
             since,
             begun,
             asked,
@@ -64,7 +64,7 @@ pub(super) struct Calls {
     seconds: Arc<Histogram>,
     metrics: Arc<Metrics>,
     reports: Reports,
-    tried: Mutex<Tried>,
+    trial: Mutex<Trial>,
 }
 
 impl Calls {
@@ -88,7 +88,7 @@ impl Calls {
             version,
             metrics,
             reports,
-            tried: Mutex::new(Tried::from(Epoch::NONE)),
+            trial: Mutex::new(Trial::from(Epoch::NONE)),
         }
     }
 
@@ -124,19 +124,19 @@ impl Calls {
 
     /// Notes a call of a version on probation, and reports it once it refuses too much.
     fn try_it(&self, since: Epoch, ending: Ending<'_>) {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        if tried.since != since || FAULTS_TIME < tried.begun.elapsed() {
-            *tried = Tried::from(since);
+        let mut trial = self.trial.lock().unwrap_or_else(PoisonError::into_inner);
+        if trial.since != since || FAULTS_TIME < trial.begun.elapsed() {
+            *trial = Trial::from(since);
         }
         let is_refused = match ending {
             Ending::Refused | Ending::Failed(PolicyError::GaveUp(_)) => true,
             Ending::Answered | Ending::Failed(_) => false,
         };
-        tried.asked += 1;
-        tried.refused += u32::from(is_refused);
-        let Tried { asked, refused, .. } = *tried;
-        if TRIED_MIN <= asked && asked - refused <= asked / 10 {
-            *tried = Tried::from(since);
+        trial.asked += 1;
+        trial.refused += u32::from(is_refused);
+        let Trial { asked, refused, .. } = *trial;
+        if TRIAL_CALLS_MIN <= asked && asked - refused <= asked / 10 {
+            *trial = Trial::from(since);
             self.reports.refused(&self.plugin, since, (refused, asked));
         }
     }
@@ -226,9 +226,9 @@ mod tests {
             reported.causes()
         };
         let gave_up = PolicyError::GaveUp("no".to_owned());
-        let most = TRIED_MIN as usize * 9 / 10;
-        let mut endings = vec![Ending::Answered; TRIED_MIN as usize - most];
-        endings.resize(TRIED_MIN as usize - 2, Ending::Refused);
+        let most = TRIAL_CALLS_MIN as usize * 9 / 10;
+        let mut endings = vec![Ending::Answered; TRIAL_CALLS_MIN as usize - most];
+        endings.resize(TRIAL_CALLS_MIN as usize - 2, Ending::Refused);
         endings.push(Ending::Failed(&gave_up));
         assert!(told(&endings, true).is_empty(), "too few to tell");
         endings.push(Ending::Refused);

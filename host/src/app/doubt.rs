@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_millis(200);
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// What is noted of a node's disk beside its records, durably: see [`Notes`].
-pub trait Noted: Send + Sync + 'static {
+pub trait DiskNotes: Send + Sync + 'static {
     /// Whether not all may be there that was acknowledged.
     fn is_in_doubt(&self) -> bool;
 
@@ -45,7 +45,7 @@ pub trait Noted: Send + Sync + 'static {
     fn set_cluster(&self, cluster: ClusterId) -> Result<(), DirectoryError>;
 }
 
-impl Noted for Notes {
+impl DiskNotes for Notes {
     fn is_in_doubt(&self) -> bool {
         Notes::is_in_doubt(self)
     }
@@ -77,7 +77,7 @@ impl Noted for Notes {
 
 /// The doubt about a node's directory.
 pub(super) struct Doubts {
-    notes: Arc<dyn Noted>,
+    notes: Arc<dyn DiskNotes>,
     /// What is on the same disk.
     store: Arc<dyn Store>,
     /// Held while a doubt begins, so that it is not taken for one that has come to its end.
@@ -86,7 +86,7 @@ pub(super) struct Doubts {
 
 impl Doubts {
     /// What `notes` say of the disk of `store`.
-    pub(super) fn new(notes: Arc<dyn Noted>, store: Arc<dyn Store>) -> Doubts {
+    pub(super) fn new(notes: Arc<dyn DiskNotes>, store: Arc<dyn Store>) -> Doubts {
         let turn = Mutex::default();
         Doubts { notes, store, turn }
     }
@@ -137,7 +137,7 @@ impl Doubts {
 
     async fn change(
         &self,
-        change: impl FnOnce(&dyn Noted) -> Result<(), DirectoryError> + Send + 'static,
+        change: impl FnOnce(&dyn DiskNotes) -> Result<(), DirectoryError> + Send + 'static,
     ) -> Result<(), NoteError> {
         let notes = Arc::clone(&self.notes);
         Ok(aside(&*self.store, move || change(&*notes)).await??)

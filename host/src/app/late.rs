@@ -2,11 +2,11 @@
 //! that is filled once both are there.
 
 use super::doubt::Doubts;
+use super::dry_run;
 use super::neighbours::Neighbours;
 use super::node::RunsPolicies;
-use super::rehearsal;
+use crate::authority::dry_run::{Loads, Tally, TriesVersions};
 use crate::authority::keeper::{Adopts, MapKeeper};
-use crate::authority::rehearsal::{Judged, Loads, Rehearses};
 use crate::authority::wire::Facts;
 use crate::authority::{BucketCheck, Emptiness, LocalFacts, PlanError};
 use crate::network::BoxFuture;
@@ -176,9 +176,9 @@ impl BucketCheck for LatePeer {
     }
 }
 
-impl Rehearses for LatePeer {
+impl TriesVersions for LatePeer {
     fn loads(&self, placement: PlacementId) -> BoxFuture<'_, Option<Loads>> {
-        Box::pin(async move { rehearsal::loads(self.peer()?, placement).await })
+        Box::pin(async move { dry_run::loads(self.peer()?, placement).await })
     }
 
     fn judge<'a>(
@@ -186,7 +186,7 @@ impl Rehearses for LatePeer {
         release: &'a Release,
         config: &'a Json,
         bucket: &'a BucketName,
-    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
+    ) -> BoxFuture<'a, Result<Tally, PlanError>> {
         Box::pin(async move {
             let starting = || PlanError::Failed("the node starts".to_owned());
             let peer = self.peer().ok_or_else(starting)?;

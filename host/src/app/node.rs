@@ -1,7 +1,7 @@
 //! This is a node's roles on the ground they are given: a disk, threads, a network, a clock and
 //! policies. The ground is a machine, or the simulation of one.
 
-use super::doubt::{Doubts, Noted};
+use super::doubt::{DiskNotes, Doubts};
 use super::late::LatePeer;
 use super::liveness::{self, Hints, Waiting};
 use super::neighbours::Neighbours;
@@ -9,7 +9,7 @@ use super::router::Router;
 use super::service::Service;
 use super::state::{self, State};
 use super::{RunError, StartError};
-use crate::authority::rehearsal::Judged;
+use crate::authority::dry_run::Tally;
 use crate::authority::{self, Authority, Entry, Failure, First, PlanError};
 use crate::network::{
     self, Connector, Drained, Limits, LinkParts, Links, Listener, Trigger, Workers, serve_clients,
@@ -51,7 +51,7 @@ pub trait RunsPolicies: Policies + authority::Planner + authority::Plugins {
         peer: Arc<Peer>,
         policy: (&'a Release, &'a Json),
         bucket: &'a BucketName,
-    ) -> network::BoxFuture<'a, Result<Judged, PlanError>>;
+    ) -> network::BoxFuture<'a, Result<Tally, PlanError>>;
 
     /// What is done with what they show, as long as the node runs; asked for once.
     fn chores(&self, authority: &Arc<Authority>) -> Vec<network::BoxFuture<'static, ()>>;
@@ -70,7 +70,7 @@ pub struct Ground {
     /// Whether nothing speaks against all being there that it had on its disk.
     pub sound: bool,
     /// What is noted of its disk beside the records.
-    pub notes: Arc<dyn Noted>,
+    pub notes: Arc<dyn DiskNotes>,
     /// What runs its policies.
     pub policies: Arc<dyn RunsPolicies>,
     /// The other nodes as it reaches them; nobody yet.
@@ -409,7 +409,7 @@ fn authority_parts(ground: &Ground, doubts: &Doubts, late: &Arc<LatePeer>) -> au
         plugins: Arc::clone(&ground.policies) as Arc<dyn authority::Plugins>,
         buckets: Arc::clone(late) as Arc<dyn authority::BucketCheck>,
         adopts: Arc::clone(late) as Arc<dyn authority::keeper::Adopts>,
-        rehearses: Arc::clone(late) as Arc<dyn authority::rehearsal::Rehearses>,
+        tries_versions: Arc::clone(late) as Arc<dyn authority::dry_run::TriesVersions>,
         facts: Arc::clone(late) as Arc<dyn authority::LocalFacts>,
         liveness: Arc::clone(&ground.neighbours) as Arc<dyn authority::Liveness>,
         metrics: Arc::clone(&ground.metrics),

@@ -3,11 +3,11 @@
 
 use super::calls::{Calls, Ending, Watched};
 use super::components::NodeComponents;
+use super::dry_run;
 use super::node::RunsPolicies;
-use super::rehearsal;
 use super::reports::{self, Reported, Reports};
 use super::shadow::{self, ShadowUse, Shadows, shadows};
-use crate::authority::rehearsal::Judged;
+use crate::authority::dry_run::Tally;
 use crate::authority::{Authority, Counts, PlanError, Planner, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
@@ -60,7 +60,7 @@ pub(super) struct NodePolicies {
     reported: Mutex<Option<Reported>>,
     /// What runs beside.
     shadows: Shadows,
-    shadowed: Mutex<Option<shadow::Calls>>,
+    shadowed: Mutex<Option<shadow::Offered>>,
 }
 
 /// The policies of the buckets of one map.
@@ -184,7 +184,7 @@ impl NodePolicies {
     }
 
     /// Where the calls come out that shadows are to be asked; once.
-    fn take_shadowed(&self) -> Option<shadow::Calls> {
+    fn take_shadowed(&self) -> Option<shadow::Offered> {
         let mut shadowed = self.shadowed.lock().unwrap_or_else(PoisonError::into_inner);
         shadowed.take()
     }
@@ -477,8 +477,8 @@ impl RunsPolicies for NodePolicies {
         peer: Arc<Peer>,
         policy: (&'a Release, &'a Json),
         bucket: &'a BucketName,
-    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
-        Box::pin(rehearsal::judge(peer, self, policy, bucket))
+    ) -> BoxFuture<'a, Result<Tally, PlanError>> {
+        Box::pin(dry_run::judge(peer, self, policy, bucket))
     }
 
     fn chores(&self, authority: &Arc<Authority>) -> Vec<BoxFuture<'static, ()>> {

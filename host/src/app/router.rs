@@ -22,7 +22,7 @@ pub(super) struct Router {
     state: Arc<State>,
     keys: KeyValueApi<State>,
     authority: AuthorityApi,
-    places: Places,
+    slots: Slots,
 }
 
 impl Router {
@@ -34,11 +34,11 @@ impl Router {
             state,
             keys,
             authority,
-            places: Places::new(REQUESTS_MAX),
+            slots: Slots::new(REQUESTS_MAX),
         }
     }
 
-    /// A role's answer, while there is a place for one more request.
+    /// A role's answer, while there is a slot for one more request.
     fn of_role(&self, request: Request) -> Option<BoxFuture<'static, Response>> {
         let path = request.uri().path();
         let (is_of_keys, is_of_authority) = (
@@ -49,7 +49,7 @@ impl Router {
             let response = self.own(&request);
             return Some(Box::pin(std::future::ready(response)));
         }
-        self.places.admit(|| {
+        self.slots.admit(|| {
             if is_of_keys {
                 self.keys.call(request)
             } else {
@@ -109,26 +109,26 @@ impl HttpService for Router {
     }
 }
 
-/// The places of requests that are worked on.
-struct Places(Arc<Semaphore>);
+/// The slots of requests that are worked on.
+struct Slots(Arc<Semaphore>);
 
-impl Places {
-    fn new(count: usize) -> Places {
-        Places(Arc::new(Semaphore::new(count)))
+impl Slots {
+    fn new(count: usize) -> Slots {
+        Slots(Arc::new(Semaphore::new(count)))
     }
 
-    /// Begins to work on a request if there is a place, which it has until its answer is there or
+    /// Begins to work on a request if there is a slot, which it has until its answer is there or
     /// nobody waits for it any more.
     fn admit(
         &self,
         begin: impl FnOnce() -> BoxFuture<'static, Response>,
     ) -> Option<BoxFuture<'static, Response>> {
-        let place = Arc::clone(&self.0).try_acquire_owned().ok()?;
-        Some(Box::pin(holding(place, begin())))
+        let slot = Arc::clone(&self.0).try_acquire_owned().ok()?;
+        Some(Box::pin(holding(slot, begin())))
     }
 }
 
-async fn holding(_place: OwnedSemaphorePermit, answer: BoxFuture<'static, Response>) -> Response {
+async fn holding(_slot: OwnedSemaphorePermit, answer: BoxFuture<'static, Response>) -> Response {
     answer.await
 }
 
@@ -202,19 +202,19 @@ mod tests {
 
     #[tokio::test]
     async fn works_on_no_more_requests_than_there_are_places() {
-        let places = Places::new(2);
-        let waiting = places.admit(|| Box::pin(std::future::pending()));
-        let answer = places.admit(at_once).expect("a place");
-        assert!(places.admit(|| unreachable!("nothing is begun")).is_none());
+        let slots = Slots::new(2);
+        let waiting = slots.admit(|| Box::pin(std::future::pending()));
+        let answer = slots.admit(at_once).expect("a slot");
+        assert!(slots.admit(|| unreachable!("nothing is begun")).is_none());
         let refused = too_many_requests();
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(refused.headers().contains_key("retry-after"));
         answer.await;
-        let again = places.admit(at_once);
-        assert!(again.is_some(), "an answer gives its place back");
-        assert!(places.admit(at_once).is_none());
+        let again = slots.admit(at_once);
+        assert!(again.is_some(), "an answer gives its slot back");
+        assert!(slots.admit(at_once).is_none());
         drop(waiting);
-        assert!(places.admit(at_once).is_some(), "so does who goes away");
+        assert!(slots.admit(at_once).is_some(), "so does who goes away");
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) struct Waiting {
 }
 
 /// Those that wait.
-pub(super) struct Calls {
+pub(super) struct Offered {
     queue: Receiver<Waiting>,
     waiting_bytes: Arc<AtomicUsize>,
 }
@@ -71,7 +71,7 @@ pub(super) struct ShadowUse {
 }
 
 /// No shadow, and where the calls arrive that are to be compared.
-pub(super) fn shadows(metrics: Arc<Metrics>) -> (Shadows, Calls) {
+pub(super) fn shadows(metrics: Arc<Metrics>) -> (Shadows, Offered) {
     let (sender, queue) = mpsc::channel(WAITING_MAX);
     let waiting_bytes = Arc::<AtomicUsize>::default();
     let shadows = Shadows {
@@ -80,16 +80,16 @@ pub(super) fn shadows(metrics: Arc<Metrics>) -> (Shadows, Calls) {
         waiting_bytes: Arc::clone(&waiting_bytes),
         metrics,
     };
-    let calls = Calls {
+    let offered = Offered {
         queue,
         waiting_bytes,
     };
-    (shadows, calls)
+    (shadows, offered)
 }
 
 /// Compares what waits until it is stopped.
-pub(super) async fn run(mut calls: Calls) {
-    while let Some(waiting) = calls.queue.recv().await {
+pub(super) async fn run(mut offered: Offered) {
+    while let Some(waiting) = offered.queue.recv().await {
         let bytes = waiting.bytes;
         let compared = tokio::task::spawn_blocking(move || {
             let compared = waiting.call.compare(&waiting.policy);
@@ -98,7 +98,7 @@ pub(super) async fn run(mut calls: Calls) {
         if let Err(error) = compared.await {
             tracing::error!(%error, "a call was not compared");
         }
-        calls.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        offered.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! This is a running node as its HTTP routes see it: its roles, and whether it serves.
 
-use super::doubt::Noted;
+use super::doubt::DiskNotes;
 use super::node::RunsPolicies;
 use crate::authority::Authority;
 use crate::network::{BoxFuture, Code, Links};
@@ -34,7 +34,7 @@ pub(super) struct Parts {
     /// Its disk.
     pub(super) store: Arc<dyn Store>,
     /// What is noted of its disk beside the records.
-    pub(super) notes: Arc<dyn Noted>,
+    pub(super) notes: Arc<dyn DiskNotes>,
 }
 
 /// A running node.

@@ -77,13 +77,15 @@ async fn on_plugin_request(inner: &Inner, request: Request) -> Answer {
         }
         Request::Plugins => Answer::Plugins(plugins.standings()),
         Request::Captures { name } => Answer::Captures(plugins.captures(&name)),
-        Request::Loads { placement } => Answer::Loads(inner.parts.rehearses.loads(placement).await),
+        Request::Loads { placement } => {
+            Answer::Loads(inner.parts.tries_versions.loads(placement).await)
+        }
         Request::Judge {
             release,
             config,
             bucket,
         } => {
-            let judged = inner.parts.rehearses.judge(&release, &config, &bucket);
+            let judged = inner.parts.tries_versions.judge(&release, &config, &bucket);
             Answer::Judged(judged.await)
         }
         _ => Answer::Refused,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// A plugin as it was activated once.
-type Term = (PluginName, Epoch);
+type Activated = (PluginName, Epoch);
 
 /// How long the version before may take to be found fit to take over.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,41 +27,41 @@ const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What this node, as the leader, knows of plugins that fail, and of those on probation.
 #[derive(Default)]
 pub(super) struct Watch {
-    faults: Mutex<BTreeMap<Term, VecDeque<Instant>>>,
+    faults: Mutex<BTreeMap<Activated, VecDeque<Instant>>>,
     /// When those on probation were first seen to be.
-    probations: Mutex<BTreeMap<Term, Instant>>,
+    probations: Mutex<BTreeMap<Activated, Instant>>,
 }
 
 impl Watch {
     /// Takes note of so many faults. Whether they are too many is the answer; then they are
     /// forgotten.
-    fn note(&self, term: &Term, count: u32) -> bool {
+    fn note(&self, activated: &Activated, count: u32) -> bool {
         let now = Instant::now();
         let mut faults = locked(&self.faults);
         faults.retain(|_, times| {
             times.retain(|time| now.duration_since(*time) < FAULTS_TIME);
             !times.is_empty()
         });
-        let times = faults.entry(term.clone()).or_default();
+        let times = faults.entry(activated.clone()).or_default();
         times.extend((0..count.min(FAULTS_MAX)).map(|_| now));
         let too_many = FAULTS_MAX as usize <= times.len();
         if too_many {
-            faults.remove(term);
+            faults.remove(activated);
         }
         too_many
     }
 
     /// Those of `map` that have been on probation for long enough.
-    fn passed(&self, map: &Map) -> Vec<Term> {
+    fn passed(&self, map: &Map) -> Vec<Activated> {
         let plugins = map.plugins().iter();
         let now = plugins.filter(|(_, plugin)| plugin.on_probation);
-        let now: Vec<Term> = now
+        let now: Vec<Activated> = now
             .map(|(name, plugin)| (name.clone(), plugin.since))
             .collect();
         let mut seen = locked(&self.probations);
-        seen.retain(|term, _| now.contains(term));
-        let passed = now.into_iter().filter(|term| {
-            let begun = seen.entry(term.clone()).or_insert_with(Instant::now);
+        seen.retain(|activated, _| now.contains(activated));
+        let passed = now.into_iter().filter(|activated| {
+            let begun = seen.entry(activated.clone()).or_insert_with(Instant::now);
             PROBATION_TIME <= begun.elapsed()
         });
         passed.collect()
@@ -228,14 +228,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn counts_the_faults_of_one_activation_within_a_window() {
         let watch = Watch::default();
-        let term = |since| ("own".parse().unwrap(), Epoch(since));
-        assert!(!watch.note(&term(1), FAULTS_MAX - 1));
-        assert!(!watch.note(&term(2), FAULTS_MAX - 1), "another activation");
+        let activated = |since| ("own".parse().unwrap(), Epoch(since));
+        assert!(!watch.note(&activated(1), FAULTS_MAX - 1));
+        assert!(
+            !watch.note(&activated(2), FAULTS_MAX - 1),
+            "another activation"
+        );
         advance(FAULTS_TIME / 2).await;
-        assert!(watch.note(&term(1), 1));
-        assert!(!watch.note(&term(1), 1), "they are forgotten");
+        assert!(watch.note(&activated(1), 1));
+        assert!(!watch.note(&activated(1), 1), "they are forgotten");
         advance(FAULTS_TIME / 2 + Duration::from_millis(1)).await;
-        assert!(!watch.note(&term(2), 1), "the others are too long ago");
-        assert!(watch.note(&term(3), u32::MAX));
+        assert!(!watch.note(&activated(2), 1), "the others are too long ago");
+        assert!(watch.note(&activated(3), u32::MAX));
     }
 }

@@ -8,8 +8,8 @@
 //! How the bytes travel is the business of whoever implements [`Wire`].
 
 use super::command::{CommandError, Done, Proposed};
+use super::dry_run::{Loads, Tally};
 use super::raft::{Types, Vote};
-use super::rehearsal::{Judged, Loads};
 use super::state::Picture;
 use super::{PlanError, Standing};
 use crate::network::BoxFuture;
@@ -205,7 +205,7 @@ pub enum Answer {
     /// To [`Request::Loads`], if it could be found out.
     Loads(Option<Loads>),
     /// To [`Request::Judge`].
-    Judged(Result<Judged, PlanError>),
+    Judged(Result<Tally, PlanError>),
     /// The request cannot be answered here: another member, a Raft member that stopped, a map of
     /// another cluster, or one that could not be stored.
     Refused,

@@ -140,8 +140,8 @@ impl PluginCommand {
                     (name.parse()?, version.parse()?);
                 let epoch = condition.epoch();
                 if dry_run {
-                    let rehearsal = client.rehearse_plugin(&name, &version, epoch).await;
-                    return trial::show_rehearsal(console, &rehearsal.map_err(Failure::read)?);
+                    let outcome = client.dry_run_plugin(&name, &version, epoch).await;
+                    return trial::show_dry_run(console, &outcome.map_err(Failure::read)?);
                 }
                 let done = client.activate_plugin(&name, Some(&version), epoch).await;
                 switched(console, &name, &done.map_err(Failure::write)?)

@@ -203,7 +203,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn rehearse_plugin(
+    pub async fn dry_run_plugin(
         &self,
         name: &PluginName,
         version: &PluginVersion,

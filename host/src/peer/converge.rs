@@ -473,7 +473,7 @@ impl Peer {
     }
 
     fn alarm(&self, place: Place, peer: NodeId) {
-        self.noted.sum_alarms.fetch_add(1, Ordering::Relaxed);
+        self.counters.sum_alarms.fetch_add(1, Ordering::Relaxed);
         tracing::error!(
             partition = %place.partition,
             %peer,

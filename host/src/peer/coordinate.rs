@@ -133,7 +133,7 @@ impl Peer {
                         pending.push(self.again(&mut pause, read::Event::Again));
                     }
                     read::Effect::Repair(node, object) => {
-                        self.noted.read_repairs.fetch_add(1, Ordering::Relaxed);
+                        self.counters.read_repairs.fetch_add(1, Ordering::Relaxed);
                         self.repair(&target, node, object);
                     }
                 }
@@ -147,7 +147,7 @@ impl Peer {
             let hedges = matches!(event, read::Event::HedgeDue);
             effects.extend(read.step(event, &self.clock_of(&target)));
             if hedges && !effects.is_empty() {
-                self.noted.hedged_reads.fetch_add(1, Ordering::Relaxed);
+                self.counters.hedged_reads.fetch_add(1, Ordering::Relaxed);
             }
         }
     }

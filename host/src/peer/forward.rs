@@ -127,7 +127,7 @@ impl Peer {
         request: &WriteRequest,
         deadline: Instant,
     ) -> Result<WriteAnswer, OperationError> {
-        self.noted.forwarded.fetch_add(1, Ordering::Relaxed);
+        self.counters.forwarded.fetch_add(1, Ordering::Relaxed);
         let request = Request::Write(request.clone());
         match self
             .wire
@@ -150,7 +150,7 @@ impl Peer {
         request: &ReadRequest,
         deadline: Instant,
     ) -> Result<ReadAnswer, OperationError> {
-        self.noted.forwarded.fetch_add(1, Ordering::Relaxed);
+        self.counters.forwarded.fetch_add(1, Ordering::Relaxed);
         let request = Request::Read(request.clone());
         match self
             .wire

@@ -75,7 +75,7 @@ pub const PROBATION_TIME: Duration = Duration::from_mins(1);
 
 /// Of how many calls within [`FAULTS_TIME`] at one node a version on probation may not refuse, or
 /// give up on, nine of ten, where the version before did so with less than half.
-pub const TRIED_MIN: u32 = 50;
+pub const TRIAL_CALLS_MIN: u32 = 50;
 
 /// How deep a policy may call, in bytes of stack.
 pub const STACK_BYTES: usize = 256 << 10;

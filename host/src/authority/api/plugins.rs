@@ -127,7 +127,7 @@ pub(super) async fn activate(
 ) -> Result<Response, Refusal> {
     let Activation { version, dry_run } = config(body).await?;
     if dry_run {
-        return rehearsed(api, asked, &name, &version).await;
+        return show_dry_run(api, asked, &name, &version).await;
     }
     let version = Some(version);
     activated(
@@ -137,7 +137,7 @@ pub(super) async fn activate(
 }
 
 /// What an activation would change; nothing is.
-async fn rehearsed(
+async fn show_dry_run(
     api: &AuthorityApi,
     asked: &Asked<'_>,
     name: &PluginName,
@@ -148,9 +148,9 @@ async fn rehearsed(
         let moved = ChangeError::Moved { expected, now };
         return Err(Refusal::Command(moved.into()));
     }
-    let _room = api.authority.begin_rehearsal()?;
-    let rehearsal = api.authority.rehearse(&asked.map, name, version).await?;
-    render::json(StatusCode::OK, &rehearsal)
+    let _room = api.authority.begin_dry_run()?;
+    let outcome = api.authority.dry_run(&asked.map, name, version).await?;
+    render::json(StatusCode::OK, &outcome)
 }
 
 /// The version before comes into force again.

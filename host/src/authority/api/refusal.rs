@@ -2,8 +2,8 @@
 //! code.
 
 use crate::authority::command::CommandError;
+use crate::authority::dry_run::Occupied;
 use crate::authority::push::PushError;
-use crate::authority::rehearsal::Occupied;
 use crate::network::{BodyError, Code, Problem};
 use http::Method;
 use http::header::HeaderName;

@@ -2,9 +2,9 @@
 //! between them that can be cut.
 
 use crate::authority::command::{Command, CommandError, Done};
+use crate::authority::dry_run::{Loads, Tally, TriesVersions};
 use crate::authority::keeper::{Adopts, MapKeeper};
 use crate::authority::member::raft_id;
-use crate::authority::rehearsal::{Judged, Loads, Rehearses};
 use crate::authority::wire::{Facts, To, Wire, WireError};
 use crate::authority::{
     Authority, BucketCheck, Emptiness, Entry, First, Liveness, LocalFacts, Parts, PlanError,
@@ -198,7 +198,7 @@ impl BucketCheck for Net {
     }
 }
 
-impl Rehearses for Net {
+impl TriesVersions for Net {
     fn loads(&self, _: PlacementId) -> BoxFuture<'_, Option<Loads>> {
         Box::pin(std::future::ready(Some(Loads::new())))
     }
@@ -208,14 +208,14 @@ impl Rehearses for Net {
         _: &'a Release,
         _: &'a Json,
         _: &'a BucketName,
-    ) -> BoxFuture<'a, Result<Judged, PlanError>> {
-        let judged = Judged {
+    ) -> BoxFuture<'a, Result<Tally, PlanError>> {
+        let tally = Tally {
             sampled: 7,
             refused: 2,
             complete: true,
-            ..Judged::default()
+            ..Tally::default()
         };
-        Box::pin(std::future::ready(Ok(judged)))
+        Box::pin(std::future::ready(Ok(tally)))
     }
 }
 
@@ -415,7 +415,7 @@ impl Cluster {
             buckets: self.net.clone(),
             adopts: Arc::new(serves),
             liveness: Arc::new(Alive(Arc::clone(&self.net))),
-            rehearses: self.net.clone(),
+            tries_versions: self.net.clone(),
             facts: self.net.clone(),
             metrics: Arc::default(),
         }

@@ -3,8 +3,8 @@
 
 use super::cluster::{Cluster, release_of, soon};
 use crate::authority::command::{Command, CommandError, Done, REFUSED};
+use crate::authority::dry_run::Occupied;
 use crate::authority::push::{PushError, Pushed};
-use crate::authority::rehearsal::Occupied;
 use crate::plugin::limits::{FAULTS_MAX, PROBATION_TIME};
 use bytes::Bytes;
 use soros_core::epoch::Epoch;
@@ -258,11 +258,11 @@ async fn a_version_that_refuses_most_gives_way_on_its_probation_and_only_then() 
 async fn a_node_has_room_for_two_dry_runs_at_a_time() {
     let cluster = Cluster::founded(&["n1"]).await;
     let node = cluster.node("n1");
-    let under_way = [node.begin_rehearsal(), node.begin_rehearsal()];
+    let under_way = [node.begin_dry_run(), node.begin_dry_run()];
     assert!(under_way.iter().all(Result::is_ok));
-    assert_eq!(node.begin_rehearsal().err(), Some(Occupied));
+    assert_eq!(node.begin_dry_run().err(), Some(Occupied));
     drop(under_way);
-    assert!(node.begin_rehearsal().is_ok());
+    assert!(node.begin_dry_run().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

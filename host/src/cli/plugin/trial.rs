@@ -75,7 +75,7 @@ fn show_shadow(console: &mut Console, shadow: &Value) -> Result<(), Failure> {
         return Ok(console.json(shadow)?);
     }
     if shadow["placements"].is_array() {
-        return show_rehearsal(console, shadow);
+        return show_dry_run(console, shadow);
     }
     let row = |name: String, of: &Value| {
         let cell = |field: &str| table::cell(of.get(field));
@@ -105,16 +105,16 @@ fn show_shadow(console: &mut Console, shadow: &Value) -> Result<(), Failure> {
 }
 
 /// Shows what an activation would change.
-pub(super) fn show_rehearsal(console: &mut Console, rehearsal: &Value) -> Result<(), Failure> {
+pub(super) fn show_dry_run(console: &mut Console, outcome: &Value) -> Result<(), Failure> {
     if console.output == Output::Json {
-        return Ok(console.json(rehearsal)?);
+        return Ok(console.json(outcome)?);
     }
     let array = |of: &Value, field: &str| of[field].as_array().cloned().unwrap_or_default();
     let cells = |of: &Value, fields: &[&str]| -> Vec<String> {
         let cell = |field: &&str| table::cell(of.get(*field));
         fields.iter().map(cell).collect()
     };
-    for placement in array(rehearsal, "placements") {
+    for placement in array(outcome, "placements") {
         let fields = ["placement", "partitions", "copies", "keys", "bytes"];
         let titles = ["PLACEMENT", "PARTITIONS", "COPIES", "KEYS", "BYTES"];
         lines(console, &titles, &[cells(&placement, &fields)])?;
@@ -125,7 +125,7 @@ pub(super) fn show_rehearsal(console: &mut Console, rehearsal: &Value) -> Result
             .collect();
         lines(console, &["NODE", "BEFORE", "AFTER"], &nodes)?;
     }
-    for bucket in array(rehearsal, "buckets") {
+    for bucket in array(outcome, "buckets") {
         let fields = ["bucket", "sampled", "refused", "changed", "failed"];
         let titles = ["BUCKET", "SAMPLED", "REFUSED", "CHANGED", "FAILED"];
         lines(console, &titles, &[cells(&bucket, &fields)])?;
@@ -138,9 +138,9 @@ pub(super) fn show_rehearsal(console: &mut Console, rehearsal: &Value) -> Result
             lines(console, &["KEY", "REASON", "POINTER", "DETAIL"], &examples)?;
         }
     }
-    if let Some(code) = rehearsal["refused"].as_str() {
+    if let Some(code) = outcome["refused"].as_str() {
         console.line(&format!("it would be refused: {code}"))?;
     }
     console.line("nothing was changed")?;
-    not_reached(console, rehearsal)
+    not_reached(console, outcome)
 }

@@ -2,7 +2,7 @@
 //! calls, and what its answers come to.
 
 use super::shown::not_reached;
-use super::{found, rehearsed};
+use super::{found, show_dry_run};
 use crate::authority::ShadowStanding;
 use crate::authority::api::refusal::Refusal;
 use crate::authority::api::{Asked, AuthorityApi, config, is_read, render};
@@ -86,7 +86,7 @@ async fn show(
     let shadow = plugin.shadow.as_ref().ok_or_else(missing)?;
     if plugin.kind == PluginKind::Placement {
         // Placements are hardly ever asked: what the tables would be is found out now.
-        return rehearsed(api, asked, name, &shadow.version).await;
+        return show_dry_run(api, asked, name, &shadow.version).await;
     }
     let accept = asked.parts.headers.get(ACCEPT);
     if accept.is_some_and(|accept| accept.as_bytes() == CAPTURES.as_bytes()) {

@@ -2,9 +2,7 @@
 
 use super::policies::NodePolicies;
 use crate::authority::PlanError;
-use crate::authority::rehearsal::{
-    EXAMPLES_MAX, Example, Judged, LOOK_TIME_MAX, Loads, VALUES_MAX,
-};
+use crate::authority::dry_run::{EXAMPLES_MAX, Example, LOOK_TIME_MAX, Loads, Tally, VALUES_MAX};
 use crate::peer::Peer;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use soros_core::id::{BucketName, PlacementId};
@@ -43,7 +41,7 @@ pub(super) async fn judge(
     policies: &NodePolicies,
     (release, config): (&Release, &Json),
     name: &BucketName,
-) -> Result<Judged, PlanError> {
+) -> Result<Tally, PlanError> {
     let failed = |why: &str| PlanError::Failed(why.to_owned());
     let policy = policies.components().load_soon(release, config).await?;
     if policy.validator().is_none() {
@@ -59,8 +57,8 @@ pub(super) async fn judge(
     let nodes = map.nodes().len().max(1);
     // As many of each partition as make up the sample when all have as many.
     let of_each = usize::try_from(VALUES_MAX).unwrap_or(usize::MAX) * nodes / partitions;
-    let tally = Arc::new(Mutex::new(Judged::default()));
-    let (counted, bucket_name) = (Arc::clone(&tally), name.to_string());
+    let shared = Arc::new(Mutex::new(Tally::default()));
+    let (counted, bucket_name) = (Arc::clone(&shared), name.to_string());
     let looks = move |key: &Key, value: &Value| {
         let Some(validator) = policy.validator() else {
             return false;
@@ -75,29 +73,32 @@ pub(super) async fn judge(
         };
         let verdicts = validator.check(std::slice::from_ref(&change));
         let verdict = verdicts.ok().and_then(|mut verdicts| verdicts.pop());
-        let mut judged = counted.lock().unwrap_or_else(PoisonError::into_inner);
-        note(&mut judged, &change, verdict);
-        judged.sampled < VALUES_MAX
+        let mut tally = counted.lock().unwrap_or_else(PoisonError::into_inner);
+        note(&mut tally, &change, verdict);
+        tally.sampled < VALUES_MAX
     };
     let deadline = Instant::now() + LOOK_TIME_MAX;
     let looked = peer.look_at_values(bucket.id, of_each.max(1), deadline, Box::new(looks));
     let complete = looked.await;
-    let mut judged = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    judged.complete = complete;
-    Ok(judged)
+    let mut tally = shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    tally.complete = complete;
+    Ok(tally)
 }
 
-fn note(judged: &mut Judged, change: &Change<'_>, verdict: Option<Verdict>) {
-    judged.sampled += 1;
+fn note(tally: &mut Tally, change: &Change<'_>, verdict: Option<Verdict>) {
+    tally.sampled += 1;
     match verdict {
         Some(Verdict::Accept) => {}
         Some(Verdict::AcceptAs(bytes)) => {
-            judged.changed += u64::from(change.value != Some(&bytes[..]));
+            tally.changed += u64::from(change.value != Some(&bytes[..]));
         }
         Some(Verdict::Refuse(refusal)) => {
-            judged.refused += 1;
-            if judged.examples.len() < EXAMPLES_MAX {
-                judged.examples.push(Example {
+            tally.refused += 1;
+            if tally.examples.len() < EXAMPLES_MAX {
+                tally.examples.push(Example {
                     key: percent_encode(change.key, ENCODED).to_string(),
                     reason: refusal.code,
                     detail: refusal.message,
@@ -105,6 +106,6 @@ fn note(judged: &mut Judged, change: &Change<'_>, verdict: Option<Verdict>) {
                 });
             }
         }
-        None => judged.failed += 1,
+        None => tally.failed += 1,
     }
 }

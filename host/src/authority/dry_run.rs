@@ -38,7 +38,7 @@ pub const VALUES_MAX: u64 = 1_000;
 pub const EXAMPLES_MAX: usize = 10;
 
 /// Tries versions of plugins on what this node holds.
-pub trait Rehearses: Send + Sync + 'static {
+pub trait TriesVersions: Send + Sync + 'static {
     /// What the partitions of a placement hold of which this node is the first replica.
     fn loads(&self, placement: PlacementId) -> crate::network::BoxFuture<'_, Option<Loads>>;
 
@@ -48,7 +48,7 @@ pub trait Rehearses: Send + Sync + 'static {
         release: &'a Release,
         config: &'a Json,
         bucket: &'a BucketName,
-    ) -> crate::network::BoxFuture<'a, Result<Judged, PlanError>>;
+    ) -> crate::network::BoxFuture<'a, Result<Tally, PlanError>>;
 }
 
 /// Keys and bytes by partition.
@@ -56,7 +56,7 @@ pub type Loads = BTreeMap<u16, (u64, u64)>;
 
 /// What a validator made of values that are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Judged {
+pub struct Tally {
     /// How many it was shown.
     pub sampled: u64,
     /// How many it would refuse.
@@ -71,8 +71,8 @@ pub struct Judged {
     pub examples: Vec<Example>,
 }
 
-impl Judged {
-    fn join(&mut self, other: Judged) {
+impl Tally {
+    fn join(&mut self, other: Tally) {
         self.sampled += other.sampled;
         self.refused += other.refused;
         self.changed += other.changed;
@@ -103,7 +103,7 @@ pub struct Occupied;
 
 /// What an activation would change.
 #[derive(Debug, Serialize)]
-pub struct Rehearsal {
+pub struct DryRun {
     epoch: Epoch,
     version: PluginVersion,
     /// The code that the activation would be refused with.
@@ -137,19 +137,19 @@ struct Balance {
 struct Tried {
     bucket: BucketName,
     #[serde(flatten)]
-    judged: Judged,
+    tally: Tally,
 }
 
-/// Rehearses the activation of a version.
+/// Finds out what the activation of a version would change.
 ///
 /// # Errors
 /// [`CommandError`] as the activation would have it, as far as that can be known here.
-pub(super) async fn rehearse(
+pub(super) async fn dry_run(
     inner: &Inner,
     map: &Map,
     name: &PluginName,
     version: &PluginVersion,
-) -> Result<Rehearsal, CommandError> {
+) -> Result<DryRun, CommandError> {
     let not_found = |version| ChangeError::PluginNotFound {
         name: name.clone(),
         version,
@@ -164,7 +164,7 @@ pub(super) async fn rehearse(
         CommandError::NotPrepared { node, reason }
     })?;
     prepared.map_err(plan_failed)?;
-    let mut rehearsal = Rehearsal {
+    let mut outcome = DryRun {
         epoch: map.epoch(),
         version: version.clone(),
         refused: None,
@@ -186,19 +186,19 @@ pub(super) async fn rehearse(
                         .placement(&placement)
                         .is_some_and(|old| old.table != table)
                 {
-                    rehearsal.refused = Some("moves-needed");
+                    outcome.refused = Some("moves-needed");
                 }
-                rehearsal.placements.extend(moved);
+                outcome.placements.extend(moved);
             }
         }
         PluginKind::Validation => {
-            rehearsal.buckets = tried(inner, map, (name, release), &mut silent).await;
+            outcome.buckets = tried(inner, map, (name, release), &mut silent).await;
         }
         PluginKind::Resolution => {}
     }
     let name_of = |id: &NodeId| map.node(*id).map(|node| node.identity.name.clone());
-    rehearsal.not_reached = silent.iter().filter_map(name_of).collect();
-    Ok(rehearsal)
+    outcome.not_reached = silent.iter().filter_map(name_of).collect();
+    Ok(outcome)
 }
 
 async fn moved(
@@ -240,7 +240,7 @@ async fn moved(
         },
     );
     let mut loads = loads.await;
-    match inner.parts.rehearses.loads(old.id).await {
+    match inner.parts.tries_versions.loads(old.id).await {
         Some(own) => loads.push(own),
         None => drop(silent.insert(inner.id())),
     }
@@ -281,7 +281,7 @@ async fn tried(
             if deadline < Instant::now() {
                 tried.push(Tried {
                     bucket: bucket.clone(),
-                    judged: Judged::default(),
+                    tally: Tally::default(),
                 });
                 continue;
             }
@@ -291,24 +291,27 @@ async fn tried(
                 bucket: bucket.clone(),
             };
             let others = asked(inner, map, request, silent, |answer| match answer {
-                Answer::Judged(judged) => judged.ok(),
+                Answer::Judged(tally) => tally.ok(),
                 _ => None,
             });
             let mut all = others.await;
-            let own = inner.parts.rehearses.judge(release, &used.config, bucket);
+            let own = inner
+                .parts
+                .tries_versions
+                .judge(release, &used.config, bucket);
             match own.await {
                 Ok(own) => all.push(own),
                 Err(_) => drop(silent.insert(inner.id())),
             }
-            let mut judged = Judged {
+            let mut tally = Tally {
                 complete: true,
-                ..Judged::default()
+                ..Tally::default()
             };
             for one in all {
-                judged.join(one);
+                tally.join(one);
             }
             let bucket = bucket.clone();
-            tried.push(Tried { bucket, judged });
+            tried.push(Tried { bucket, tally });
         }
     }
     tried
