@@ -65,6 +65,24 @@ pub enum Bug {
     MergeUnderClientsDot,
     /// A replica collapses siblings where they lie, without a new dot.
     CollapseInPlace,
+    /// Each replica collapses siblings where they lie, by the version of the policy that it knows.
+    CollapseByVersion,
+    /// A policy that fails leaves the new version alone.
+    TrapLosesSiblings,
+    /// A policy in quarantine is asked.
+    QuarantinedRuns,
+    /// A process asks the version with which it started.
+    OldVersionRuns,
+    /// A node that has yet to get a version's component asks the version that it has.
+    LastOneStandsIn,
+    /// A version is put in quarantine for what the one before it did.
+    BlameComesLate,
+    /// What a policy made of siblings for a reader is stored in their place.
+    ReadAnswerStored,
+    /// A policy's answer is stored though the versions moved since it saw them.
+    MovedIgnored,
+    /// The version that a policy chose supersedes nothing.
+    ChosenBeside,
     /// A tombstone is dropped before its dots are under the base.
     TombstoneDroppedEarly,
     /// Dots that a cut log no longer names count as seen.
@@ -81,7 +99,7 @@ pub enum Bug {
     DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 36] = [
+const NAMES: [(Bug, &str); 45] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -111,6 +129,15 @@ const NAMES: [(Bug, &str); 36] = [
     (Bug::SuspectAnswers, "suspect-answers"),
     (Bug::MergeUnderClientsDot, "merge-under-clients-dot"),
     (Bug::CollapseInPlace, "collapse-in-place"),
+    (Bug::CollapseByVersion, "collapse-by-version"),
+    (Bug::TrapLosesSiblings, "trap-loses-siblings"),
+    (Bug::QuarantinedRuns, "quarantined-runs"),
+    (Bug::OldVersionRuns, "old-version-runs"),
+    (Bug::LastOneStandsIn, "last-one-stands-in"),
+    (Bug::BlameComesLate, "blame-comes-late"),
+    (Bug::ReadAnswerStored, "read-answer-stored"),
+    (Bug::MovedIgnored, "moved-ignored"),
+    (Bug::ChosenBeside, "chosen-beside"),
     (Bug::TombstoneDroppedEarly, "tombstone-dropped-early"),
     (Bug::ShortLogSkipped, "short-log-skipped"),
     (Bug::ClockBeforeObjects, "clock-before-objects"),

@@ -1,5 +1,6 @@
 //! This is what the clients did and were told: all that the oracle trusts.
 
+use crate::ledger::{Consulted, Ledger};
 use crate::moment::Moment;
 use crate::table::KeyId;
 use soros_core::id::NodeId;
@@ -87,6 +88,8 @@ impl std::fmt::Display for Operation {
 #[derive(Clone, Debug, Default)]
 pub struct History {
     operations: Vec<Operation>,
+    /// What the policy was asked meanwhile.
+    pub ledger: Ledger,
 }
 
 impl History {
@@ -123,18 +126,33 @@ impl History {
         self.operations.iter()
     }
 
-    /// The writes `ids` and all that their writers had seen, and the writers of those, and so on.
+    /// The writes `ids` of a key and all that their writers had seen, and the writers of those, and
+    /// so on. Who holds what the policy made of siblings, or nothing where it buried them, by an
+    /// answer from before `until` that may be stored, has seen those.
     #[must_use]
-    pub fn closure(&self, ids: impl IntoIterator<Item = u32>) -> BTreeSet<u32> {
+    pub fn closure(
+        &self,
+        key: KeyId,
+        ids: impl IntoIterator<Item = u32>,
+        until: Option<Moment>,
+    ) -> BTreeSet<u32> {
         let mut left: Vec<u32> = ids.into_iter().collect();
         let mut all = BTreeSet::new();
-        while let Some(id) = left.pop() {
-            if all.insert(id)
-                && let Some(operation) = self.get(id)
-            {
-                left.extend(&operation.seen);
+        let mut answers: Vec<&Consulted> = self.ledger.stored(key, until).collect();
+        loop {
+            while let Some(id) = left.pop() {
+                if all.insert(id)
+                    && let Some(operation) = self.get(id)
+                {
+                    left.extend(&operation.seen);
+                }
             }
+            let is_there = |call: &mut &Consulted| call.answer.is_subset(&all);
+            let there: Vec<&Consulted> = answers.extract_if(.., is_there).collect();
+            if there.is_empty() {
+                return all;
+            }
+            left.extend(there.iter().flat_map(|call| &call.inputs));
         }
-        all
     }
 }

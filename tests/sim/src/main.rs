@@ -2,7 +2,7 @@
 //! a promise can be run again.
 
 use soros_sim::bug::Bug;
-use soros_sim::report::{Fault, Harm, Report};
+use soros_sim::report::{Deed, Fault, Harm, Report};
 use soros_sim::world;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -69,6 +69,7 @@ struct Totals {
     closed: usize,
     events: u64,
     harms: BTreeMap<Harm, usize>,
+    deeds: BTreeMap<Deed, usize>,
 }
 
 impl Totals {
@@ -86,6 +87,9 @@ impl Totals {
         for (harm, count) in &report.harms {
             *self.harms.entry(*harm).or_default() += count;
         }
+        for (deed, count) in &report.deeds {
+            *self.deeds.entry(*deed).or_default() += count;
+        }
     }
 }
 
@@ -94,7 +98,8 @@ impl std::fmt::Display for Totals {
         write!(
             formatter,
             "{} seeds, {} broken, {} uneventful; {} operations done, {} unknown, {} failed; \
-             {} transfers, {} partitions dropped, {} actors closed, {} events; harms {:?}",
+             {} transfers, {} partitions dropped, {} actors closed, {} events; harms {:?}; \
+             policies {:?}",
             self.seeds,
             self.broken,
             self.uneventful,
@@ -106,6 +111,7 @@ impl std::fmt::Display for Totals {
             self.closed,
             self.events,
             self.harms,
+            self.deeds,
         )
     }
 }

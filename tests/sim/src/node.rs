@@ -10,12 +10,16 @@ pub mod damage;
 pub mod forward;
 mod merge;
 pub mod partitions;
+mod policies;
 pub mod resolver;
 pub mod time;
 
+use crate::authority::Known;
 use crate::bug::Bug;
 use crate::disk::Disk;
+use crate::ledger::Ledger;
 use crate::moment::{Moment, SECOND};
+use crate::policy::Manner;
 use crate::random::Random;
 use crate::table::Table;
 use closing::ClosingTask;
@@ -28,6 +32,7 @@ use partitions::{Operation, Partitions, Renewal};
 use soros_core::close::Ask;
 use soros_core::codec::Codec;
 use soros_core::dot::Dot;
+use soros_core::epoch::Epoch;
 use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::message::{Reply, Request};
@@ -54,6 +59,8 @@ pub struct Settings {
     pub skew_max: u64,
     /// Whether writes are answered before they are synced.
     pub lazy: bool,
+    /// How each version of the policy answers.
+    pub releases: Vec<Manner>,
 }
 
 /// A question of one node to another, in one life of the one that asks.
@@ -162,6 +169,8 @@ pub enum Output {
     Transferred(Place),
     /// Says that it led the closing of so many actors of a partition.
     Closed(Place, usize),
+    /// Tells the authority that the version of the policy fails that is in force since an epoch.
+    Blames(Epoch),
 }
 
 /// What a process is given with each event.
@@ -174,6 +183,10 @@ pub struct Turn<'a> {
     pub table: &'a Table,
     /// The newest map's buckets.
     pub buckets: &'a Buckets,
+    /// What the node knows of the policy.
+    pub known: Known,
+    /// Where the policy's calls are written down.
+    pub ledger: &'a mut Ledger,
     /// What is the same for all nodes.
     pub settings: &'a Settings,
     /// The node's disk.
@@ -235,6 +248,7 @@ pub struct Process {
     me: NodeId,
     life: u64,
     partitions: Partitions,
+    policy: Known,
     committer: Committer,
     clock: NodeClock,
     tasks: BTreeMap<TaskId, Task>,
@@ -267,6 +281,7 @@ impl Process {
             me,
             life,
             partitions: Partitions::new(me, incarnation, turn.buckets),
+            policy: turn.known,
             committer: Committer::default(),
             clock: NodeClock::start(turn.clocks),
             tasks: BTreeMap::new(),
@@ -279,6 +294,7 @@ impl Process {
             remembering: BTreeMap::new(),
             closing: BTreeSet::new(),
         };
+        process.partitions.manner = process.policy.manner(&turn.settings.releases);
         let places = turn.table.places_of(me).collect();
         process.submit_silently(Operation::Open { places, sound, new });
         process.pump(turn);
@@ -302,6 +318,10 @@ impl Process {
 
     /// It hears of the newest map.
     pub fn on_map(&mut self, turn: &mut Turn<'_>) {
+        if !turn.has(Bug::OldVersionRuns) {
+            self.policy = turn.known;
+        }
+        self.partitions.manner = self.policy.manner(&turn.settings.releases);
         let buckets = turn.buckets.clone();
         self.submit_silently(Operation::Adopt { buckets });
         self.pump(turn);

@@ -2,11 +2,13 @@
 //! against what the disks hold in the end. It trusts values alone, never a clock of the server's.
 
 pub mod leftovers;
+pub mod policies;
 pub mod register;
 pub mod replicas;
 pub mod siblings;
 
 use crate::history::{History, Kind, Operation, Outcome};
+use crate::ledger::OWN;
 use crate::report::Fault;
 use crate::table::{Bucket, KeyId, Table};
 use std::collections::BTreeSet;
@@ -25,7 +27,7 @@ pub fn judge_read(table: &Table, history: &History, read: u32, kept: Kept<'_>) -
     if operation.is_firm() {
         faults.extend(match table.bucket(operation.key) {
             Bucket::Siblings => siblings::judge_read(history, read, true, kept),
-            Bucket::Union => siblings::judge_read(history, read, false, kept),
+            Bucket::Union | Bucket::Policy => siblings::judge_read(history, read, false, kept),
             Bucket::LastWriter => register::judge_read(history, read, kept),
         });
     }
@@ -44,7 +46,7 @@ pub fn judge_end(
     let mut faults = phantoms(history, key, end.found);
     faults.extend(match table.bucket(key) {
         Bucket::Siblings => siblings::judge_end(history, key, end, true),
-        Bucket::Union => siblings::judge_end(history, key, end, false),
+        Bucket::Union | Bucket::Policy => siblings::judge_end(history, key, end, false),
         Bucket::LastWriter => register::judge_end(history, key, end.winner, end.durable),
     });
     faults
@@ -53,6 +55,9 @@ pub fn judge_end(
 /// Values that nobody wrote to the key, or whose writes are said to have failed.
 fn phantoms(history: &History, key: KeyId, found: &BTreeSet<u32>) -> Vec<Fault> {
     let is_phantom = |id: &u32| {
+        if OWN <= *id {
+            return !history.ledger.may_be_stored(*id, key);
+        }
         history.get(*id).is_none_or(|operation| {
             operation.key != key
                 || operation.kind != Kind::Write

@@ -5,6 +5,7 @@ use crate::bug::Bug;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::network::Weather;
 use crate::node::Settings;
+use crate::policy::MANNERS;
 use crate::random::Random;
 use crate::report::Harm;
 use crate::table::{Bucket, Size, buckets};
@@ -46,6 +47,10 @@ pub struct Plan {
     pub strikes: u64,
     /// When a bucket is deleted with all that is in it.
     pub purge: Option<(Moment, Bucket)>,
+    /// When an operator activates a version of the policy.
+    pub activations: Vec<Moment>,
+    /// What chance makes of the policy, apart from all else.
+    pub chance: Random,
     /// Whether most clocks are right at any time, and who starts with a wrong one can ask them:
     /// then writes at `one` keep their order, too, when they are far enough apart.
     pub timely: bool,
@@ -79,6 +84,9 @@ const HARMS: [Harm; 10] = [
 const LAZY: u64 = 150;
 /// In how many of a thousand seeds a bucket is deleted.
 const PURGED: u64 = 200;
+
+/// In how many of a thousand seeds there is a policy whose versions are swapped.
+const GOVERNED: u64 = 400;
 
 /// How long a node stays alone with the last writes, at most.
 pub const ORPHAN_LASTS: u64 = 8 * SECOND;
@@ -149,8 +157,37 @@ impl Plan {
                     Bucket::any(random),
                 )
             }),
+            activations: Vec::new(),
+            chance: Random::new(0),
             timely: false,
         }
+    }
+
+    /// This plan, and in some seeds most keys have a policy whose versions an operator swaps. All
+    /// chance in that is of a stream of its own, so that the other seeds stay what they were.
+    #[must_use]
+    pub fn with_policy(mut self, chance: &mut Random) -> Plan {
+        if self.timely || !chance.chance(GOVERNED) {
+            return self;
+        }
+        let releases = chance.between(2, 4);
+        self.settings.releases = (0..releases).map(|_| *chance.pick(&MANNERS)).collect();
+        for bucket in &mut self.buckets {
+            if chance.chance(700) {
+                *bucket = Bucket::Policy;
+            }
+        }
+        if let Some((_, bucket)) = &mut self.purge
+            && chance.chance(250)
+        {
+            *bucket = Bucket::Policy;
+        }
+        let swaps = chance.between(2, 10);
+        let when = |_| Moment(chance.between(SECOND, self.heal.0));
+        self.activations = (0..swaps).map(when).collect();
+        self.activations.sort();
+        self.chance = chance.fork();
+        self
     }
 
     /// This plan, but nothing is wrong except clocks: nodes come up with a wrong one, one at a
@@ -216,6 +253,7 @@ fn settings(random: &mut Random, temper: &Temper, bug: Option<Bug>) -> Settings 
         versions_max: *random.pick(&[4, 16, 128]),
         skew_max: *random.pick(&[SECOND / 2, SECOND / 2, 60 * SECOND]),
         lazy: random.chance(LAZY),
+        releases: Vec::new(),
     }
 }
 

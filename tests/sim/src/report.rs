@@ -93,6 +93,22 @@ pub enum Fault {
         /// The partition.
         place: Place,
     },
+    /// A node asked a version of the policy that is not in force by what it has heard of, or one in
+    /// quarantine.
+    OutOfForce {
+        /// The node.
+        node: NodeId,
+    },
+    /// A version of the policy was put out of force, or in quarantine, that has not failed.
+    Unjust {
+        /// Which.
+        version: usize,
+    },
+    /// Siblings are there although what the policy made of them was acknowledged.
+    Leaked {
+        /// The key.
+        key: KeyId,
+    },
 }
 
 /// What may be left on a disk.
@@ -150,6 +166,31 @@ pub enum Harm {
     Orphan,
 }
 
+/// What was done with the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    /// A version came into force.
+    Activated,
+    /// The one before came back into force.
+    RolledBack,
+    /// A version failed on its probation, and the one before came back.
+    Withdrawn,
+    /// A version was put in quarantine.
+    Quarantined,
+    /// It was said of a version that it fails, and it was not in force any more.
+    BlamedLate,
+    /// A node that was away came up with another version than it had.
+    Recalled,
+    /// A version was asked.
+    Asked,
+    /// It was asked while not all nodes knew of the same one.
+    AskedMixed,
+    /// It failed.
+    Failed,
+    /// Its answer was stored.
+    Stored,
+}
+
 /// A run's report.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -167,6 +208,8 @@ pub struct Report {
     pub failed: usize,
     /// What was done to the cluster, and how often.
     pub harms: BTreeMap<Harm, usize>,
+    /// What was done with the policy, and how often.
+    pub deeds: BTreeMap<Deed, usize>,
     /// What was planned and could not be done.
     pub unfired: usize,
     /// Partitions that were dropped because of damage.
@@ -197,11 +240,14 @@ impl Fault {
             | Fault::Stale { key, .. }
             | Fault::Outdated { key, .. }
             | Fault::Overtaken { key, .. }
+            | Fault::Leaked { key }
             | Fault::Unserved { key } => Some(*key),
             Fault::Diverged { .. }
             | Fault::Restless { .. }
             | Fault::Miscounted { .. }
             | Fault::LeftOver { .. }
+            | Fault::OutOfForce { .. }
+            | Fault::Unjust { .. }
             | Fault::FalseAlarm { .. } => None,
         }
     }

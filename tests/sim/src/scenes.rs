@@ -5,6 +5,7 @@ mod closings;
 mod damage;
 mod deletions;
 mod lives;
+mod policies;
 mod retold;
 mod transfer;
 
@@ -32,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 40] = [
+pub const ALL: [Scene; 46] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -202,6 +203,36 @@ pub const ALL: [Scene; 40] = [
         name: "clock records are damaged at two of five, and an object at a third",
         opposites: &[],
         play: damage::clock_records_are_damaged_at_two_and_an_object_at_a_third,
+    },
+    Scene {
+        name: "two nodes know of two versions of a policy",
+        opposites: &[Bug::CollapseByVersion, Bug::CollapseInPlace],
+        play: policies::two_nodes_know_of_two_versions,
+    },
+    Scene {
+        name: "a policy fails too often",
+        opposites: &[Bug::TrapLosesSiblings, Bug::QuarantinedRuns],
+        play: policies::a_policy_fails_too_often,
+    },
+    Scene {
+        name: "complaints about a policy come late",
+        opposites: &[Bug::BlameComesLate],
+        play: policies::complaints_come_late,
+    },
+    Scene {
+        name: "a node is away while versions are swapped",
+        opposites: &[Bug::OldVersionRuns, Bug::LastOneStandsIn, Bug::ChosenBeside],
+        play: policies::a_node_is_away_while_versions_are_swapped,
+    },
+    Scene {
+        name: "a reader is shown what nobody wrote",
+        opposites: &[Bug::ReadAnswerStored],
+        play: policies::a_reader_is_shown_what_nobody_wrote,
+    },
+    Scene {
+        name: "siblings move while the policy answers",
+        opposites: &[Bug::MovedIgnored],
+        play: policies::siblings_move_while_the_policy_answers,
     },
     Scene {
         name: "the power is cut everywhere",

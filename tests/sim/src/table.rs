@@ -20,12 +20,20 @@ pub enum Bucket {
     Union,
     /// The last writer wins.
     LastWriter,
+    /// What the version of a policy says that is in force.
+    Policy,
 }
 
 impl Bucket {
-    /// One of them.
+    /// Its id.
+    #[must_use]
+    pub fn id(self) -> BucketId {
+        BucketId(self as u64 + 1)
+    }
+
+    /// One of those whose resolver never changes.
     pub fn any(random: &mut Random) -> Bucket {
-        *random.pick(&BUCKETS)
+        *random.pick(&BUCKETS[..3])
     }
 }
 
@@ -43,7 +51,12 @@ pub struct Table {
 }
 
 const PLACEMENT: PlacementId = PlacementId(1);
-const BUCKETS: [Bucket; 3] = [Bucket::Siblings, Bucket::Union, Bucket::LastWriter];
+const BUCKETS: [Bucket; 4] = [
+    Bucket::Siblings,
+    Bucket::Union,
+    Bucket::LastWriter,
+    Bucket::Policy,
+];
 
 /// How large a simulated cluster is.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +89,8 @@ impl Table {
         let target = |(number, bucket): (u32, &Bucket)| {
             let key = Key::try_from(&number.to_be_bytes()[..]).expect("four bytes");
             let place = place(Partition::of(&key, count));
-            let bucket_id = BucketId(*bucket as u64 + 1);
             let entry = Entry {
-                bucket: bucket_id,
+                bucket: bucket.id(),
                 key,
             };
             (Target { place, entry }, *bucket)
@@ -151,14 +163,14 @@ impl Table {
     /// What becomes of the siblings of a key of the bucket `id`.
     #[must_use]
     pub fn bucket_by_id(&self, id: BucketId) -> Bucket {
-        let found = BUCKETS.iter().find(|bucket| **bucket as u64 + 1 == id.0);
+        let found = BUCKETS.iter().find(|bucket| bucket.id() == id);
         found.copied().unwrap_or(Bucket::Siblings)
     }
 
     /// The buckets before one is deleted.
     #[must_use]
     pub fn all_buckets() -> Buckets {
-        let ids = BUCKETS.map(|bucket| BucketId(bucket as u64 + 1));
+        let ids = BUCKETS.map(Bucket::id);
         Buckets {
             epoch: Epoch(BUCKETS.len() as u64),
             open: ids.into_iter().collect(),

@@ -4,21 +4,25 @@
 mod ending;
 mod harm;
 pub mod play;
+mod rollout;
 
+use crate::authority::{Authority, InForce, Known};
 use crate::bug::Bug;
 use crate::client::{self, Client, Ending};
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::history::{History, Kind, Operation, Outcome};
+use crate::ledger::Fate;
 use crate::moment::{MILLI, Moment, SECOND, Schedule};
 use crate::network::Network;
 use crate::node::{Alarm, Body, CallId, Frame, Lane, OperationId, Output, Process, Told, Turn};
 use crate::oracle;
 use crate::plan::Plan;
 use crate::random::Random;
-use crate::report::{Fault, Harm, Report};
+use crate::report::{Deed, Fault, Harm, Report};
 use crate::table::{Bucket, KeyId, Table};
 use harm::{DamagedObject, Weakness};
+use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::map::bucket::Buckets;
 use soros_core::node_clock::Clocks;
@@ -34,9 +38,26 @@ struct Node {
     sound: bool,
     /// How far its wall clock is ahead, in microseconds.
     ahead: i64,
+    /// What it has heard of the policy.
+    in_force: InForce,
+    /// The versions of the policy whose components it has.
+    components: BTreeSet<usize>,
     random: Random,
     /// The incarnations so far.
     incarnations: Vec<Incarnation>,
+}
+
+impl Node {
+    /// What it knows of the policy.
+    fn policy(&self) -> Known {
+        let in_force = self.in_force;
+        let is_here = self.components.contains(&in_force.version);
+        let other = self.components.last().copied();
+        Known {
+            in_force,
+            component: is_here.then_some(in_force.version).or(other),
+        }
+    }
 }
 
 /// Something that is due.
@@ -55,6 +76,10 @@ enum Event {
     CutsLogs(u64),
     Purges(Bucket),
     Adopts(NodeId),
+    Operates,
+    ProbationEnds(Epoch),
+    Blamed(Epoch),
+    Fetches(NodeId),
     Rifts(u64),
     Bereaves(Vec<NodeId>),
     Rejoins,
@@ -86,6 +111,14 @@ pub struct World {
     table: Table,
     /// The buckets of the newest map.
     buckets: Buckets,
+    authority: Authority,
+    /// Since when the version of the policy is in force.
+    in_force_since: Moment,
+    /// What chance makes of the policy, apart from all else.
+    chance: Random,
+    /// How many calls of the policy were judged.
+    judged: usize,
+    deeds: BTreeMap<Deed, usize>,
     now: Moment,
     schedule: Schedule<Event>,
     random: Random,
@@ -133,7 +166,8 @@ pub struct World {
 #[must_use]
 pub fn run(seed: u64, bug: Option<Bug>) -> Report {
     let mut random = Random::new(seed);
-    let plan = Plan::new(&mut random, bug);
+    let mut chance = Random::new(!seed);
+    let plan = Plan::new(&mut random, bug).with_policy(&mut chance);
     run_plan(seed, plan, random)
 }
 
@@ -156,11 +190,16 @@ pub fn run_plan(seed: u64, plan: Plan, random: Random) -> Report {
 impl World {
     fn new(seed: u64, plan: Plan, mut random: Random) -> World {
         let table = Table::new(plan.size, &plan.buckets);
+        let settings = &plan.settings;
+        let authority = Authority::new(settings.releases.len(), settings.bug);
+        let in_force = authority.in_force();
         let node = |random: &mut Random| Node {
             disk: Disk::default(),
             process: None,
             sound: true,
             ahead: harm::right(random),
+            in_force,
+            components: BTreeSet::from([in_force.version]),
             random: random.fork(),
             incarnations: Vec::new(),
         };
@@ -174,6 +213,11 @@ impl World {
             network: Network::new(plan.weather),
             table,
             buckets: Table::all_buckets(),
+            authority,
+            in_force_since: Moment::default(),
+            chance: plan.chance.clone(),
+            judged: 0,
+            deeds: BTreeMap::new(),
             now: Moment::default(),
             schedule: Schedule::default(),
             random,
@@ -233,6 +277,7 @@ impl World {
             self.schedule.add(when, Event::Purges(bucket));
         }
         self.schedule.add(self.plan.heal, Event::Heals);
+        self.begin_rollout();
     }
 
     fn on_event(&mut self, event: Event) {
@@ -254,7 +299,11 @@ impl World {
             Event::Harms(harm, tries) => self.on_harms(harm, tries),
             Event::CutsLogs(period) => self.on_cuts_logs(period),
             Event::Purges(bucket) => self.on_purges(bucket),
-            Event::Adopts(node) => self.turn(node, Process::on_map),
+            Event::Adopts(node) => self.adopt(node),
+            Event::Operates => self.on_operates(),
+            Event::ProbationEnds(since) => self.on_probation_ends(since),
+            Event::Blamed(since) => self.on_blamed(since),
+            Event::Fetches(node) => self.on_fetches(node),
             Event::Rifts(period) => self.on_rifts(period),
             Event::Scrubs(node) => self.turn(node, Process::scrub),
             Event::Strikes(node) => self.on_strikes(node),
@@ -284,6 +333,8 @@ impl World {
             clocks: clocks(self.now, node.ahead),
             table: &self.table,
             buckets: &self.buckets,
+            known: node.policy(),
+            ledger: &mut self.history.ledger,
             settings: &self.plan.settings,
             disk: &mut node.disk,
             random: &mut node.random,
@@ -292,6 +343,7 @@ impl World {
         act(&mut process, &mut turn);
         let outputs = turn.outputs;
         node.process = Some(process);
+        self.judge_calls(id);
         for output in outputs {
             self.on_output(id, life, output);
         }
@@ -324,6 +376,7 @@ impl World {
             }
             Output::Transferred(_) => self.transfers += 1,
             Output::Closed(_, actors) => self.closed += actors,
+            Output::Blames(since) => self.on_blames(since),
         }
     }
 
@@ -383,6 +436,9 @@ impl World {
     }
 
     fn on_starts(&mut self, id: NodeId) {
+        if self.process(id).is_none() {
+            self.recall_policy(id);
+        }
         self.lives += 1;
         let life = self.lives;
         let new = self.now == Moment::default();
@@ -402,6 +458,8 @@ impl World {
             clocks: clocks(self.now, node.ahead),
             table: &self.table,
             buckets: &self.buckets,
+            known: node.policy(),
+            ledger: &mut self.history.ledger,
             settings: &self.plan.settings,
             disk: &mut node.disk,
             random: &mut node.random,
@@ -566,6 +624,10 @@ impl World {
     }
 
     fn report(&self) -> Report {
+        let mut deeds = self.deeds.clone();
+        let calls = self.history.ledger.calls().iter();
+        let stored = calls.filter(|call| call.fate == Fate::Stored).count();
+        deeds.extend((0 < stored).then_some((Deed::Stored, stored)));
         let count = |outcome: Outcome| {
             let ended = self.history.all().filter(|op| op.outcome == outcome);
             ended.count()
@@ -578,6 +640,7 @@ impl World {
             unknown: count(Outcome::Unknown),
             failed: count(Outcome::Failed),
             harms: self.harms.clone(),
+            deeds,
             unfired: self.unfired,
             renewed: self.renewed,
             transfers: self.transfers,

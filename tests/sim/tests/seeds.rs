@@ -2,23 +2,40 @@
 //! bugs that must be found, by a seed or in a scene.
 
 use soros_sim::bug::Bug;
+use soros_sim::report::Deed;
 use soros_sim::{scenes, world};
+use std::collections::BTreeMap;
 
 /// How many sound seeds are run.
 const SEEDS: u64 = 1_000;
+/// How often at least each of these is done with the policy.
+const DEEDS: [(Deed, usize); 8] = [
+    (Deed::Activated, 1_000),
+    (Deed::RolledBack, 200),
+    (Deed::Withdrawn, 10),
+    (Deed::Quarantined, 50),
+    (Deed::BlamedLate, 50),
+    (Deed::AskedMixed, 1_000),
+    (Deed::Failed, 1_000),
+    (Deed::Stored, 5_000),
+];
 /// Within how many seeds a planted bug must be found.
 const SEEDS_TO_FIND: u64 = 1_000;
 
 #[test]
 fn every_seed_keeps_the_promises() {
     let (mut done, mut eventful) = (0, 0);
+    let mut deeds: BTreeMap<Deed, usize> = BTreeMap::new();
     for seed in 0..SEEDS {
         let report = world::run(seed, None);
         assert!(report.is_sound(), "seed {seed}: {:?}", report.faults);
         done += report.done;
         eventful += u64::from(report.is_eventful());
+        for (deed, count) in report.deeds {
+            *deeds.entry(deed).or_default() += count;
+        }
     }
-    println!("{SEEDS} seeds, {eventful} eventful, {done} operations acknowledged");
+    println!("{SEEDS} seeds, {eventful} eventful, {done} operations acknowledged; {deeds:?}");
     // Passing because nothing happened would prove nothing.
     assert!(
         SEEDS * 3 / 4 < eventful,
@@ -28,6 +45,10 @@ fn every_seed_keeps_the_promises() {
         30 * SEEDS < done as u64,
         "{done} operations were acknowledged"
     );
+    for (deed, least) in DEEDS {
+        let count = deeds.get(&deed).copied().unwrap_or(0);
+        assert!(least < count, "{deed:?}: {count}");
+    }
 }
 
 #[test]

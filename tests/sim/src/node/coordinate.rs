@@ -3,8 +3,10 @@
 
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation};
-use super::{Alarm, Asked, Origin, Process, Silence, Task, TaskId, Told, Turn, closing, resolver};
+use super::{Alarm, Asked, Origin, Process, Silence, Task, TaskId, Told, Turn};
+use super::{closing, policies, resolver};
 use crate::bug::Bug;
+use crate::ledger::Fate;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::table::Bucket;
 use soros_core::clock::Clock;
@@ -12,14 +14,14 @@ use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
 use soros_core::message::{Refusal, Reply, Request};
-use soros_core::object::Object;
+use soros_core::object::{Object, Version};
 use soros_core::operation::{
     Consistency, OperationError, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use soros_core::read::{self, Read, Want};
 use soros_core::replica::Outcome;
 use soros_core::time::Time;
-use soros_core::write::{self, Coordination, Resolution, Store, Write};
+use soros_core::write::{self, Coordination, Resolution, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A write under way.
@@ -32,6 +34,10 @@ pub(super) struct WriteTask {
     wide: DotSet,
     /// What was minted, for the bug that holds it for stored.
     minted: Vec<Dot>,
+    /// The call of the policy whose answer is to be stored, and the one whose answer is being
+    /// stored.
+    answered: Option<usize>,
+    storing: Option<usize>,
 }
 
 /// A read under way.
@@ -70,6 +76,8 @@ impl Process {
             deadline,
             wide: DotSet::default(),
             minted: Vec::new(),
+            answered: None,
+            storing: None,
         };
         let id = self.add(Task::Write(Box::new(task)));
         turn.wake(deadline.0.saturating_sub(turn.now.0), Alarm::Expired(id));
@@ -141,11 +149,11 @@ impl Process {
                 None
             }
             write::Effect::Resolve(object, version) => {
-                let bucket = turn.table.bucket_by_id(target.bucket());
-                let resolved = resolver::resolve(bucket, &object, &version);
+                let resolved = self.resolve(turn, id, &target, (&object, &version));
                 Some(write::Event::Resolved(resolved))
             }
             write::Effect::Store(store) => {
+                self.note_storing(turn, id);
                 let store = spoil(store, turn.settings.bug);
                 let operation = Operation::Write {
                     target,
@@ -173,6 +181,45 @@ impl Process {
                 None
             }
             write::Effect::Answer(_) => unreachable!("an answer ends the task"),
+        }
+    }
+
+    /// What the bucket's resolver makes of siblings and a new version.
+    fn resolve(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: TaskId,
+        target: &Target,
+        (object, version): (&Object, &Version),
+    ) -> Resolved {
+        let bucket = turn.table.bucket_by_id(target.bucket());
+        if bucket != Bucket::Policy {
+            return resolver::resolve(bucket, object, version);
+        }
+        let (resolved, call) = self.resolve_write(turn, target, (object, version));
+        if let Some(Task::Write(task)) = self.tasks.get_mut(&id) {
+            task.answered = call;
+        }
+        resolved
+    }
+
+    /// What the policy answered is going to be stored.
+    fn note_storing(&mut self, turn: &mut Turn<'_>, id: TaskId) {
+        if let Some(Task::Write(task)) = self.tasks.get_mut(&id) {
+            task.storing = task.answered.take();
+            if let Some(call) = task.storing {
+                turn.ledger.settle(call, Fate::Stored);
+            }
+        }
+    }
+
+    /// What the policy answered is stored, or was not.
+    fn note_stored(&mut self, turn: &mut Turn<'_>, id: TaskId, answer: &Answer) {
+        if let Some(Task::Write(task)) = self.tasks.get_mut(&id)
+            && let Some(call) = task.storing.take()
+            && !matches!(answer, Answer::Written(Outcome::Written(_)))
+        {
+            turn.ledger.settle(call, Fate::Refused);
         }
     }
 
@@ -248,6 +295,7 @@ impl Process {
     pub(super) fn on_committed(&mut self, turn: &mut Turn<'_>, id: TaskId, answer: Answer) {
         match self.tasks.get(&id) {
             Some(Task::Write(_)) => {
+                self.note_stored(turn, id, &answer);
                 let event = match answer {
                     Answer::Written(outcome) => write::Event::Stored(outcome),
                     Answer::TooLate => write::Event::Expired,
@@ -333,7 +381,10 @@ impl Process {
             match effect {
                 read::Effect::Answer(answer) => told = Some(answer),
                 read::Effect::Again => turn.wake(AGAIN, Alarm::Again(id)),
-                read::Effect::Repair(node, object) => self.repair(turn, target, node, object),
+                read::Effect::Repair(node, object) => {
+                    let object = self.spoil_repair(turn, &target, object);
+                    self.repair(turn, target, node, object);
+                }
                 read::Effect::Ask(node, _) if node == self.me => {
                     let event = match self.look(turn, &target) {
                         Some(object) => read::Event::Object(node, object),
@@ -350,6 +401,11 @@ impl Process {
         if let Some(answer) = told
             && let Some(Task::Read(task)) = self.end(id)
         {
+            if let Ok(answer) = &answer
+                && turn.table.bucket_by_id(task.target.bucket()) == Bucket::Policy
+            {
+                self.resolve_read(turn, &task.target, &answer.object);
+            }
             self.tell(turn, task.origin, Told::Read(answer));
         }
     }
@@ -420,6 +476,18 @@ impl Process {
         }
     }
 
+    /// What a replica is sent behind a read: with the bug that stores what readers are shown, that.
+    fn spoil_repair(&mut self, turn: &mut Turn<'_>, target: &Target, object: Object) -> Object {
+        let mut object = object;
+        if turn.has(Bug::ReadAnswerStored)
+            && turn.table.bucket_by_id(target.bucket()) == Bucket::Policy
+            && let Some(answer) = self.resolve_read(turn, target, &object)
+        {
+            policies::collapse(&mut object, answer);
+        }
+        object
+    }
+
     /// Sends what a read found to a replica that lacks some of it, and waits for nothing.
     fn repair(&mut self, turn: &mut Turn<'_>, target: Target, node: NodeId, object: Object) {
         let dots = Vec::new();
@@ -455,13 +523,16 @@ impl Process {
     }
 }
 
-/// A write as it is stored: with the bug that merges under one dot, otherwise.
+/// A write as it is stored: with the bugs that merge under one dot, or cover nothing, otherwise.
 fn spoil(mut store: Store, bug: Option<Bug>) -> Store {
     if bug == Some(Bug::MergeUnderClientsDot)
         && let Resolution::Merge(seen, merged) = store.siblings
     {
         store.version = merged;
         store.siblings = Resolution::Supersede(seen);
+    }
+    if bug == Some(Bug::ChosenBeside) && matches!(store.siblings, Resolution::Supersede(_)) {
+        store.siblings = Resolution::Keep;
     }
     store
 }

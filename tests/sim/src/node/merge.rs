@@ -1,9 +1,11 @@
 //! This is how objects of other replicas are merged, with the bugs that merge them otherwise.
 
-use super::closing;
 use super::partitions::{Answer, Applied};
+use super::{closing, policies};
 use crate::bug::Bug;
 use crate::disk::Overlay;
+use crate::policy::{Call, Manner, sibling};
+use crate::table::Bucket;
 use soros_core::clock::Clock;
 use soros_core::closed::Closed;
 use soros_core::dot::Dot;
@@ -13,17 +15,27 @@ use soros_core::key::Key;
 use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::place::Entry;
+use soros_core::policy::{Resolution as _, Resolved as Chosen};
 use soros_core::record::RecordError;
 use soros_core::replica::{Chunk, Item, Reached, Replica, Taken, TransferKind};
+use soros_core::write::{Resolution, Store};
+
+/// What is planted in how objects are merged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planted {
+    pub(super) bug: Option<Bug>,
+    /// How the version of the policy answers that the node knows to be in force.
+    pub(super) manner: Manner,
+}
 
 /// Takes an object from the coordinator of a write, or a repair behind a read.
 pub(super) fn take(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
     (entry, object, dots): (&Entry, Object, &[Dot]),
-    bug: Option<Bug>,
+    planted: Planted,
 ) -> Applied {
-    let object = read(replica, batch, entry, object, bug)?;
+    let object = read(replica, batch, entry, object, planted)?;
     Ok(match replica.take(batch, entry, object, dots)? {
         Taken::Merged(found) => Answer::Found(found),
         Taken::Ended => Answer::Ended,
@@ -36,15 +48,15 @@ pub(super) fn items(
     replica: &mut Replica,
     batch: &mut Overlay<'_>,
     items: Vec<Item>,
-    (buckets, bug): (&Buckets, Option<Bug>),
+    (buckets, planted): (&Buckets, Planted),
 ) -> Applied {
     let mut answer = Answer::Done;
     for mut item in items {
-        if bug == Some(Bug::DeadDotsSkipped) && buckets.is_dead(item.entry.bucket) {
+        if planted.bug == Some(Bug::DeadDotsSkipped) && buckets.is_dead(item.entry.bucket) {
             continue;
         }
         let merged =
-            read(replica, batch, &item.entry, item.object.clone(), bug).and_then(|object| {
+            read(replica, batch, &item.entry, item.object.clone(), planted).and_then(|object| {
                 item.object = object;
                 replica.merge_item(batch, item, buckets)
             });
@@ -80,32 +92,70 @@ fn read(
     batch: &Overlay<'_>,
     entry: &Entry,
     object: Object,
-    bug: Option<Bug>,
+    planted: Planted,
 ) -> Result<Object, RecordError> {
-    let object = collapsed(replica, batch, entry, object, bug)?;
+    let object = collapsed(replica, batch, entry, object, planted)?;
     let closed = replica.state().clock.closed();
-    Ok(closing::misread(closed, object, bug))
+    Ok(closing::misread(closed, object, planted.bug))
 }
 
-/// The object as it is merged: with the bug that collapses in place, only the greatest version of
-/// both sides is left, and the others count as met.
+/// The object as it is merged: with a bug that collapses in place, only one version of both sides
+/// is left, the greatest or the one that the node's version of the policy keeps, and the others
+/// count as met.
 fn collapsed(
     replica: &Replica,
     batch: &Overlay<'_>,
     entry: &Entry,
     object: Object,
-    bug: Option<Bug>,
+    planted: Planted,
 ) -> Result<Object, RecordError> {
-    if bug != Some(Bug::CollapseInPlace) || object.versions.is_empty() {
+    let by_version = planted.bug == Some(Bug::CollapseByVersion);
+    if !by_version && planted.bug != Some(Bug::CollapseInPlace) || object.versions.is_empty() {
         return Ok(object);
     }
     let own = replica.view(batch).object(entry)?;
     let Some(mut both) = own.sync(object.clone(), &[replica.state().clock.closed()]) else {
         return Ok(object);
     };
-    let greatest = both.versions.keys().next_back().copied();
-    both.versions.retain(|dot, _| Some(*dot) == greatest);
+    if !by_version {
+        let greatest = both.versions.keys().next_back().copied();
+        both.versions.retain(|dot, _| Some(*dot) == greatest);
+        return Ok(both);
+    }
+    if entry.bucket != Bucket::Policy.id() {
+        return Ok(object);
+    }
+    let call = Call {
+        manner: planted.manner,
+        own: 0,
+        node: replica.actor().node.0,
+        draw: 0,
+    };
+    let shown = both.versions.iter();
+    let shown: Vec<_> = shown
+        .map(|(dot, version)| sibling(dot.actor.node.0, version))
+        .collect();
+    if let Ok(Chosen::Keep(place)) = call.resolve(entry.key.as_bytes(), &shown) {
+        policies::collapse(&mut both, Chosen::Keep(place));
+    }
     Ok(both)
+}
+
+/// A write as it is applied: with the bug that holds a resolver's answer for good whatever it has
+/// seen, as if it had seen what is there.
+pub(super) fn unmoved(
+    replica: &Replica,
+    batch: &Overlay<'_>,
+    entry: &Entry,
+    mut store: Store,
+    bug: Option<Bug>,
+) -> Result<Store, RecordError> {
+    if bug == Some(Bug::MovedIgnored)
+        && let Resolution::Supersede(seen) | Resolution::Merge(seen, _) = &mut store.siblings
+    {
+        *seen = replica.view(batch).object(entry)?.dots();
+    }
+    Ok(store)
 }
 
 /// A range of a full transfer, key by key, so that keys only the receiver has are passed over.

@@ -8,7 +8,9 @@ pub use renewal::Renewal;
 use crate::bug::Bug;
 use crate::disk::{Disk, Overlay};
 use crate::moment::Moment;
+use crate::node::merge::Planted;
 use crate::node::{closing, merge};
+use crate::policy::Manner;
 use soros_core::clock::Clock;
 use soros_core::close::{self, Ask};
 use soros_core::closed::{Closed, Closing};
@@ -288,6 +290,9 @@ pub struct Partitions {
     buckets: Buckets,
     /// Where a damaged record was come to; of no generation when it cannot be opened.
     noted: Vec<(Place, Option<Generation>)>,
+    /// How the version of the policy answers that the node knows to be in force, for the bug that
+    /// asks it here.
+    pub(super) manner: Manner,
 }
 
 pub(super) type Applied = Result<Answer, RecordError>;
@@ -304,6 +309,7 @@ impl Partitions {
             serving: buckets.clone(),
             buckets: buckets.clone(),
             noted: Vec::new(),
+            manner: Manner::KeepsAll,
         }
     }
 
@@ -381,6 +387,7 @@ impl Partitions {
         now: Moment,
         bug: Option<Bug>,
     ) -> Applied {
+        let planted = self.planted(bug);
         match operation {
             Operation::Write { target, .. } | Operation::Merge { target, .. }
                 if !self.serving.open.contains(&target.bucket()) =>
@@ -389,6 +396,7 @@ impl Partitions {
             }
             Operation::Write { deadline, .. } if deadline <= now => Ok(Answer::TooLate),
             Operation::Write { target, store, .. } => self.change(target.place, |replica| {
+                let store = merge::unmoved(replica, batch, &target.entry, store, bug)?;
                 let written = replica.write(batch, &target.entry, store.into());
                 written.map(Answer::Written)
             }),
@@ -397,12 +405,12 @@ impl Partitions {
                 object,
                 dots,
             } => self.change(target.place, |replica| {
-                merge::take(replica, batch, (&target.entry, object, &dots), bug)
+                merge::take(replica, batch, (&target.entry, object, &dots), planted)
             }),
             Operation::MergeItems { place, items } => {
                 let buckets = self.serving.clone();
                 self.change_many(place, |replica| {
-                    merge::items(replica, batch, items, (&buckets, bug))
+                    merge::items(replica, batch, items, (&buckets, planted))
                 })
             }
             Operation::MergeChunk {
@@ -441,6 +449,11 @@ impl Partitions {
             } => Ok(self.remember(batch, place, (peer, seen, trusted), &others)),
             operation => self.apply_to_one(operation, batch, now, bug),
         }
+    }
+
+    fn planted(&self, bug: Option<Bug>) -> Planted {
+        let manner = self.manner;
+        Planted { bug, manner }
     }
 
     /// Applies what brings nothing from a client or another replica.

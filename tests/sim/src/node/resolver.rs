@@ -9,20 +9,30 @@ use std::collections::BTreeSet;
 /// The value that holds the writes `ids`.
 #[must_use]
 pub fn value(ids: &BTreeSet<u32>) -> Value {
-    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
     Value {
-        bytes: bytes.into(),
+        bytes: bytes(ids).into(),
         content_type: String::new(),
         content_encoding: None,
         meta: Vec::new(),
     }
 }
 
+/// The bytes of the value that holds the writes `ids`.
+#[must_use]
+pub fn bytes(ids: &BTreeSet<u32>) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.to_be_bytes()).collect()
+}
+
 /// The writes that a value holds.
 #[must_use]
 pub fn ids(value: &Value) -> BTreeSet<u32> {
+    ids_of(&value.bytes).collect()
+}
+
+/// The writes that a value of these bytes holds.
+pub fn ids_of(bytes: &[u8]) -> impl Iterator<Item = u32> {
     let id = |bytes: &[u8]| bytes.try_into().map_or(u32::MAX, u32::from_be_bytes);
-    value.bytes.chunks(4).map(id).collect()
+    bytes.chunks(4).map(id)
 }
 
 /// What a bucket's resolver makes of the versions of `object` and a new one.
@@ -31,7 +41,7 @@ pub fn resolve(bucket: Bucket, object: &Object, version: &Version) -> Resolved {
     match bucket {
         Bucket::Union => unite(object, version),
         Bucket::LastWriter if object.latest() < version.time => Resolved::KeepNew,
-        Bucket::LastWriter | Bucket::Siblings => Resolved::KeepAll,
+        Bucket::LastWriter | Bucket::Siblings | Bucket::Policy => Resolved::KeepAll,
     }
 }
 

@@ -32,7 +32,7 @@ fn accounted(
             && end.is_none_or(|end| operation.start < end)
     });
     let deletes = applied.map(|(id, _)| id);
-    history.closure(found.iter().copied().chain(deletes))
+    history.closure(key, found.iter().copied().chain(deletes), end)
 }
 
 /// Judges a quorum read. `exact` says whether what a writer has seen must be gone.

@@ -8,7 +8,7 @@ use crate::network::Weather;
 use crate::node::partitions::Partitions;
 use crate::oracle::{self, leftovers, replicas, siblings};
 use crate::report::Fault;
-use crate::table::KeyId;
+use crate::table::{Bucket, KeyId};
 use soros_core::dot::Actor;
 use soros_core::id::NodeId;
 use soros_core::object::Object;
@@ -166,6 +166,12 @@ impl World {
             durable: &durable,
         };
         let mut faults = oracle::judge_end(&self.table, &self.history, key, &end);
+        if bucket == Bucket::Policy {
+            let history = &self.history;
+            faults.extend(oracle::policies::judge_end(
+                history, key, &objects, &durable,
+            ));
+        }
         faults.retain(|fault| self.is_promised(fault));
         self.faults.extend(faults);
         if self.plan.timely {

@@ -594,12 +594,11 @@ impl World {
 
     /// Equal clocks had unequal sums. No harm here changes a record silently.
     pub(super) fn on_sum_alarm(&mut self, place: Place) {
-        if self
-            .plan
-            .settings
-            .bug
-            .is_none_or(|bug| bug != Bug::CollapseInPlace)
-        {
+        let collapses = matches!(
+            self.plan.settings.bug,
+            Some(Bug::CollapseInPlace | Bug::CollapseByVersion)
+        );
+        if !collapses {
             self.faults.push(Fault::FalseAlarm { place });
         }
     }

@@ -10,6 +10,7 @@ use crate::network::Weather;
 use crate::node::{Alarm, Process, Settings};
 use crate::oracle::replicas;
 use crate::plan::{Habits, Plan};
+use crate::policy::Manner;
 use crate::random::Random;
 use crate::report::{Fault, Report};
 use crate::table::{Bucket, KeyId, Size};
@@ -98,8 +99,20 @@ impl Play {
     /// A cluster with so many replicas, and a key for each of `buckets`.
     #[must_use]
     pub fn of(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Play {
-        let world = World::new(0, plan(replicas, buckets, bug), Random::new(1));
-        let mut play = Play(world);
+        Play::begun(plan(replicas, buckets, bug))
+    }
+
+    /// A cluster whose policy has a version for each of `manners`, of which the first is in force,
+    /// and a key for each of `buckets`.
+    #[must_use]
+    pub fn governed(manners: &[Manner], buckets: &[Bucket], bug: Option<Bug>) -> Play {
+        let mut plan = plan(REPLICAS, buckets, bug);
+        plan.settings.releases = manners.to_vec();
+        Play::begun(plan)
+    }
+
+    fn begun(planned: Plan) -> Play {
+        let mut play = Play(World::new(0, planned, Random::new(1)));
         play.0.phase = Phase::Play;
         for node in play.0.nodes.values_mut() {
             node.ahead = 0;
@@ -392,9 +405,37 @@ impl Play {
         self.0.purge(bucket);
     }
 
+    /// A version of the policy comes into force. Nobody hears of it yet.
+    pub fn activate(&mut self, version: usize) {
+        self.0.activate(version, false);
+    }
+
+    /// A node gets the component of the version that it has heard is in force.
+    pub fn fetch(&mut self, node: u64) {
+        self.0.on_fetches(NodeId(node));
+        self.wait();
+    }
+
+    /// The authority hears what nodes complained of so far. How many complaints there were.
+    pub fn hear_complaints(&mut self) -> usize {
+        let is_it = |event: &mut Event| matches!(event, Event::Blamed(_));
+        let complaints: Vec<Event> = self.0.held.extract_if(.., is_it).collect();
+        let count = complaints.len();
+        for complaint in complaints {
+            self.0.on_event(complaint);
+        }
+        count
+    }
+
+    /// How often the policy was asked.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.0.history.ledger.calls().len()
+    }
+
     /// A node hears of the newest map.
     pub fn adopt(&mut self, node: u64) {
-        self.0.turn(NodeId(node), Process::on_map);
+        self.0.adopt(NodeId(node));
         self.wait();
     }
 
@@ -561,6 +602,7 @@ fn plan(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Plan {
             versions_max: 128,
             skew_max: SECOND / 2,
             lazy: false,
+            releases: Vec::new(),
         },
         weather: Weather::CLEAR,
         clients: CLIENTS,
@@ -579,6 +621,8 @@ fn plan(replicas: usize, buckets: &[Bucket], bug: Option<Bug>) -> Plan {
         rifts: None,
         strikes: 0,
         purge: None,
+        activations: Vec::new(),
+        chance: Random::new(1),
         timely: false,
     }
 }
