@@ -3,7 +3,7 @@
 
 use crate::close::{self, Ask, Word};
 use crate::codec::{Codec, DecodeError, Reader, Writer};
-use crate::dot::Dot;
+use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::BucketId;
@@ -58,8 +58,9 @@ pub enum Request {
         place: Place,
         /// The dots that need no answer.
         dots: DotSet,
-        /// Whether the asker has seen all of them; else they were compared, and are not seen yet.
-        seen: bool,
+        /// The life of the asker's replica that holds what they were compared with and has not seen
+        /// all of them; none when all of them are seen.
+        holder: Option<Actor>,
         /// Whether the asker believes that it holds all that it acknowledged.
         trusted: bool,
     },
@@ -246,13 +247,13 @@ impl Codec for Request {
             Request::Difference {
                 place,
                 dots,
-                seen,
+                holder,
                 trusted,
             } => {
                 writer.u8(6);
                 place.encode(writer);
                 dots.encode(writer);
-                writer.u8(u8::from(*seen));
+                writer.option(holder.as_ref());
                 writer.u8(u8::from(*trusted));
             }
             Request::Chunk { place, kind, from } => {
@@ -304,7 +305,7 @@ impl Codec for Request {
             6 => Request::Difference {
                 place: Place::decode(reader)?,
                 dots: DotSet::decode(reader)?,
-                seen: reader.u8()? != 0,
+                holder: reader.option()?,
                 trusted: reader.u8()? != 0,
             },
             7 => Request::Chunk {

@@ -55,8 +55,8 @@ pub struct Replica {
     /// What the other replicas said they have seen; the log keeps what one of them lacks.
     remembered: BTreeMap<NodeId, DotSet>,
     /// What of this one's readable objects the other replicas have merged, though they cannot say
-    /// that they have seen it: damaged ones were left out.
-    held: BTreeMap<NodeId, DotSet>,
+    /// that they have seen it: damaged ones were left out. And which life of theirs has.
+    held: BTreeMap<NodeId, (Actor, DotSet)>,
     /// The attempts to drop it so far that others were asked for, or that a promise to one of them
     /// ended.
     attempts: Attempts,
@@ -395,9 +395,10 @@ impl Replica {
         true
     }
 
-    /// Remembers that another replica has merged all that `seen` has, but for what is damaged here.
-    pub fn remember_held(&mut self, node: NodeId, seen: DotSet) {
-        self.held.insert(node, seen);
+    /// Remembers that a life of another replica has merged all that `seen` has, but for what is
+    /// damaged here.
+    pub fn remember_held(&mut self, holder: Actor, seen: DotSet) {
+        self.held.insert(holder.node, (holder, seen));
     }
 
     /// Takes over what `before`, the same replica in the same life of its process, knew of itself

@@ -6,7 +6,7 @@ use super::operation::{Answer, Operation};
 use super::partitions::{Moment, Renewal, Shown};
 use crate::store::commit::CommitError;
 use soros_core::close::Ask;
-use soros_core::dot::Dot;
+use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
 use soros_core::limits::REPAIR_BYTES;
@@ -51,10 +51,10 @@ impl Peer {
             Request::Difference {
                 place,
                 dots,
-                seen,
+                holder,
                 trusted,
             } => {
-                self.on_difference((from, trusted), place, (dots, seen))
+                self.on_difference((from, trusted), place, (dots, holder))
                     .await
             }
             Request::Chunk { place, kind, from } => self.on_chunk(place, kind, from.as_ref()),
@@ -165,23 +165,26 @@ impl Peer {
         &self,
         from: (NodeId, bool),
         place: Place,
-        (dots, seen): (DotSet, bool),
+        (dots, holder): (DotSet, Option<Actor>),
     ) -> Result<Reply, Refusal> {
         let reply = self.difference(place, &dots)?;
-        if seen {
-            self.remember(from, place, dots).await?;
-        } else {
-            self.remember_held(from.0, place, dots).await?;
+        match holder {
+            None => self.remember(from, place, dots).await?,
+            Some(holder) => self.remember_held(place, (holder, dots)).await?,
         }
         Ok(reply)
     }
 
     /// Remembers what another has merged that it cannot count as seen: something was damaged here.
-    async fn remember_held(&self, peer: NodeId, place: Place, seen: DotSet) -> Result<(), Refusal> {
+    async fn remember_held(
+        &self,
+        place: Place,
+        (holder, seen): (Actor, DotSet),
+    ) -> Result<(), Refusal> {
         let Some(of) = self.damage.at(&place).and_then(|note| note.seen) else {
             return Ok(());
         };
-        let step = Renewal::Held { peer, seen, of };
+        let step = Renewal::Held { holder, seen, of };
         let held = Operation::Renewal { place, step };
         let held = self.committer.commit(held).await;
         held.map(drop).map_err(|error| refusal(&error))

@@ -12,6 +12,7 @@ use crate::store::commit::{CommitError, Commits};
 use futures_util::future;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use soros_core::close::Word;
+use soros_core::dot::Actor;
 use soros_core::id::{Generation, NodeId};
 use soros_core::limits::REPAIR_BYTES;
 use soros_core::message::{Refusal, Reply, Request};
@@ -293,7 +294,7 @@ impl Peer {
                     return self.end((place, generation), peer, end).await;
                 }
                 effect => {
-                    self.carry_out_sync(place, (peer, trusted), effect, course)
+                    self.carry_out_sync(place, (peer, trusted, begun.actor), effect, course)
                         .await
                 }
             };
@@ -309,14 +310,14 @@ impl Peer {
     async fn carry_out_sync(
         &self,
         place: Place,
-        (peer, trusted): (NodeId, bool),
+        (peer, trusted, life): (NodeId, bool, Actor),
         effect: Effect,
         course: &mut Course<'_>,
     ) -> Event {
-        let difference = |dots, seen| Request::Difference {
+        let difference = |dots, holder| Request::Difference {
             place,
             dots,
-            seen,
+            holder,
             trusted,
         };
         match effect {
@@ -329,7 +330,7 @@ impl Peer {
                 self.asked(place, peer, compare, course).await
             }
             Effect::AskDifference(dots) => {
-                let request = difference(dots, true);
+                let request = difference(dots, None);
                 if course.has_merged {
                     self.fetched(place, peer, request, course).await
                 } else {
@@ -337,7 +338,7 @@ impl Peer {
                 }
             }
             Effect::AskRest(dots) => {
-                let request = difference(dots, false);
+                let request = difference(dots, Some(life));
                 self.fetched(place, peer, request, course).await
             }
             Effect::AskChunk(kind, from) => {

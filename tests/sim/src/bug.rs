@@ -21,6 +21,8 @@ pub enum Bug {
     DroppedBeforeOthersHold,
     /// A replica promises all that its clock has seen, what it cannot read, too.
     UnreadablePromised,
+    /// What an earlier life of a replica held counts when a later one promises.
+    EarlierLifeHolds,
     /// The clock lies in a tree of its own, which a crash may leave ahead of the objects.
     ClockInItsOwnTree,
     /// A full transfer joins the sender's clock of its last range.
@@ -99,7 +101,7 @@ pub enum Bug {
     DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 45] = [
+const NAMES: [(Bug, &str); 46] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -107,6 +109,7 @@ const NAMES: [(Bug, &str); 45] = [
     (Bug::ObjectsDroppedFirst, "objects-dropped-first"),
     (Bug::DroppedBeforeOthersHold, "dropped-before-others-hold"),
     (Bug::UnreadablePromised, "unreadable-promised"),
+    (Bug::EarlierLifeHolds, "earlier-life-holds"),
     (Bug::ClockInItsOwnTree, "clock-in-its-own-tree"),
     (Bug::JoinEndClock, "join-end-clock"),
     (Bug::JoinStartClockAlone, "join-start-clock-alone"),

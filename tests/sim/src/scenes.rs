@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 46] = [
+pub const ALL: [Scene; 47] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -193,6 +193,11 @@ pub const ALL: [Scene; 46] = [
         name: "the only two replicas are dropped after a closing",
         opposites: &[],
         play: damage::the_only_two_replicas_are_dropped_after_a_closing,
+    },
+    Scene {
+        name: "a disk is emptied after it said what it holds",
+        opposites: &[Bug::EarlierLifeHolds],
+        play: damage::a_disk_is_emptied_after_it_said_what_it_holds,
     },
     Scene {
         name: "a clock record is damaged while all others are away",

@@ -33,8 +33,10 @@ pub struct Attempt {
 }
 
 /// What another replica holds that lets this one be dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
+    /// The life of it that holds that.
+    pub holder: Actor,
     /// What it has seen.
     pub clock: Clock,
     /// Of which keys it cannot read the object: of those it holds nothing.
@@ -127,6 +129,7 @@ impl Replica {
         // Its copy may go now, with what it has merged and not seen.
         self.held.remove(&other);
         Some(Promise {
+            holder: self.actor,
             clock: self.state.clock.clone(),
             unreadable,
         })
@@ -191,8 +194,11 @@ impl Replica {
             let found = difference.transpose().map(|found| found.map(|it| it.found));
             found.map(|found| found.unwrap_or(Difference::LogTooShort))
         };
-        for (node, Promise { clock, unreadable }) in &promises.of {
-            let held = self.held_by(*node, clock.seen());
+        for (node, promise) in &promises.of {
+            let Promise {
+                clock, unreadable, ..
+            } = promise;
+            let held = self.held_by(*node, promise);
             let mut all = vec![lacked(held, clock, unreadable, promises.bytes_max)?];
             let holds = match all[0] {
                 Difference::None => true,
@@ -277,11 +283,13 @@ impl Replica {
         Some(told)
     }
 
-    /// What another replica merged of this one's, if it has lost nothing since.
-    fn held_by(&self, node: NodeId, seen: &DotSet) -> Option<&DotSet> {
+    /// What another replica merged of this one's, if it has lost nothing since. An emptied one may
+    /// have seen again all that it had seen; what it only held is gone with its life.
+    fn held_by(&self, node: NodeId, promise: &Promise) -> Option<&DotSet> {
         let before = self.remembered.get(&node)?;
-        let held = self.held.get(&node);
-        held.filter(|_| !self.is_less(seen, before))
+        let (holder, held) = self.held.get(&node)?;
+        let is_whole = *holder == promise.holder && !self.is_less(promise.clock.seen(), before);
+        is_whole.then_some(held)
     }
 
     /// Drops what is stored of `place`, which cannot be opened, and begins anew with nothing, as a
@@ -347,15 +355,17 @@ fn unused_generation(
     }
 }
 
-/// Clock, then the unreadable entries: count 4, each as an entry.
+/// Holder, clock, then the unreadable entries: count 4, each as an entry.
 impl Codec for Promise {
     fn encode(&self, writer: &mut Writer) {
+        self.holder.encode(writer);
         self.clock.encode(writer);
         writer.list(&self.unreadable);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Promise, DecodeError> {
         Ok(Promise {
+            holder: Actor::decode(reader)?,
             clock: Clock::decode(reader)?,
             unreadable: reader.list(UNREADABLE_TOLD_MAX)?,
         })

@@ -276,8 +276,15 @@ fn closing_answers() -> impl Strategy<Value = close::Answer> {
 }
 
 fn promises() -> impl Strategy<Value = (Promise, bool)> {
-    let promise = (clocks(), vec(entries(), 0..3), any::<bool>());
-    promise.prop_map(|(clock, unreadable, trusted)| (Promise { clock, unreadable }, trusted))
+    let promise = (actors(), clocks(), vec(entries(), 0..3), any::<bool>());
+    promise.prop_map(|(holder, clock, unreadable, trusted)| {
+        let promise = Promise {
+            holder,
+            clock,
+            unreadable,
+        };
+        (promise, trusted)
+    })
 }
 
 fn tallies() -> impl Strategy<Value = Tally> {
@@ -353,14 +360,16 @@ fn requests() -> impl Strategy<Value = Request> {
             digest: StateDigest(digest),
             trusted,
         }),
-        (clocks(), any::<[bool; 2]>()).prop_map(move |(clock, [seen, trusted])| {
-            Request::Difference {
-                place,
-                dots: clock.seen().clone(),
-                seen,
-                trusted,
+        (clocks(), proptest::option::of(actors()), any::<bool>()).prop_map(
+            move |(clock, holder, trusted)| {
+                Request::Difference {
+                    place,
+                    dots: clock.seen().clone(),
+                    holder,
+                    trusted,
+                }
             }
-        }),
+        ),
         asks().prop_map(move |ask| Request::Closing { place, ask }),
         proptest::option::of(entries()).prop_map(move |from| Request::Chunk {
             place,

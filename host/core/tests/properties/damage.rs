@@ -1,6 +1,7 @@
 //! This is what a replica with a damaged record still gives to others, what it takes from them, and
 //! when it is dropped.
 
+use crate::memory::Memory;
 use crate::transfers::{Node, entry, merge, node, write};
 use soros_core::clock::Clock;
 use soros_core::close::Ask;
@@ -70,12 +71,22 @@ fn promise(one: &mut Node, to: u64) -> Option<Promise> {
     one.replica.promise(NodeId(to), &inventory)
 }
 
+/// What a replica promises that holds nothing.
+fn empty(node: NodeId) -> Promise {
+    Promise {
+        holder: self::node(node.0).replica.actor(),
+        clock: Clock::default(),
+        unreadable: Vec::new(),
+    }
+}
+
 fn renewed(one: &mut Node, others: &[&Node], bytes_max: usize) -> Option<Replica> {
     let attempt = std::iter::repeat_with(|| one.replica.attempt_renewal());
     let attempt = attempt.take(9).flatten().next();
     let attempt = attempt.expect("its turn comes");
     let promise = |other: &&Node| {
         let promise = Promise {
+            holder: other.replica.actor(),
             clock: other.replica.state().clock.clone(),
             unreadable: inventory_of(other).unreadable().to_vec(),
         };
@@ -209,9 +220,33 @@ fn what_others_merged_counts_though_they_cannot_say_that_they_have_seen_it() {
     for other in [&two, &three] {
         assert!(one.replica.remember(other.id(), DotSet::default(), false));
         let seen = one.replica.state().clock.seen().clone();
-        one.replica.remember_held(other.id(), seen);
+        one.replica.remember_held(other.replica.actor(), seen);
     }
     assert!(renewed(&mut one, &[&two, &three], 1).is_some());
+}
+
+#[test]
+fn what_a_life_merged_does_not_count_for_the_next_one() {
+    let (mut one, mut two, three) = (damaged(), node(2), node(3));
+    for other in [&two, &three] {
+        assert!(one.replica.remember(other.id(), DotSet::default(), false));
+        let seen = one.replica.state().clock.seen().clone();
+        one.replica.remember_held(other.replica.actor(), seen);
+    }
+    let (life, place) = (two.replica.actor(), two.replica.layout().place());
+    for (lives, is_dropped) in [(1, false), (0, true)] {
+        let incarnation = Incarnation(life.incarnation.0 + lives);
+        two.disk = Memory::default();
+        let opened = Replica::open(
+            &two.disk,
+            place,
+            (life.node, incarnation),
+            Standing::suspect(),
+        );
+        two.replica = opened.expect("nothing is there");
+        let renewed = renewed(&mut one, &[&two, &three], 1);
+        assert_eq!(renewed.is_some(), is_dropped, "{lives} lives later");
+    }
 }
 
 #[test]
@@ -220,7 +255,8 @@ fn what_others_merged_and_have_not_seen_is_taken_along_as_far_as_the_log_names_i
     let before = one.replica.state().clock.seen().clone();
     for other in [&two, &three] {
         assert!(one.replica.remember(other.id(), DotSet::default(), false));
-        one.replica.remember_held(other.id(), before.clone());
+        one.replica
+            .remember_held(other.replica.actor(), before.clone());
     }
     let renewed = renewed(&mut one, &[&two, &three], usize::MAX).expect("it is held");
     let after = renewed.state().clock.seen();
@@ -239,7 +275,7 @@ fn of_two_that_want_to_be_dropped_one_goes_first() {
     assert!(promise(&mut high, 1).is_some());
     let promises = |attempt, other| Promises {
         attempt,
-        of: vec![(other, Promise::default()), (NodeId(3), Promise::default())],
+        of: vec![(other, empty(other)), (NodeId(3), empty(NodeId(3)))],
         quorum: QUORUM,
         bytes_max: 1,
     };

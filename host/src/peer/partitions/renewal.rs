@@ -4,6 +4,7 @@
 use super::Partitions;
 use crate::peer::operation::Answer;
 use crate::store::overlay::Overlay;
+use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::place::Place;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 pub enum Renewal {
     /// Another replica has merged all of these dots, but for what is damaged here.
     Held {
-        /// The other replica.
-        peer: NodeId,
+        /// Which life of it.
+        holder: Actor,
         /// What it has merged.
         seen: DotSet,
         /// The generation of which that is said.
@@ -58,8 +59,8 @@ impl Partitions {
             };
         };
         Ok(match step {
-            Renewal::Held { peer, seen, of } if replica.layout().generation() == of => {
-                replica.remember_held(peer, seen);
+            Renewal::Held { holder, seen, of } if replica.layout().generation() == of => {
+                replica.remember_held(holder, seen);
                 Answer::Done
             }
             Renewal::Promise { peer, inventory } => {

@@ -144,11 +144,13 @@ async fn a_replica_whose_life_is_not_known_yet_counts_for_none_that_is_trusted()
         assert!(put.is_err(), "at {peer}: {put:?}");
     }
     let (place, dots) = (key.place, DotSet::default());
+    let moment = cluster.peers[1].moments.load_full();
+    let life = moment.shown(&place).expect("a partition").actor;
     let requests = [
         Request::Difference {
             place,
             dots,
-            seen: false,
+            holder: Some(life),
             trusted: true,
         },
         Request::Chunk {

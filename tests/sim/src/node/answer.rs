@@ -3,7 +3,7 @@
 
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation, Renewal};
-use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn};
+use super::{Body, CallId, Frame, Lane, Origin, Output, Process, Turn, damage};
 use crate::bug::Bug;
 use crate::moment::Moment;
 use soros_core::close::Word;
@@ -76,15 +76,15 @@ impl Process {
             Request::Difference {
                 place,
                 dots,
-                seen,
+                holder,
                 trusted,
-            } => match self.on_difference(turn, place, &dots) {
-                Ok(reply) if seen => {
+            } => match (self.on_difference(turn, place, &dots), holder) {
+                (Ok(reply), None) => {
                     return self.remember(turn, asker, (place, dots, trusted), reply);
                 }
-                reply if seen => reply,
-                reply => {
-                    self.on_held(turn, (place, asker.0), dots);
+                (reply, None) => reply,
+                (reply, Some(holder)) => {
+                    self.on_held(turn, place, (holder, dots));
                     reply
                 }
             },
@@ -132,6 +132,7 @@ impl Process {
     /// What is told of a promise. It names what is damaged: of all else its silence is believed.
     fn promised(turn: &Turn<'_>, promise: &Promise, trusted: bool) -> Reply {
         let mut promise = promise.clone();
+        promise.holder = damage::holder(promise.holder, turn.settings.bug);
         if turn.has(Bug::UnreadablePromised) {
             promise.unreadable.clear();
         }

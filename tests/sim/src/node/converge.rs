@@ -3,12 +3,13 @@
 
 use super::commit::Waiter;
 use super::partitions::{Answer, Operation};
-use super::{Alarm, Output, Process, Silence, Task, TaskId, Turn};
+use super::{Alarm, Output, Process, Silence, Task, TaskId, Turn, damage};
 use crate::bug::Bug;
 use crate::moment::SECOND;
 use soros_core::clock::Clock;
 use soros_core::close::Word;
 use soros_core::closed::Closed;
+use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::message::{Refusal, Reply, Request};
@@ -27,6 +28,8 @@ pub(super) struct Round {
     place: Place,
     /// The generation of the partition's state in which the round began.
     begun: Generation,
+    /// The life of the own replica in which it began.
+    holder: Actor,
     /// Whether the own replica believed to be whole when the round began.
     trusted: bool,
     /// What the sender had seen at the range that came last.
@@ -147,6 +150,7 @@ impl Process {
                     machine,
                     place,
                     begun,
+                    holder: shown.actor,
                     trusted: shown.state.standing.is_trusted(),
                     last: DotSet::default(),
                     closed: Closed::default(),
@@ -167,10 +171,10 @@ impl Process {
             };
             let (place, peer) = (round.place, (round.machine.peer(), ANSWER_TIMEOUT));
             let trusted = round.trusted;
-            let difference = |dots, seen| Request::Difference {
+            let difference = |dots, holder| Request::Difference {
                 place,
                 dots,
-                seen,
+                holder,
                 trusted,
             };
             match effect {
@@ -185,7 +189,7 @@ impl Process {
                     self.ask_peer(turn, id, peer, &compare);
                 }
                 Effect::AskDifference(dots) => {
-                    self.ask_peer(turn, id, peer, &difference(dots, true));
+                    self.ask_peer(turn, id, peer, &difference(dots, None));
                 }
                 Effect::AskRest(_) if turn.has(Bug::JoinEndClock) => {
                     let last = round.last.clone();
@@ -195,7 +199,8 @@ impl Process {
                     self.join_seen(turn, id, dots);
                 }
                 Effect::AskRest(dots) => {
-                    self.ask_peer(turn, id, peer, &difference(dots, false));
+                    let holder = Some(damage::holder(round.holder, turn.settings.bug));
+                    self.ask_peer(turn, id, peer, &difference(dots, holder));
                 }
                 Effect::AskChunk(kind, from) => {
                     if from.is_some() {

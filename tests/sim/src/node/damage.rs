@@ -5,8 +5,9 @@ use super::converge::ANSWER_TIMEOUT;
 use super::partitions::{Operation, Renewal};
 use super::{Alarm, Process, SECOND, Silence, Task, TaskId, Turn};
 use crate::bug::Bug;
+use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
-use soros_core::id::{Generation, NodeId};
+use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::message::{Reply, Request};
 use soros_core::place::Place;
 use soros_core::replica::{Attempt, Promise, Promises};
@@ -21,6 +22,19 @@ pub(super) struct Inquiry {
     awaited: usize,
     promised: Vec<(NodeId, Promise)>,
     trusted: usize,
+}
+
+/// Which life is said to hold something: with the bug that takes all for one, none in particular.
+pub(super) fn holder(life: Actor, bug: Option<Bug>) -> Actor {
+    if bug == Some(Bug::EarlierLifeHolds) {
+        Actor {
+            incarnation: Incarnation(0),
+            generation: Generation(0),
+            ..life
+        }
+    } else {
+        life
+    }
 }
 
 impl Process {
@@ -92,11 +106,11 @@ impl Process {
     pub(super) fn on_held(
         &mut self,
         turn: &mut Turn<'_>,
-        (place, peer): (Place, NodeId),
-        seen: DotSet,
+        place: Place,
+        (holder, seen): (Actor, DotSet),
     ) {
         if let Some(Some(of)) = self.damaged.get(&place).copied() {
-            self.submit_step(place, Renewal::Held { peer, seen, of });
+            self.submit_step(place, Renewal::Held { holder, seen, of });
             self.mend(turn, place);
         }
     }

@@ -228,6 +228,32 @@ pub(super) fn the_only_two_replicas_are_dropped_after_a_closing(bug: Option<Bug>
     play.end()
 }
 
+/// One of two replicas has merged what the other can read, says so, and is emptied before the other
+/// has asked whether it may be dropped. What the life before held is gone.
+pub(super) fn a_disk_is_emptied_after_it_said_what_it_holds(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
+    play.cut(1, 2);
+    for key in 0..KEYS {
+        // What is written first is in no object any more.
+        play.write(at(1).key(key).blind().alone());
+        play.write(at(1).key(key).alone());
+    }
+    play.cut_log(1);
+    play.cut_log(1);
+    play.damage(1, 0);
+    play.mend();
+    play.begin_to_learn(2, 1);
+    play.wait_for_copy(2, KEYS - 1);
+    play.hold(1, 2);
+    play.wait();
+    play.wipe(2);
+    play.start(2);
+    let held = play.release();
+    play.expect(0 < held, "it is asked");
+    play.expect(play.renewed() == 0, "it holds nothing any more");
+    play.end()
+}
+
 fn damage_two_that_need_each_other(play: &mut Play) {
     for key in 0..KEYS {
         play.write(at(1).key(key));

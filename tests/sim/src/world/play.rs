@@ -267,6 +267,19 @@ impl Play {
         self.wait_for(|world| ranges < world.ranges);
     }
 
+    /// A replica comes to have something of a key.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn wait_for_copy(&mut self, node: u64, key: u32) {
+        let last = self.0.now.after(PATIENCE);
+        while self.stored(node, key).is_none() {
+            assert!(self.0.now < last, "what a play waits for happens");
+            self.step();
+        }
+    }
+
     /// Nothing goes between two nodes, and what is sent is lost.
     pub fn cut(&mut self, one: u64, other: u64) {
         self.0.network.cut(NodeId(one), NodeId(other));

@@ -3,6 +3,7 @@
 use super::{Answer, Applied, Partitions, remove_range};
 use crate::bug::Bug;
 use crate::disk::Overlay;
+use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
 use soros_core::place::{Layout, Place};
@@ -13,8 +14,8 @@ use soros_core::replica::{Attempt, Inventory, Promises, Replica, Standing};
 pub enum Renewal {
     /// Another replica has merged all of these dots, but for what is damaged here.
     Held {
-        /// The other replica.
-        peer: NodeId,
+        /// Which life of it.
+        holder: Actor,
         /// What it has merged.
         seen: DotSet,
         /// The generation of which that is said.
@@ -72,8 +73,8 @@ impl Partitions {
         };
         self.touched.insert(place);
         match step {
-            Renewal::Held { peer, seen, of } if replica.layout().generation() == of => {
-                replica.remember_held(peer, seen);
+            Renewal::Held { holder, seen, of } if replica.layout().generation() == of => {
+                replica.remember_held(holder, seen);
             }
             Renewal::Promise { peer, inventory } => {
                 let trusted = replica.state().standing.is_trusted();
