@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 47] = [
+pub const ALL: [Scene; 48] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -198,6 +198,11 @@ pub const ALL: [Scene; 47] = [
         name: "a disk is emptied after it said what it holds",
         opposites: &[Bug::EarlierLifeHolds],
         play: damage::a_disk_is_emptied_after_it_said_what_it_holds,
+    },
+    Scene {
+        name: "who promises cannot be opened again",
+        opposites: &[],
+        play: damage::who_promises_cannot_be_opened_again,
     },
     Scene {
         name: "a clock record is damaged while all others are away",

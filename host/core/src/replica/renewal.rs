@@ -118,7 +118,8 @@ impl Replica {
 
     /// Lets another replica, which wants to be dropped, rely on what this one holds: an own attempt
     /// ends. None while this one attempts the same and goes first, or when it does not know what it
-    /// holds: `inventory` has not looked at all of it, or found too much that is damaged.
+    /// holds: `inventory` has not looked at all of it, or found too much that is damaged. Nothing
+    /// may be told before the commit is durable.
     pub fn promise(&mut self, other: NodeId, inventory: &Inventory) -> Option<Promise> {
         let unreadable = inventory.found(self.layout.generation())?;
         let goes_first = self.actor.node < other && !self.attempts.in_vain;
@@ -126,6 +127,8 @@ impl Replica {
             return None;
         }
         self.attempts = self.attempts.yielded();
+        // What it cannot be opened without may be damaged, and nobody reads that before then.
+        (self.changed, self.steps_stored) = (true, 0);
         // Its copy may go now, with what it has merged and not seen.
         self.held.remove(&other);
         Some(Promise {

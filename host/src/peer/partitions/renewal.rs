@@ -65,6 +65,7 @@ impl Partitions {
             }
             Renewal::Promise { peer, inventory } => {
                 let trusted = replica.state().standing.is_trusted();
+                self.touched.insert(place);
                 let promise = replica.promise(peer, &inventory);
                 promise.map_or(Answer::NotNow, |promise| Answer::Promised(promise, trusted))
             }

@@ -254,6 +254,27 @@ pub(super) fn a_disk_is_emptied_after_it_said_what_it_holds(bug: Option<Bug>) ->
     play.end()
 }
 
+/// One of two replicas has a damaged object and is dropped, because the other promises to hold the
+/// rest. The clock record of that one and its list of closed lives are damaged, and it restarts.
+pub(super) fn who_promises_cannot_be_opened_again(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.restart(1);
+    play.all_learn();
+    play.all_learn();
+    play.expect(play.closed(1) == 1, "a life is closed");
+    play.damage_closed(1);
+    play.damage_clock(1);
+    play.damage(2, 0);
+    play.scrub(2);
+    play.expect(play.renewed() == 1, "it is dropped");
+    play.restart(1);
+    play.expect(play.closed(1) == 1, "and the other can be opened");
+    play.end()
+}
+
 fn damage_two_that_need_each_other(play: &mut Play) {
     for key in 0..KEYS {
         play.write(at(1).key(key));

@@ -513,6 +513,15 @@ impl Play {
         self.damage_record(node, Layout::clock);
     }
 
+    /// A bit of the list of closed actors flips.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    #[track_caller]
+    pub fn damage_closed(&mut self, node: u64) {
+        self.damage_record(node, |layout| layout.closed(0));
+    }
+
     #[track_caller]
     fn damage_record(&mut self, node: u64, record: impl Fn(&Layout) -> Vec<u8>) {
         let (id, place) = (NodeId(node), self.place());
