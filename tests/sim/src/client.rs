@@ -202,10 +202,17 @@ fn outcome(error: &OperationError) -> Outcome {
 #[must_use]
 pub fn found(bucket: Bucket, object: &Object) -> BTreeSet<u32> {
     if bucket == Bucket::LastWriter {
-        let latest = resolver::latest(object).and_then(|(_, version)| version.value.as_ref());
-        return latest.map(resolver::ids).unwrap_or_default();
+        return latest(object).into_iter().collect();
     }
     all_found(object)
+}
+
+/// The write that wins where the last writer does; none is a tombstone or nothing.
+#[must_use]
+pub fn latest(object: &Object) -> Option<u32> {
+    let (_, version) = resolver::latest(object)?;
+    let ids = version.value.as_ref().map(resolver::ids)?;
+    ids.first().copied()
 }
 
 /// The writes whose values are in an object, whatever a client of the bucket sees of them.

@@ -19,7 +19,7 @@ use crate::bug::Bug;
 use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::moment::{Moment, SECOND};
-use crate::policy::Manner;
+use crate::policy::{Manner, ORDERED};
 use crate::random::Random;
 use crate::table::Table;
 use closing::ClosingTask;
@@ -61,6 +61,15 @@ pub struct Settings {
     pub lazy: bool,
     /// How each version of the policy answers.
     pub releases: Vec<Manner>,
+}
+
+impl Settings {
+    /// Whether no version of the policy takes from the last writer what is its own.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        let is_it = |manner: &Manner| ORDERED.contains(manner);
+        self.releases.iter().all(is_it)
+    }
 }
 
 /// A question of one node to another, in one life of the one that asks.

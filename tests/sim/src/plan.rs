@@ -5,7 +5,7 @@ use crate::bug::Bug;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::network::Weather;
 use crate::node::Settings;
-use crate::policy::MANNERS;
+use crate::policy::{MANNERS, Manner, ORDERED};
 use crate::random::Random;
 use crate::report::Harm;
 use crate::table::{Bucket, Size, buckets};
@@ -87,6 +87,9 @@ const PURGED: u64 = 200;
 
 /// In how many of a thousand seeds there is a policy whose versions are swapped.
 const GOVERNED: u64 = 400;
+
+/// In how many of a thousand of those the last writer wins, or the policy fails or keeps all.
+const LAST_WRITERS: u64 = 200;
 
 /// How long a node stays alone with the last writes, at most.
 pub const ORPHAN_LASTS: u64 = 8 * SECOND;
@@ -170,8 +173,19 @@ impl Plan {
         if self.timely || !chance.chance(GOVERNED) {
             return self;
         }
-        let releases = chance.between(2, 4);
-        self.settings.releases = (0..releases).map(|_| *chance.pick(&MANNERS)).collect();
+        let is_ordered = chance.chance(LAST_WRITERS);
+        let mut manner = || match () {
+            () if is_ordered && chance.chance(500) => Manner::LastWins,
+            () if is_ordered => *chance.pick(&ORDERED),
+            () => *chance.pick(&MANNERS),
+        };
+        self.settings.releases = (0..4).map(|_| manner()).collect();
+        self.settings.releases.truncate(chance.index(3) + 2);
+        if self.settings.is_ordered() {
+            // Where all are kept a delete takes what its client has seen, and what that won over is
+            // back.
+            self.habits.deletes = 0;
+        }
         for bucket in &mut self.buckets {
             if chance.chance(700) {
                 *bucket = Bucket::Policy;

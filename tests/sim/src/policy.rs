@@ -61,26 +61,14 @@ pub const MANNERS: [Manner; 15] = [
     Manner::NamesNone,
 ];
 
-impl Manner {
-    /// Whether it never makes one of several.
-    #[must_use]
-    pub fn keeps_all(self) -> bool {
-        match self {
-            Manner::KeepsAll | Manner::Traps | Manner::GivesUp | Manner::NamesNone => true,
-            Manner::Unites
-            | Manner::LastWins
-            | Manner::FirstWins
-            | Manner::MiddleWins
-            | Manner::NodeWins
-            | Manner::Rolls
-            | Manner::Appends
-            | Manner::Forgets
-            | Manner::Invents
-            | Manner::Buries
-            | Manner::TrapsOften => false,
-        }
-    }
-}
+/// Manners that lose none of the last writer's rights, the lawful one first.
+pub const ORDERED: [Manner; 5] = [
+    Manner::LastWins,
+    Manner::KeepsAll,
+    Manner::Traps,
+    Manner::TrapsOften,
+    Manner::NamesNone,
+];
 
 /// One call of a version.
 #[derive(Clone, Copy, Debug)]

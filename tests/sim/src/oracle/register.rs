@@ -20,12 +20,8 @@ pub(super) fn judge_read(history: &History, read: u32, kept: Kept<'_>) -> Vec<Fa
 }
 
 /// Judges what is there in the end.
-pub(super) fn judge_end(
-    history: &History,
-    key: KeyId,
-    winner: Option<u32>,
-    kept: Kept<'_>,
-) -> Vec<Fault> {
+#[must_use]
+pub fn judge_end(history: &History, key: KeyId, winner: Option<u32>, kept: Kept<'_>) -> Vec<Fault> {
     judge(history, (key, winner), None, kept)
 }
 

@@ -6,7 +6,7 @@ use crate::history::{Kind, Operation, Outcome};
 use crate::moment::SECOND;
 use crate::network::Weather;
 use crate::node::partitions::Partitions;
-use crate::oracle::{self, leftovers, replicas, siblings};
+use crate::oracle::{self, leftovers, register, replicas, siblings};
 use crate::report::Fault;
 use crate::table::{Bucket, KeyId};
 use soros_core::dot::Actor;
@@ -171,6 +171,10 @@ impl World {
             faults.extend(oracle::policies::judge_end(
                 history, key, &objects, &durable,
             ));
+            if self.plan.settings.is_ordered() {
+                let winner = client::latest(first);
+                faults.extend(register::judge_end(history, key, winner, &durable));
+            }
         }
         faults.retain(|fault| self.is_promised(fault));
         self.faults.extend(faults);
