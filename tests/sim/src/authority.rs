@@ -8,6 +8,7 @@ use soros_core::id::{ClusterId, Incarnation};
 use soros_core::key::{Partition, PartitionCount};
 use soros_core::map::Map;
 use soros_core::map::change::{Change, ChangeError};
+use soros_core::map::format::Format;
 use soros_core::map::founding::Founding;
 use soros_core::map::node::{Identity, RaftId, Role};
 use soros_core::map::placement::PlacementConfig;
@@ -218,6 +219,7 @@ fn founding() -> Founding {
         capacity: 1 << 30,
         roles: BTreeSet::from([Role::Peer, Role::Authority]),
         version: "0.1.0".to_owned(),
+        format: Format::KNOWN,
     };
     let placement = PlacementConfig {
         partitions: 4,
