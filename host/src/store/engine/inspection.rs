@@ -4,7 +4,7 @@
 //! lies far behind, so that each look goes on where the one before it ended, and all round.
 
 use crate::store::engine::Shared;
-use crate::store::engine::fault::guarded_reading;
+use crate::store::engine::fault::guarded_records;
 use crate::store::engine::running::Running;
 use crate::store::{Space, StoreError};
 use fjall::Readable;
@@ -116,7 +116,7 @@ impl Shared {
 /// on; nothing at the end.
 fn read_on(running: &Running, space: Space, from: Vec<u8>) -> Result<Option<Vec<u8>>, StoreError> {
     let snapshot = running.shown()?;
-    guarded_reading(|| {
+    guarded_records(|| {
         let mut bytes = 0;
         for guard in snapshot.range(running.keyspace(space), from..) {
             let (key, value) = guard.into_inner()?;

@@ -13,7 +13,7 @@
 //! Only damage is passed over. What cannot be read because the disk or the process is short of
 //! something is no loss: the salvage fails, and is done another time.
 
-use crate::store::engine::fault::{guarded, guarded_reading};
+use crate::store::engine::fault::{guarded, guarded_records};
 use crate::store::engine::running::{self, Running};
 use crate::store::engine::{Engine, EngineOptions, free_bytes};
 use crate::store::sequence::Sequences;
@@ -169,7 +169,7 @@ impl Copy<'_> {
         let (from, to) = Layout::lives();
         let mut keys = Vec::new();
         let mut take = |backwards: bool| {
-            is_readable(guarded_reading(|| {
+            is_readable(guarded_records(|| {
                 let mut range = self
                     .records
                     .range(self.keyspace(Space::Partitions), &from[..]..&to[..]);
@@ -213,7 +213,7 @@ impl Copy<'_> {
     }
 
     fn can_read(&self, space: Space, (from, to): &Range) -> Result<bool, StoreError> {
-        is_readable(guarded_reading(|| {
+        is_readable(guarded_records(|| {
             let records = self.records.range(self.keyspace(space), &from[..]..&to[..]);
             for guard in records {
                 guard.into_inner()?;
