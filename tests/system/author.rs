@@ -5,7 +5,11 @@ use soros_tests::binary::soros;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Whose turn it is to type.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// What a page says: commands of one block, and what they print.
 #[derive(Debug)]
@@ -79,6 +83,7 @@ impl Desk {
     /// Types commands, and stays where they lead.
     fn types(&mut self, commands: &str) -> Output {
         let place = self.folder.path().join("place");
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let script = format!("{commands}\npwd > {}\n", place.display());
         let path = std::env::var("PATH").unwrap_or_default();
         let output = Command::new("bash")
@@ -92,6 +97,7 @@ impl Desk {
             .stdin(Stdio::null())
             .output()
             .expect("bash starts");
+        drop(turn);
         if output.status.success() {
             let text = fs::read_to_string(place).expect("where it is");
             self.place = PathBuf::from(text.trim());
@@ -126,7 +132,8 @@ impl Desk {
     }
 }
 
-/// A target directory that stays from run to run.
+/// A target directory that stays from run to run, and which one desk uses at a time: tests of
+/// documentation link with what lies in it when cargo's own lock is gone.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("author")
 }
