@@ -15,6 +15,7 @@ use soros_core::id::NodeId;
 use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{Plugin, PluginDigest, PluginName, PluginVersion, Release};
+use soros_core::policy::PolicyError;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -70,6 +71,14 @@ pub(super) enum LoadError {
     /// It is not let in.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
+}
+
+impl LoadError {
+    /// Whether the node had no room for an instance, which says nothing of the policy.
+    pub(super) fn is_of_room(&self) -> bool {
+        let fails = AdmissionError::Fails(PolicyError::Busy);
+        matches!(self, LoadError::Admission(error) if *error == fails)
+    }
 }
 
 impl From<LoadError> for PlanError {

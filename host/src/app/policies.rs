@@ -1,6 +1,8 @@
 //! This is which policies a node runs: those that the map's buckets and placements name, loaded
 //! before the node says that it serves under the map.
 
+mod planning;
+
 use super::calls::{Calls, Ending, Watched};
 use super::components::NodeComponents;
 use super::dry_run;
@@ -8,7 +10,7 @@ use super::node::RunsPolicies;
 use super::reports::{self, Reported, Reports};
 use super::shadow::{self, ShadowUse, Shadows, shadows};
 use crate::authority::dry_run::Tally;
-use crate::authority::{Authority, Counts, PlanError, Planner, Plugins, Standing};
+use crate::authority::{Authority, Counts, PlanError, Plugins, Standing};
 use crate::network::BoxFuture;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::peer::validate::{BucketValidator, Unusable};
@@ -23,13 +25,10 @@ use soros_core::id::{BucketId, BucketName, NodeId};
 use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{
-    Blame, Plugin, PluginDigest, PluginKind, PluginName, PluginVersion, PolicyUse, Quarantine,
-    Release, ValidatorUse,
+    Blame, Plugin, PluginDigest, PluginName, PluginVersion, Quarantine, Release, ValidatorUse,
 };
-use soros_core::map::table::Table;
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::Target;
-use soros_core::policy::topology::Snapshot;
 use soros_core::policy::{
     Change, PolicyError, Resolved as Answer, Sibling, Validation, Verdict, Wants,
 };
@@ -37,10 +36,6 @@ use soros_core::write::Resolved;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// What every placement policy of this version is given as its seed: tables follow from the
-/// topology alone.
-const SEED: u64 = 0;
 
 /// How long a node that lacks components of policies in force looks for them before it serves
 /// without.
@@ -78,6 +73,8 @@ struct Loaded {
     shadow_problems: BTreeMap<PluginName, String>,
     /// Whether one of them is only not ready yet.
     shadows_wait: bool,
+    /// Whether there was no room for an instance of a policy: that passes by itself.
+    had_no_room: bool,
 }
 
 /// When policies are loaded.
@@ -93,6 +90,11 @@ impl Loaded {
     /// The epoch of the map that they are of; 0 before any.
     fn epoch(&self) -> Epoch {
         self.map.as_ref().map(|map| map.epoch()).unwrap_or_default()
+    }
+
+    /// Whether something is to be loaded again although all components are here.
+    fn waits(&self) -> bool {
+        self.shadows_wait || self.had_no_room
     }
 
     /// Whether something could not be loaded.
@@ -250,7 +252,7 @@ impl NodePolicies {
             tracing::error!("components of policies in force are missing, and are looked for");
         }
         self.load(Arc::clone(&map), When::Adopting).await;
-        if !self.components.has_all(&map) || self.loaded.load().shadows_wait {
+        if !self.components.has_all(&map) || self.loaded.load().waits() {
             let policies = Arc::clone(self);
             tokio::spawn(async move { policies.complete(map).await });
         }
@@ -265,8 +267,13 @@ impl NodePolicies {
                 return;
             }
         }
-        if self.is_at(&map) && self.loaded.load().is_lacking() {
-            self.load(map, When::Later).await;
+        let mut goes_on = self.loaded.load().is_lacking();
+        while goes_on && self.is_at(&map) {
+            self.load(Arc::clone(&map), When::Later).await;
+            goes_on = self.loaded.load().had_no_room;
+            if goes_on {
+                tokio::time::sleep(FETCH_PAUSE).await;
+            }
         }
     }
 
@@ -421,6 +428,7 @@ impl NodePolicies {
         match self.components.load(release, config) {
             Ok(policy) => Ok((version.clone(), policy, self.watched_of(name, plugin))),
             Err(error) => {
+                loaded.had_no_room |= error.is_of_room();
                 loaded.problems.insert(name.clone(), error.to_string());
                 Err(error.to_string())
             }
@@ -559,61 +567,6 @@ impl Policies for NodePolicies {
     }
 }
 
-impl Planner for NodePolicies {
-    fn check<'a>(
-        &'a self,
-        kind: PluginKind,
-        release: &'a Release,
-        policy: &'a PolicyUse,
-    ) -> BoxFuture<'a, Result<(), PlanError>> {
-        Box::pin(async move {
-            let loaded = self.components.load_soon(release, &policy.config).await?;
-            if loaded.kind() == kind {
-                Ok(())
-            } else {
-                let name = policy.plugin.as_str();
-                Err(PlanError::Failed(format!(
-                    "plugin `{name}` is of another kind"
-                )))
-            }
-        })
-    }
-
-    fn plan<'a>(
-        &'a self,
-        release: &'a Release,
-        policy: &'a PolicyUse,
-        now: Snapshot,
-        before: Option<&'a Table>,
-    ) -> BoxFuture<'a, Result<Table, PlanError>> {
-        let before = before.cloned();
-        Box::pin(async move {
-            let failed = |error: &dyn std::fmt::Display| PlanError::Failed(error.to_string());
-            let loaded = self.components.load_soon(release, &policy.config).await?;
-            let version: PluginVersion = loaded
-                .about()
-                .version
-                .parse()
-                .map_err(|error| failed(&error))?;
-            let calls = self.calls_of(&policy.plugin, &version);
-            let watched = self.watched(&policy.plugin, &version);
-            let planned = tokio::task::spawn_blocking(move || {
-                let placer = loaded
-                    .placer()
-                    .ok_or(PlanError::Failed(NOT_A_PLACER.to_owned()))?;
-                let (begun, mut fuel) = (Instant::now(), 0);
-                let table = placer.plan_counted(&now, before.as_ref(), SEED, &mut fuel);
-                let ending = table
-                    .as_ref()
-                    .map_or_else(Ending::Failed, |_| Ending::Answered);
-                calls.note(ending, begun.elapsed(), fuel, watched);
-                table.map_err(|error| failed(&error))
-            });
-            planned.await.unwrap_or_else(|error| Err(failed(&error)))
-        })
-    }
-}
-
 fn in_quarantine(quarantine: &Quarantine) -> String {
     let Quarantine { since, blame } = quarantine;
     let Blame {
@@ -623,8 +576,6 @@ fn in_quarantine(quarantine: &Quarantine) -> String {
     } = blame;
     format!("it is in quarantine since epoch {since}: {cause} at {node} ({detail})")
 }
-
-const NOT_A_PLACER: &str = "the plugin is no placement policy";
 
 impl Plugins for NodePolicies {
     fn admit<'a>(

@@ -1,5 +1,6 @@
 //! This is how a node tells the authority that policies fail at it, or refuse too much while they
-//! are on probation: gathered for a moment, and never in the way of a request. What is too much to be kept says no more than what is kept.
+//! are on probation: gathered for a moment, and never in the way of a request. What is too much to
+//! be kept says no more than what is kept.
 
 use crate::authority::Authority;
 use crate::authority::command::{Command, REFUSED};

@@ -1,7 +1,7 @@
 //! This is the record of what was done to plugins: one line for each change, at each member of the
 //! authority that carries it out, under the log target `audit`. So no line is lost with who asked
-//! for the change, or with who led. A member that starts tells nothing again that its node knew, and
-//! one that was given the whole map tells nothing of how that came about.
+//! for the change, or with who led. A member that starts tells nothing again that its node knew,
+//! and one that was given the whole map tells nothing of how that came about.
 
 use soros_core::epoch::Epoch;
 use soros_core::map::Map;

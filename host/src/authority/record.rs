@@ -4,9 +4,9 @@
 //! version:1 checksum:8 json
 //! ```
 //!
-//! The version is the [`Format`] that the JSON needs. The checksum is the head of the blake3 hash of
-//! the JSON. A record of a newer format or with another checksum is refused whole: a vote or a map
-//! read wrongly is worse than one not read.
+//! The version is the [`Format`] that the JSON needs. The checksum is the head of the blake3 hash
+//! of the JSON. A record of a newer format or with another checksum is refused whole: a vote or a
+//! map read wrongly is worse than one not read.
 
 use crate::store::{Durability, Store, StoreError, Write, aside};
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! This is how a node looks through what it holds, for a dry run: how much there is, and a sample of
-//! the values.
+//! This is how a node looks through what it holds, for a dry run: how much there is, and a sample
+//! of the values.
 //!
 //! Of each partition only the first replica counts, so that nothing is counted twice. It runs on a
 //! thread that serves nobody, one object in memory, and stops when the time is up.

@@ -1,10 +1,13 @@
 //! This is every change of the map: each makes the next epoch of the map before it, or leaves it as
 //! it is and says why.
 
+mod proposal;
 mod releases;
 
+pub use proposal::{Origin, Proposal, step};
+
 use super::bucket::{Bucket, BucketConfig, BucketState};
-use super::format::{self, Format};
+use super::format::Format;
 use super::founding::Founding;
 use super::node::{Identity, Node, NodeState, Role};
 use super::placement::{Placement, PlacementConfig};
@@ -145,68 +148,7 @@ pub enum Change {
     },
 }
 
-/// A change, and the epoch it was made for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Proposal {
-    /// The format of the map that it was made for.
-    #[serde(default, deserialize_with = "format::read")]
-    pub format: Format,
-    /// What to change.
-    pub change: Change,
-    /// Only if the map still has this epoch.
-    pub only_at: Option<Epoch>,
-    /// Who asked for it, where that is known.
-    #[serde(default)]
-    pub origin: Option<Origin>,
-}
-
-/// Where a change comes from: for the record of what was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// The name of the node that was asked.
-    pub through: String,
-    /// Whether what was there before is to come back.
-    pub is_rollback: bool,
-}
-
-impl Proposal {
-    /// `change`, only if the map is still this one, and whatever it is when there is none.
-    #[must_use]
-    pub fn on(map: Option<&Map>, change: Change, origin: Option<Origin>) -> Proposal {
-        Proposal {
-            format: map.map(Map::format).unwrap_or_default(),
-            change,
-            only_at: map.map(Map::epoch),
-            origin,
-        }
-    }
-}
-
 impl Change {
-    /// The format that it needs: all nodes must know it, or they could not carry it out.
-    #[must_use]
-    pub fn format(&self) -> Format {
-        match self {
-            Change::Found(_)
-            | Change::Register(_)
-            | Change::PutBucket { .. }
-            | Change::CloseBucket { .. }
-            | Change::ReopenBucket { .. }
-            | Change::DropBucket { .. }
-            | Change::PurgeBucket { .. }
-            | Change::PutPlacement { .. }
-            | Change::DeletePlacement { .. }
-            | Change::PutSettings(_)
-            | Change::PutRelease { .. }
-            | Change::Activate { .. }
-            | Change::Withdraw { .. }
-            | Change::Quarantine { .. }
-            | Change::EndProbation { .. }
-            | Change::PutShadow { .. }
-            | Change::DropRelease { .. } => Format::FIRST,
-        }
-    }
-
     /// What kind of change it is, for logs.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -229,12 +171,6 @@ impl Change {
             Change::PutShadow { .. } => "put-shadow",
             Change::DropRelease { .. } => "drop-release",
         }
-    }
-}
-
-impl std::fmt::Display for Proposal {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.change.kind())
     }
 }
 
@@ -404,24 +340,6 @@ fn of_version(version: Option<&PluginVersion>) -> String {
 
 fn of_node(node: Option<&NodeName>) -> String {
     node.map_or_else(String::new, |node| format!(", `{node}` for one"))
-}
-
-/// The map after `proposal`, where `map` is the one before, if there is any.
-///
-/// # Errors
-/// [`ChangeError`] when the change may not be made; the map stays as it is.
-pub fn step(map: Option<&Map>, proposal: &Proposal) -> Result<Map, ChangeError> {
-    let now = map.map_or(Epoch::NONE, Map::epoch);
-    if let Some(expected) = proposal.only_at
-        && expected != now
-    {
-        return Err(ChangeError::Moved { expected, now });
-    }
-    match (map, &proposal.change) {
-        (None, Change::Found(founding)) => Map::found(founding),
-        (None, _) => Err(ChangeError::NotFounded),
-        (Some(map), change) => map.apply(change),
-    }
 }
 
 impl Map {

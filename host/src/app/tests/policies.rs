@@ -217,6 +217,36 @@ async fn a_shadow_whose_component_comes_late_runs_then() {
     assert!(in_time.is_ok(), "{:?}", standing(&policies));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_there_was_no_room_for_is_loaded_when_there_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtime = Arc::new(Runtime::new(Compiler::Here).expect("room for engines"));
+    let active = numbered(9);
+    let others = (0..).map_while(|number| {
+        let config = Json::Text(format!("accept,{number}"));
+        runtime.load(OWN, &config).ok()
+    });
+    let mut others: Vec<_> = others.collect();
+    let me = identity("n1").id();
+    let wire: Arc<dyn Wire> = Arc::<Other>::default();
+    let disk = Components::of(folder.path());
+    let components = NodeComponents::new(me, Arc::clone(&runtime), disk, wire);
+    components.keep(active.clone().into()).await.expect("room");
+    let policies = Arc::new(NodePolicies::new(components, Arc::default()));
+    // What is in force is its own shadow here: one component is enough.
+    let map = Arc::new(map(&active, &active));
+    Arc::clone(&policies).adopt(map).await;
+    assert!(policies.problems().contains_key(&name()));
+    others.clear();
+    let loaded = async {
+        while policies.problems().contains_key(&name()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_mins(1), loaded).await;
+    assert!(in_time.is_ok(), "{:?}", policies.problems());
+}
+
 #[tokio::test]
 async fn a_shadow_that_is_not_compiled_does_not_hold_up_a_map() {
     let folder = tempfile::tempdir().expect("a folder");
