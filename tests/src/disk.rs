@@ -1,6 +1,6 @@
-//! This is a disk whose power can be cut and which can hang: a file system in a file. What a process
-//! wrote and did not sync is in the system's memory only; so a copy of the file, made when all
-//! processes were killed, is what the disk has after the power went.
+//! This is a disk whose power can be cut and which can hang: a file system in a file. What a
+//! process wrote and did not sync is in the system's memory only; so a copy of the file, made when
+//! all processes were killed, is what the disk has after the power went.
 
 use crate::skip::skip;
 use std::fs::{self, File};
@@ -65,8 +65,8 @@ impl Disk {
         run(Command::new("umount").arg(self.path()))
     }
 
-    /// From now on, and until what this gives goes, all that is written to the disk waits. A process
-    /// that waits for it cannot even be killed.
+    /// From now on, and until what this gives goes, all that is written to the disk waits. A
+    /// process that waits for it cannot even be killed.
     ///
     /// # Panics
     /// When the system does not do it.

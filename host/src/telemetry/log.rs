@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 
 /// What is logged unless anyone says otherwise. A node that is gone is told of once, not at each
 /// heartbeat that it misses.
-const FILTER_DEFAULT: &str = "info,openraft=warn,openraft::core::heartbeat=error";
+const FILTER_DEFAULT: &str = "info,openraft=error";
 
 /// What a node logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn is_filter(text: &str) -> bool {
 }
 
 /// Starts to write log lines to standard error, for the whole process. What `log` leaves open is
-/// taken from `RUST_LOG`, else from `fallback`, else it is `info`, with only warnings of Raft's
+/// taken from `RUST_LOG`, else from `fallback`, else it is `info`, with only errors of Raft's
 /// inner life.
 ///
 /// # Errors
