@@ -31,7 +31,8 @@ impl Disk {
             folder: tempfile::tempdir().expect("a temporary folder"),
         };
         fs::create_dir(disk.path()).expect("a folder");
-        match disk.format().and_then(|()| disk.mount()) {
+        let made = disk.format().and_then(|()| disk.mount());
+        match made.and_then(|()| freeze("--version", &disk.path())) {
             Ok(()) => Some(disk),
             Err(error) => {
                 skip(&format!("a disk of our own cannot be made here: {error}"));
@@ -72,7 +73,7 @@ impl Disk {
     /// When the system does not do it.
     #[must_use]
     pub fn hang(&self) -> Hanging {
-        run(Command::new("fsfreeze").arg("--freeze").arg(self.path())).expect("a disk that hangs");
+        freeze("--freeze", &self.path()).expect("a disk that hangs");
         Hanging(self.path())
     }
 
@@ -108,8 +109,15 @@ pub struct Hanging(PathBuf);
 
 impl Drop for Hanging {
     fn drop(&mut self) {
-        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0)).expect("the disk goes on");
+        // A panic of the test is told, not one of this.
+        if let Err(error) = freeze("--unfreeze", &self.0) {
+            eprintln!("the disk hangs for ever: {error}");
+        }
     }
+}
+
+fn freeze(what: &str, disk: &Path) -> io::Result<()> {
+    run(Command::new("fsfreeze").arg(what).arg(disk))
 }
 
 /// What is written to tell that the power was cut.

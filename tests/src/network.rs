@@ -56,8 +56,12 @@ impl Network {
     /// A proxy before each of `peers`, the ports of the nodes' peer listeners.
     ///
     /// # Panics
-    /// When a proxy cannot listen.
+    /// When a proxy cannot listen, or cannot know who connects.
     pub async fn start(peers: &[u16]) -> Network {
+        assert!(
+            sees_sockets().await,
+            "the system does not let a test see the sockets of its processes"
+        );
         let shared = Arc::new(Shared {
             forecast: watch::Sender::default(),
             processes: Mutex::default(),
@@ -169,6 +173,14 @@ impl Shared {
         who.find(|(_, process)| has_socket(*process, from))
             .map(|(node, _)| node)
     }
+}
+
+/// Whether it can be seen which sockets a process has.
+async fn sees_sockets() -> bool {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await;
+    let address = listener.as_ref().map(TcpListener::local_addr);
+    address
+        .is_ok_and(|address| address.is_ok_and(|address| has_socket(std::process::id(), address)))
 }
 
 /// Whether a process has a socket whose own address is `address`. The system's list of all sockets
