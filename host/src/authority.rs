@@ -194,6 +194,9 @@ pub enum PlanError {
     /// It does not take its configuration.
     #[error("the policy does not take its configuration")]
     BadConfig(Vec<ConfigProblem>),
+    /// It fails on its configuration, as it would at every node.
+    #[error("{0}")]
+    Unfit(String),
     /// It could not be asked, or had no answer; this says why.
     #[error("{0}")]
     Failed(String),

@@ -81,12 +81,26 @@ impl LoadError {
     }
 }
 
+impl LoadError {
+    /// Whether the policy failed by its own fault, as it would at every node.
+    fn is_of_policy(&self) -> bool {
+        match self {
+            LoadError::NotHere
+            | LoadError::Disk(_)
+            | LoadError::Admission(AdmissionError::Fails(PolicyError::Deadline { .. })) => false,
+            LoadError::Admission(AdmissionError::Fails(error)) => error.is_fault(),
+            LoadError::Admission(error) => matches!(error, AdmissionError::Misfit(_)),
+        }
+    }
+}
+
 impl From<LoadError> for PlanError {
     fn from(error: LoadError) -> PlanError {
         match error {
             LoadError::Admission(AdmissionError::BadConfig(problems)) => {
                 PlanError::BadConfig(problems)
             }
+            error if error.is_of_policy() => PlanError::Unfit(error.to_string()),
             error => PlanError::Failed(error.to_string()),
         }
     }

@@ -180,7 +180,7 @@ async fn prepare_everywhere(
             Err(PlanError::BadConfig(problems)) => {
                 return Err(CommandError::BadPolicyConfig(problems));
             }
-            Err(PlanError::Failed(reason)) => {
+            Err(PlanError::Unfit(reason) | PlanError::Failed(reason)) => {
                 return Err(CommandError::NotPrepared { node, reason });
             }
         }

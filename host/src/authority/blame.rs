@@ -136,8 +136,8 @@ async fn decision(
     Ok(Change::Quarantine { name, since, blame })
 }
 
-/// Why the version before cannot take over, if so: it may not take a config that came into use
-/// after it was replaced.
+/// Why the version before cannot take over at any node, if so: it may not take a config that came
+/// into use after it was replaced.
 async fn why_not_back(
     inner: &Inner,
     map: &Map,
@@ -147,6 +147,11 @@ async fn why_not_back(
     let version = plugin.previous.as_ref()?;
     let release = plugin.releases.get(version)?;
     let prepared = inner.parts.plugins.prepare(release, configs(map, name));
+    let unknown = |why: &str| {
+        let (plugin, version) = (name.as_str(), version.as_str());
+        tracing::warn!(plugin, version, why, "a version takes over again untried");
+        None
+    };
     let why = match timeout(PREPARE_TIMEOUT, prepared).await {
         Ok(Ok(())) => return None,
         Ok(Err(PlanError::BadConfig(problems))) => {
@@ -154,8 +159,10 @@ async fn why_not_back(
             let first = first.unwrap_or_default();
             format!("it does not take a config that is in use: {first}")
         }
-        Ok(Err(PlanError::Failed(reason))) => reason,
-        Err(_) => "it is not ready in time".to_owned(),
+        Ok(Err(PlanError::Unfit(reason))) => reason,
+        // What this node lacks at the moment says nothing of the version.
+        Ok(Err(PlanError::Failed(reason))) => return unknown(&reason),
+        Err(_) => return unknown("it is not ready in time"),
     };
     Some(format!("{version} cannot take over again: {why}"))
 }

@@ -347,7 +347,7 @@ async fn plan(
 pub(super) fn plan_failed(error: PlanError) -> CommandError {
     match error {
         PlanError::BadConfig(problems) => CommandError::BadPolicyConfig(problems),
-        PlanError::Failed(why) => CommandError::PolicyFailed(why),
+        PlanError::Unfit(why) | PlanError::Failed(why) => CommandError::PolicyFailed(why),
     }
 }
 

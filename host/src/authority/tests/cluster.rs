@@ -61,6 +61,8 @@ pub(super) struct Net {
     pub(super) full: AtomicBool,
     /// Whether no version that is made ready takes any config.
     pub(super) picky: AtomicBool,
+    /// Whether there is no room for an instance at the moment.
+    pub(super) short: AtomicBool,
     /// Whether the nodes' directories were found to be their latest, by their addresses.
     latest: Mutex<BTreeMap<String, bool>>,
 }
@@ -286,7 +288,9 @@ impl Plugins for Net {
         _: &'a Release,
         configs: Vec<Json>,
     ) -> BoxFuture<'a, Result<(), PlanError>> {
-        let prepared = if configs.is_empty() || !self.picky.load(Ordering::SeqCst) {
+        let prepared = if self.short.load(Ordering::SeqCst) {
+            Err(PlanError::Failed("no room".to_owned()))
+        } else if configs.is_empty() || !self.picky.load(Ordering::SeqCst) {
             Ok(())
         } else {
             Err(PlanError::BadConfig(Vec::new()))

@@ -228,6 +228,18 @@ async fn a_version_that_does_not_take_the_configs_in_use_does_not_take_over_agai
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_version_takes_over_again_although_the_leader_has_no_room_to_try_it() {
+    let cluster = on_probation().await;
+    use_it(&cluster).await;
+    cluster.net.short.store(true, Ordering::SeqCst);
+    let since = plugin(&cluster, "n1").since;
+    report(&cluster, "n2", since, FAULTS_MAX).await;
+    let plugin = plugin(&cluster, "n3");
+    assert_eq!(plugin.active, Some(version("1.0.0")));
+    assert!(plugin.quarantine.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_version_that_refuses_most_gives_way_on_its_probation_and_only_then() {
     let cluster = on_probation().await;
     let tell = |since| {
