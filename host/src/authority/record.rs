@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The version is the [`Format`] that the JSON needs. The checksum is the head of the blake3 hash
-//! of the JSON. A record of a newer format or with another checksum is refused whole: a vote or a
-//! map read wrongly is worse than one not read.
+//! of the version and the JSON: what is damaged is not taken for a newer program's. A record with
+//! another checksum or of a newer format is refused whole: a vote or a map read wrongly is worse
+//! than one not read.
 
 use crate::store::{Durability, Store, StoreError, Write, aside};
 use serde::Serialize;
@@ -64,7 +65,7 @@ pub fn seal_as(format: Format, value: &impl Serialize) -> Vec<u8> {
     let json = serde_json::to_vec(value).expect("the authority's types are JSON");
     let mut record = Vec::with_capacity(1 + CHECKSUM_BYTES + json.len());
     record.push(format.0);
-    record.extend_from_slice(&checksum(&json));
+    record.extend_from_slice(&checksum(format, &json));
     record.extend_from_slice(&json);
     record
 }
@@ -83,21 +84,23 @@ pub fn open<T: DeserializeOwned>(record: &[u8]) -> Result<T, OpenError> {
 /// [`OpenError`] when it is not as [`seal`] wrote it.
 pub fn check(record: &[u8]) -> Result<&[u8], OpenError> {
     let (&version, rest) = record.split_first().ok_or(OpenError::Short)?;
+    let (sum, json) = rest.split_first_chunk().ok_or(OpenError::Short)?;
     let format = Format(version);
+    if *sum != checksum(format, json) {
+        return Err(OpenError::Checksum);
+    }
     if format < Format::FIRST {
         return Err(OpenError::Version(version));
     }
     format.known()?;
-    let (sum, json) = rest.split_first_chunk().ok_or(OpenError::Short)?;
-    if *sum != checksum(json) {
-        return Err(OpenError::Checksum);
-    }
     Ok(json)
 }
 
-fn checksum(json: &[u8]) -> [u8; CHECKSUM_BYTES] {
+fn checksum(format: Format, json: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[format.0]).update(json);
     let mut sum = [0; CHECKSUM_BYTES];
-    sum.copy_from_slice(&blake3::hash(json).as_bytes()[..CHECKSUM_BYTES]);
+    sum.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM_BYTES]);
     sum
 }
 
@@ -126,7 +129,10 @@ mod tests {
             let mut flipped = record.clone();
             flipped[at] ^= 4;
             assert!(
-                open::<Vec<String>>(&flipped).is_err(),
+                matches!(
+                    open::<Vec<String>>(&flipped),
+                    Err(OpenError::Checksum)
+                ),
                 "a flipped bit in byte {at}"
             );
             assert!(
@@ -135,7 +141,8 @@ mod tests {
             );
         }
         assert!(matches!(open::<u64>(&record), Err(OpenError::Json(_))));
-        assert!(matches!(open::<u64>(&[0, 1]), Err(OpenError::Version(0))));
+        let none = open::<u64>(&seal_as(Format(0), &7));
+        assert!(matches!(none, Err(OpenError::Version(0))));
         let newer = Format(Format::KNOWN.0 + 1);
         let error = open::<u64>(&seal_as(newer, &7)).expect_err("a newer program wrote it");
         assert!(matches!(error, OpenError::Newer(UnknownFormat(found)) if found == newer));
