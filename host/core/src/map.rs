@@ -45,7 +45,7 @@ pub struct Map {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Parts {
     // It comes first, so that what is wrong with a newer map is said to be that.
-    #[serde(default, deserialize_with = "format::read")]
+    #[serde(deserialize_with = "format::read")]
     format: Format,
     cluster: ClusterId,
     name: String,

@@ -13,7 +13,7 @@ use soros_core::epoch::Epoch;
 use soros_core::id::{ClusterId, Incarnation};
 use soros_core::map::Map;
 use soros_core::map::format::UnknownFormat;
-use soros_core::map::node::{Identity, Node};
+use soros_core::map::node::Identity;
 use soros_core::record::RecordError;
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
@@ -186,13 +186,8 @@ impl MapKeeper {
     }
 
     fn names_me(&self, map: &Map) -> bool {
-        // Of a leader whose program is from before there were formats the map has the first one.
-        let as_told = |node: &Node| Identity {
-            format: node.identity.format.min(self.identity.format),
-            ..self.identity.clone()
-        };
         map.node(self.identity.id())
-            .is_some_and(|node| node.identity == as_told(node))
+            .is_some_and(|node| node.identity == self.identity)
     }
 
     /// Takes a map that another node sent, if it is newer, and makes it durable before anybody

@@ -90,7 +90,6 @@ pub enum Request {
         /// The sender's epoch.
         newer_than: Epoch,
         /// The newest format that it knows.
-        #[serde(default)]
         knows: Format,
     },
     /// Here is a newer map.

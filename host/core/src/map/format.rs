@@ -14,12 +14,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Format(pub u8);
 
 impl Format {
-    /// The format of programs that did not say which they know.
+    /// The oldest format.
     pub const FIRST: Format = Format(1);
     /// The newest format that this program knows. Whoever adds a change, or a field that must not
     /// be lost, adds one here, and says in [`Change::format`](super::change::Change::format) what
     /// needs it.
-    pub const KNOWN: Format = Format(2);
+    pub const KNOWN: Format = Format(1);
 }
 
 impl Default for Format {

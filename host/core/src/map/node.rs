@@ -60,7 +60,6 @@ pub struct Identity {
     /// The version of its program.
     pub version: String,
     /// The newest format that its program knows.
-    #[serde(default)]
     pub format: Format,
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The format of the map that it was made for.
-    #[serde(default, deserialize_with = "format::read")]
+    #[serde(deserialize_with = "format::read")]
     pub format: Format,
     /// What to change.
     pub change: Change,
