@@ -27,8 +27,8 @@ pub(super) enum Ending<'a> {
 pub(super) struct Watched {
     /// The epoch from which it is in force.
     pub(super) since: Epoch,
-    /// Whether it may be refusing too much: it is on probation, and the version before refused
-    /// less.
+    /// Whether it may be refusing too much: it is on probation, and the version before, asked often
+    /// enough here, refused less.
     pub(super) refusals: bool,
 }
 

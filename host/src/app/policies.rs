@@ -15,6 +15,7 @@ use crate::network::BoxFuture;
 use crate::peer::api::coordinates::{Choice, Resolved as ReadResolved};
 use crate::peer::validate::{BucketValidator, Unusable};
 use crate::peer::{Peer, Policies};
+use crate::plugin::limits::TRIAL_CALLS_MIN;
 use crate::plugin::{Admitted, Check, Policy, Recorded, Shipped, shipped};
 use crate::telemetry::Metrics;
 use arc_swap::ArcSwap;
@@ -192,7 +193,7 @@ impl NodePolicies {
     }
 
     /// How the calls of a version went.
-    fn calls_of(&self, name: &PluginName, version: &PluginVersion) -> Arc<Calls> {
+    pub(super) fn calls_of(&self, name: &PluginName, version: &PluginVersion) -> Arc<Calls> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let of_version = calls.entry((name.clone(), version.clone()));
         let new = || {
@@ -209,12 +210,13 @@ impl NodePolicies {
         (plugin.active.as_ref() == Some(version)).then(|| self.watched_of(name, plugin))
     }
 
-    fn watched_of(&self, name: &PluginName, plugin: &Plugin) -> Watched {
+    pub(super) fn watched_of(&self, name: &PluginName, plugin: &Plugin) -> Watched {
         let counts = || self.counts_of(name);
         let refuses_less = |before: &PluginVersion| {
-            counts().get(before).is_none_or(|counts| {
+            counts().get(before).is_some_and(|counts| {
                 let gave_up = counts.failures.get("gave-up").copied().unwrap_or(0);
-                2 * (counts.refused + gave_up) <= counts.calls
+                u64::from(TRIAL_CALLS_MIN) <= counts.calls
+                    && 2 * (counts.refused + gave_up) <= counts.calls
             })
         };
         let before = plugin.previous.as_ref().filter(|_| plugin.on_probation);

@@ -1,6 +1,7 @@
 //! These tests are about the components and shadows of one node: what is damaged or comes late is
 //! made good, and what is only compared is in nobody's way.
 
+use crate::app::calls::Ending;
 use crate::app::components::NodeComponents;
 use crate::app::node::RunsPolicies;
 use crate::app::policies::NodePolicies;
@@ -8,6 +9,7 @@ use crate::app::shadow::shadows;
 use crate::authority::wire::{Answer, Request, To, Wire, WireError, decode, encode};
 use crate::authority::{Plugins, ShadowStanding};
 use crate::network::BoxFuture;
+use crate::plugin::limits::TRIAL_CALLS_MIN;
 use crate::plugin::{Compiler, Runtime};
 use crate::store::components::{Components, digest_of};
 use base64::Engine as _;
@@ -245,6 +247,28 @@ async fn a_policy_that_there_was_no_room_for_is_loaded_when_there_is() {
     };
     let in_time = tokio::time::timeout(Duration::from_mins(1), loaded).await;
     assert!(in_time.is_ok(), "{:?}", policies.problems());
+}
+
+#[tokio::test]
+async fn a_node_blames_no_version_for_refusals_that_it_cannot_compare() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let components = components(folder.path(), &Arc::default());
+    let policies = NodePolicies::new(components, Arc::default());
+    let mut map = map(&numbered(10), &numbered(11));
+    let activate = Change::Activate {
+        name: name(),
+        version: "2.0.0".parse().expect("a version"),
+        tables: std::collections::BTreeMap::new(),
+        on_probation: true,
+    };
+    map = map.apply(&activate).expect("a change");
+    let plugin = map.plugin(&name()).expect("the plugin");
+    let calls = policies.calls_of(&name(), &"1.0.0".parse().expect("a version"));
+    for _ in 0..TRIAL_CALLS_MIN {
+        assert!(!policies.watched_of(&name(), plugin).refusals);
+        calls.note(Ending::Answered, Duration::ZERO, 1, None);
+    }
+    assert!(policies.watched_of(&name(), plugin).refusals);
 }
 
 #[tokio::test]
