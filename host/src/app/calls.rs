@@ -38,6 +38,8 @@ struct Trial {
     begun: Instant,
     asked: u32,
     refused: u32,
+    /// Whether it was reported just before: once is enough for so long.
+    is_told: bool,
 }
 
 impl Trial {
@@ -48,6 +50,7 @@ impl Trial {
             begun,
             asked,
             refused,
+            is_told: false,
         }
     }
 }
@@ -135,8 +138,9 @@ impl Calls {
         trial.asked += 1;
         trial.refused += u32::from(is_refused);
         let Trial { asked, refused, .. } = *trial;
-        if TRIAL_CALLS_MIN <= asked && asked - refused <= asked / 10 {
+        if !trial.is_told && TRIAL_CALLS_MIN <= asked && asked - refused <= asked / 10 {
             *trial = Trial::from(since);
+            trial.is_told = true;
             self.reports.refused(&self.plugin, since, (refused, asked));
         }
     }
@@ -233,6 +237,11 @@ mod tests {
         assert!(told(&endings, true).is_empty(), "too few to tell");
         endings.push(Ending::Refused);
         assert_eq!(told(&endings, true), ["refused"]);
+        assert_eq!(
+            told(&endings.repeat(3), true),
+            ["refused"],
+            "once in a while"
+        );
         assert!(told(&endings, false).is_empty(), "it is not on probation");
         endings[most] = Ending::Answered;
         assert!(told(&endings, true).is_empty(), "it takes enough");

@@ -24,10 +24,29 @@ type Activated = (PluginName, Epoch);
 /// How long the version before may take to be found fit to take over.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What is counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Fault,
+    Refusal,
+}
+
+impl Kind {
+    fn of(blame: &Blame) -> Kind {
+        if blame.cause == REFUSED {
+            Kind::Refusal
+        } else {
+            Kind::Fault
+        }
+    }
+}
+
 /// What this node, as the leader, knows of plugins that fail, and of those on probation.
 #[derive(Default)]
 pub(super) struct Watch {
-    faults: Mutex<BTreeMap<Activated, VecDeque<Instant>>>,
+    faults: Mutex<BTreeMap<(Activated, Kind), VecDeque<Instant>>>,
+    /// Those that refuse too much and cannot go back, and the map of which that was found out.
+    stays: Mutex<BTreeMap<Activated, Epoch>>,
     /// When those on probation were first seen to be.
     probations: Mutex<BTreeMap<Activated, Instant>>,
 }
@@ -35,20 +54,36 @@ pub(super) struct Watch {
 impl Watch {
     /// Takes note of so many faults. Whether they are too many is the answer; then they are
     /// forgotten.
-    fn note(&self, activated: &Activated, count: u32) -> bool {
+    fn note(&self, activated: &Activated, kind: Kind, count: u32) -> bool {
         let now = Instant::now();
         let mut faults = locked(&self.faults);
         faults.retain(|_, times| {
             times.retain(|time| now.duration_since(*time) < FAULTS_TIME);
             !times.is_empty()
         });
-        let times = faults.entry(activated.clone()).or_default();
+        let counted = (activated.clone(), kind);
+        let times = faults.entry(counted.clone()).or_default();
         times.extend((0..count.min(FAULTS_MAX)).map(|_| now));
         let too_many = FAULTS_MAX as usize <= times.len();
         if too_many {
-            faults.remove(activated);
+            faults.remove(&counted);
         }
         too_many
+    }
+
+    /// Takes note that under `map` a version that refuses too much cannot go back.
+    fn stays(&self, (name, since): Activated, map: &Map) {
+        let mut stays = locked(&self.stays);
+        stays.retain(|(name, since), _| {
+            map.plugin(name)
+                .is_some_and(|plugin| plugin.since == *since)
+        });
+        stays.insert((name, since), map.epoch());
+    }
+
+    /// Whether it is known that the version cannot go back under the map of `epoch`.
+    fn is_staying(&self, activated: &Activated, epoch: Epoch) -> bool {
+        locked(&self.stays).get(activated) == Some(&epoch)
     }
 
     /// Those of `map` that have been on probation for long enough.
@@ -81,8 +116,12 @@ pub(super) async fn report(
     if inner.leading().is_none() {
         return Err(CommandError::NotLeader { leader: None });
     }
-    let nothing = Done::at(inner.keeper.epoch(), false, Vec::new());
-    if !inner.watch.note(&(name.clone(), since), count) {
+    let now = inner.keeper.epoch();
+    let nothing = Done::at(now, false, Vec::new());
+    let (activated, kind) = ((name.clone(), since), Kind::of(blame));
+    // Nobody has to wait for its turn because of what would be found out again.
+    let is_known = kind == Kind::Refusal && inner.watch.is_staying(&activated, now);
+    if is_known || !inner.watch.note(&activated, kind, count) {
         return Ok(nothing);
     }
     let decided = change(inner, None, None, async |map| {
@@ -112,7 +151,7 @@ async fn decision(
     let Some(plugin) = asked else {
         return Err(ChangeError::PluginMoved(name));
     };
-    let refuses = blame.cause == REFUSED;
+    let refuses = Kind::of(&blame) == Kind::Refusal;
     if !plugin.on_probation {
         return if refuses {
             Err(ChangeError::PluginMoved(name))
@@ -130,6 +169,7 @@ async fn decision(
             why,
             "a version refuses too much, and stays in force"
         );
+        inner.watch.stays((name.clone(), since), map);
         return Err(ChangeError::PluginMoved(name));
     }
     blame.detail = format!("{}; {why}", blame.detail);
@@ -236,16 +276,25 @@ mod tests {
     async fn counts_the_faults_of_one_activation_within_a_window() {
         let watch = Watch::default();
         let activated = |since| ("own".parse().unwrap(), Epoch(since));
-        assert!(!watch.note(&activated(1), FAULTS_MAX - 1));
+        assert!(!watch.note(&activated(1), Kind::Fault, FAULTS_MAX - 1));
         assert!(
-            !watch.note(&activated(2), FAULTS_MAX - 1),
+            !watch.note(&activated(2), Kind::Fault, FAULTS_MAX - 1),
             "another activation"
         );
         advance(FAULTS_TIME / 2).await;
-        assert!(watch.note(&activated(1), 1));
-        assert!(!watch.note(&activated(1), 1), "they are forgotten");
+        assert!(watch.note(&activated(1), Kind::Fault, 1));
+        assert!(
+            !watch.note(&activated(1), Kind::Fault, 1),
+            "they are forgotten"
+        );
         advance(FAULTS_TIME / 2 + Duration::from_millis(1)).await;
-        assert!(!watch.note(&activated(2), 1), "the others are too long ago");
-        assert!(watch.note(&activated(3), u32::MAX));
+        assert!(
+            !watch.note(&activated(2), Kind::Fault, 1),
+            "the others are too long ago"
+        );
+        assert!(watch.note(&activated(3), Kind::Fault, u32::MAX));
+        assert!(!watch.note(&activated(4), Kind::Fault, FAULTS_MAX - 1));
+        assert!(watch.note(&activated(4), Kind::Refusal, FAULTS_MAX));
+        assert!(watch.note(&activated(4), Kind::Fault, 1), "counted apart");
     }
 }

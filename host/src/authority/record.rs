@@ -129,10 +129,7 @@ mod tests {
             let mut flipped = record.clone();
             flipped[at] ^= 4;
             assert!(
-                matches!(
-                    open::<Vec<String>>(&flipped),
-                    Err(OpenError::Checksum)
-                ),
+                matches!(open::<Vec<String>>(&flipped), Err(OpenError::Checksum)),
                 "a flipped bit in byte {at}"
             );
             assert!(

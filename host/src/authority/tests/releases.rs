@@ -239,28 +239,47 @@ async fn a_version_takes_over_again_although_the_leader_has_no_room_to_try_it() 
     assert!(plugin.quarantine.is_none());
 }
 
+async fn tell_refusals(cluster: &Cluster, since: Epoch) {
+    let blame = Blame {
+        node: "n2".parse().unwrap(),
+        cause: REFUSED.to_owned(),
+        detail: "50 of 50 calls".to_owned(),
+    };
+    let report = Command::Report {
+        name: name(),
+        since,
+        count: FAULTS_MAX,
+        blame,
+    };
+    cluster.propose("n2", report, None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_version_that_refuses_most_can_go_back_is_found_out_once_a_map() {
+    let cluster = on_probation().await;
+    use_it(&cluster).await;
+    let since = plugin(&cluster, "n1").since;
+    for picky in [true, false] {
+        cluster.net.picky.store(picky, Ordering::SeqCst);
+        tell_refusals(&cluster, since).await;
+        let stays = plugin(&cluster, "n3");
+        assert_eq!(stays.active, Some(version("2.0.0")), "picky: {picky}");
+        assert!(stays.quarantine.is_none() && stays.on_probation);
+    }
+    push(&cluster, "n1", "3.0.0").await.unwrap();
+    tell_refusals(&cluster, since).await;
+    assert_eq!(plugin(&cluster, "n3").active, Some(version("1.0.0")));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_version_that_refuses_most_gives_way_on_its_probation_and_only_then() {
     let cluster = on_probation().await;
-    let tell = |since| {
-        let blame = Blame {
-            node: "n2".parse().unwrap(),
-            cause: REFUSED.to_owned(),
-            detail: "50 of 50 calls".to_owned(),
-        };
-        Command::Report {
-            name: name(),
-            since,
-            count: FAULTS_MAX,
-            blame,
-        }
-    };
     let since = plugin(&cluster, "n1").since;
-    cluster.propose("n2", tell(since), None).await.unwrap();
+    tell_refusals(&cluster, since).await;
     let gone = plugin(&cluster, "n3");
     assert_eq!(gone.active, Some(version("1.0.0")));
     assert_eq!(gone.withdrawn.unwrap().blame.cause, REFUSED);
-    cluster.propose("n2", tell(gone.since), None).await.unwrap();
+    tell_refusals(&cluster, gone.since).await;
     let stays = plugin(&cluster, "n3");
     assert_eq!(stays.active, Some(version("1.0.0")));
     assert!(stays.quarantine.is_none(), "who refuses is at no fault");
