@@ -182,31 +182,61 @@ impl NodeComponents {
     /// Fetches what `map` has in force and is not here, until it is. What was waited for once is
     /// not waited for again.
     pub(super) async fn fetch_active(&self, map: &Map) {
-        let active = map.plugins().values().filter_map(Plugin::active);
-        for (_, release) in active {
+        let mut missing = Vec::new();
+        for (_, release) in map.plugins().values().filter_map(Plugin::active) {
             let digest = release.digest;
-            if self.is_whole(digest).await || !self.known().missed.insert(digest) {
-                continue;
+            if !self.is_whole(digest).await && self.known().missed.insert(digest) {
+                missing.push(release);
             }
-            while !self.fetch(release).await {
-                tokio::time::sleep(FETCH_PAUSE).await;
+        }
+        // Each in its turn: what nobody has does not keep the others away.
+        loop {
+            let mut still_missing = Vec::new();
+            for release in missing {
+                if !self.fetch(release).await {
+                    still_missing.push(release);
+                }
             }
+            missing = still_missing;
+            if missing.is_empty() {
+                return;
+            }
+            tokio::time::sleep(FETCH_PAUSE).await;
         }
     }
 
-    /// Brings to the disk what `map` names. Whether all of it is there now is the answer.
-    pub(super) async fn fetch_all(&self, map: &Map) -> bool {
-        let mut complete = true;
-        for release in releases(map) {
+    /// Brings to the disk what `map` has in force or beside it, each tried once. Those that are
+    /// missing still are the answer.
+    pub(super) async fn fetch_in_force(&self, map: &Map) -> BTreeSet<PluginDigest> {
+        self.bring(map, true).await
+    }
+
+    /// Brings to the disk what else `map` names, each tried once. Whether all of it is there now is
+    /// the answer.
+    pub(super) async fn fetch_rest(&self, map: &Map) -> bool {
+        self.bring(map, false).await.is_empty()
+    }
+
+    async fn bring(&self, map: &Map, are_in_force: bool) -> BTreeSet<PluginDigest> {
+        let in_force: BTreeSet<_> = map.plugins().values().flat_map(in_force).collect();
+        let releases = releases(map);
+        let releases: Vec<_> = releases
+            .filter(|release| in_force.contains(&release.digest) == are_in_force)
+            .collect();
+        let mut missing = BTreeSet::new();
+        for release in releases {
             if self.disk.has(&release.digest) {
                 continue;
             }
-            complete &= match shipped_bytes(&release.digest) {
+            let is_here = match shipped_bytes(&release.digest) {
                 Some(bytes) => self.keep(Bytes::from_static(bytes)).await.is_ok(),
                 None => self.fetch(release).await,
             };
+            if !is_here {
+                missing.insert(release.digest);
+            }
         }
-        complete
+        missing
     }
 
     async fn fetch(&self, release: &Release) -> bool {

@@ -220,6 +220,27 @@ async fn a_shadow_whose_component_comes_late_runs_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nobody_has_does_not_keep_away_what_is_in_force() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (late, lost) = (numbered(12), numbered(13));
+    let other = Arc::<Other>::default();
+    let policies = NodePolicies::new(components(folder.path(), &other), Arc::default());
+    let policies = Arc::new(policies);
+    Arc::clone(&policies)
+        .adopt(Arc::new(map(&late, &lost)))
+        .await;
+    assert!(policies.problems().contains_key(&name()));
+    *other.0.lock().expect("no test panicked") = Some(late);
+    let loaded = async {
+        while policies.problems().contains_key(&name()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_mins(1), loaded).await;
+    assert!(in_time.is_ok(), "{:?}", policies.problems());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_policy_that_there_was_no_room_for_is_loaded_when_there_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = Arc::new(Runtime::new(Compiler::Here).expect("room for engines"));
