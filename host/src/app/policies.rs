@@ -67,8 +67,8 @@ struct Loaded {
     silent: Vec<Arc<Policy>>,
     /// Why shadows do not run.
     shadow_problems: BTreeMap<PluginName, String>,
-    /// Whether one of them is only not ready yet.
-    shadows_wait: bool,
+    /// Whether something that is not asked is only not ready yet.
+    is_unfinished: bool,
     /// Whether there was no room for an instance of a policy: that passes by itself.
     had_no_room: bool,
 }
@@ -81,7 +81,7 @@ impl Loaded {
 
     /// Whether something is to be loaded again although all components are here.
     fn waits(&self) -> bool {
-        self.shadows_wait || self.had_no_room
+        self.is_unfinished || self.had_no_room
     }
 
     /// Whether something could not be loaded.

@@ -1,12 +1,13 @@
 //! This is how the policies of a map are loaded: what is here at once, and the rest when it comes.
 
 use super::{BucketResolver, Loaded, Measured, NO_VALIDATOR, NodePolicies, Watched, in_quarantine};
+use crate::app::components::LoadError;
 use crate::app::shadow::ShadowUse;
 use crate::peer::validate::{BucketValidator, Unusable};
 use crate::plugin::Policy;
 use soros_core::map::Map;
 use soros_core::map::json::Json;
-use soros_core::map::plugin::{PluginName, PluginVersion, ValidatorUse};
+use soros_core::map::plugin::{PluginName, PluginVersion, Release, ValidatorUse};
 use soros_core::policy::{Validation, Wants};
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +154,7 @@ impl NodePolicies {
             on_failure: used.on_failure,
             policy: policy.map_err(|reason| Unusable {
                 reason,
-                wants: self.wants_in_quarantine(map, used, loaded),
+                wants: self.wants_in_quarantine(map, used, when, loaded),
             }),
         }
     }
@@ -164,15 +165,41 @@ impl NodePolicies {
         &self,
         map: &Map,
         used: &ValidatorUse,
+        when: When,
         loaded: &mut Loaded,
     ) -> Option<Wants> {
         let plugin = map.plugin(&used.plugin)?;
         plugin.quarantine.as_ref()?;
         let (_, release) = plugin.active()?;
-        let policy = self.components.load(release, &used.config).ok()?;
+        if self.is_too_early(release, when, loaded) {
+            return None;
+        }
+        let policy = self.load_component(release, &used.config, loaded).ok()?;
         let wants = policy.validator()?.wants().clone();
         loaded.silent.push(policy);
         Some(wants)
+    }
+
+    /// Whether something that is not asked is left for later: nobody waits for a map until it is
+    /// compiled.
+    fn is_too_early(&self, release: &Release, when: When, loaded: &mut Loaded) -> bool {
+        let is_too_early =
+            matches!(when, When::Adopting) && !self.components.is_ready(&release.digest);
+        loaded.is_unfinished |= is_too_early;
+        is_too_early
+    }
+
+    /// A policy of this component; that there was no room for it is noted.
+    fn load_component(
+        &self,
+        release: &Release,
+        config: &Json,
+        loaded: &mut Loaded,
+    ) -> Result<Arc<Policy>, LoadError> {
+        let policy = self.components.load(release, config);
+        let is_of_room = policy.as_ref().is_err_and(LoadError::is_of_room);
+        loaded.had_no_room |= is_of_room;
+        policy
     }
 
     fn load_shadow(
@@ -185,16 +212,13 @@ impl NodePolicies {
         let shadow = self.shadows.of(map, name)?;
         let plugin = map.plugin(name)?;
         let release = plugin.releases.get(&plugin.shadow.as_ref()?.version)?;
-        let problem = match when {
-            // Nobody waits for a map until something is compiled that is only compared.
-            When::Adopting if !self.components.is_ready(&release.digest) => {
-                loaded.shadows_wait = true;
-                "it is not ready here yet".to_owned()
-            }
-            When::Adopting | When::Later => match self.components.load(release, config) {
+        let problem = if self.is_too_early(release, when, loaded) {
+            "it is not ready here yet".to_owned()
+        } else {
+            match self.load_component(release, config, loaded) {
                 Ok(policy) => return Some(self.shadows.used(shadow, policy)),
                 Err(error) => error.to_string(),
-            },
+            }
         };
         loaded.shadow_problems.insert(name.clone(), problem);
         None
@@ -214,10 +238,9 @@ impl NodePolicies {
             loaded.problems.insert(name.clone(), reason.clone());
             return Err(reason);
         }
-        match self.components.load(release, config) {
+        match self.load_component(release, config, loaded) {
             Ok(policy) => Ok((version.clone(), policy, self.watched_of(name, plugin))),
             Err(error) => {
-                loaded.had_no_room |= error.is_of_room();
                 loaded.problems.insert(name.clone(), error.to_string());
                 Err(error.to_string())
             }
