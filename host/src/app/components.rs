@@ -7,6 +7,7 @@
 use crate::authority::PlanError;
 use crate::authority::components::{PIECE_BYTES, fetch};
 use crate::authority::wire::Wire;
+use crate::plugin::compiler::CompilerError;
 use crate::plugin::limits::COMPONENT_BYTES_MAX;
 use crate::plugin::{AdmissionError, Admitted, Check, Policy, Ready, Runtime, shipped};
 use crate::store::components::Components;
@@ -74,10 +75,20 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the node had no room for an instance, which says nothing of the policy.
-    pub(super) fn is_of_room(&self) -> bool {
-        let fails = AdmissionError::Fails(PolicyError::Busy);
-        matches!(self, LoadError::Admission(error) if *error == fails)
+    /// Whether the node or its machine lacked something at the moment, which says nothing of the
+    /// policy.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            LoadError::NotHere => false,
+            LoadError::Disk(_) => true,
+            LoadError::Admission(error) => matches!(
+                error,
+                AdmissionError::Fails(PolicyError::Busy | PolicyError::Deadline { .. })
+                    | AdmissionError::Compiler(
+                        CompilerError::TooSlow | CompilerError::Ended(_) | CompilerError::NotRun(_)
+                    )
+            ),
+        }
     }
 }
 

@@ -69,8 +69,8 @@ struct Loaded {
     shadow_problems: BTreeMap<PluginName, String>,
     /// Whether something that is not asked is only not ready yet.
     is_unfinished: bool,
-    /// Whether there was no room for an instance of a policy: that passes by itself.
-    had_no_room: bool,
+    /// Whether what keeps a policy away may pass by itself.
+    may_pass: bool,
 }
 
 impl Loaded {
@@ -81,7 +81,7 @@ impl Loaded {
 
     /// Whether something is to be loaded again although all components are here.
     fn waits(&self) -> bool {
-        self.is_unfinished || self.had_no_room
+        self.is_unfinished || self.may_pass
     }
 
     /// Whether something could not be loaded.

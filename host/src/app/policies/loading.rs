@@ -11,12 +11,16 @@ use soros_core::map::plugin::{PluginName, PluginVersion, Release, ValidatorUse};
 use soros_core::policy::{Validation, Wants};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a node that lacks components of policies in force looks for them before it serves
 /// without.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long between two looks for components that are missing.
 const FETCH_PAUSE: Duration = Duration::from_secs(1);
+/// How long until what may pass is tried again at first: each time twice as long.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// When policies are loaded.
 #[derive(Clone, Copy)]
@@ -51,16 +55,20 @@ impl NodePolicies {
     async fn complete(self: Arc<Self>, map: Arc<Map>) {
         // Those in force that were missing when the policies were loaded.
         let mut lacked = None;
+        let (mut retries_at, mut pause) = (Instant::now(), RETRY_PAUSE);
         while self.is_at(&map) {
             let missing = self.components.fetch_in_force(&map).await;
             let loaded = self.loaded.load_full();
-            let is_due = loaded.had_no_room || lacked.as_ref() != Some(&missing);
+            let retries = loaded.may_pass && retries_at <= Instant::now();
+            let is_due = retries || lacked.as_ref() != Some(&missing);
             if is_due && loaded.is_lacking() && self.is_at(&map) {
                 self.load(Arc::clone(&map), When::Later).await;
+                retries_at = Instant::now() + pause;
+                pause = RETRY_PAUSE_MAX.min(2 * pause);
             }
             let has_all = self.components.fetch_rest(&map).await && missing.is_empty();
             lacked = Some(missing);
-            if has_all && !self.loaded.load().had_no_room {
+            if has_all && !self.loaded.load().may_pass {
                 return;
             }
             tokio::time::sleep(FETCH_PAUSE).await;
@@ -189,7 +197,7 @@ impl NodePolicies {
         is_too_early
     }
 
-    /// A policy of this component; that there was no room for it is noted.
+    /// A policy of this component; that what keeps it away may pass is noted.
     fn load_component(
         &self,
         release: &Release,
@@ -197,8 +205,7 @@ impl NodePolicies {
         loaded: &mut Loaded,
     ) -> Result<Arc<Policy>, LoadError> {
         let policy = self.components.load(release, config);
-        let is_of_room = policy.as_ref().is_err_and(LoadError::is_of_room);
-        loaded.had_no_room |= is_of_room;
+        loaded.may_pass |= policy.as_ref().is_err_and(LoadError::may_pass);
         policy
     }
 
