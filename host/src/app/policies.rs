@@ -43,6 +43,7 @@ use std::time::Instant;
 pub(super) struct NodePolicies {
     components: Arc<NodeComponents>,
     loaded: ArcSwap<Loaded>,
+    installing: Mutex<()>,
     metrics: Arc<Metrics>,
     /// How the calls of each version went.
     calls: Mutex<BTreeMap<(PluginName, PluginVersion), Arc<Calls>>>,
@@ -156,6 +157,7 @@ impl NodePolicies {
             shadowed: Mutex::new(Some(shadowed)),
             components: Arc::new(components),
             loaded: ArcSwap::default(),
+            installing: Mutex::default(),
             calls: Mutex::default(),
             metrics,
         }

@@ -9,7 +9,7 @@ use soros_core::map::Map;
 use soros_core::map::json::Json;
 use soros_core::map::plugin::{PluginName, PluginVersion, Release, ValidatorUse};
 use soros_core::policy::{Validation, Wants};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -82,23 +82,26 @@ impl NodePolicies {
     async fn load(self: &Arc<Self>, map: Arc<Map>, when: When) {
         let policies = Arc::clone(self);
         let loaded = tokio::task::spawn_blocking(move || policies.load_all(map, when)).await;
-        if let Ok(loaded) = loaded.map(Arc::new) {
-            if self.loaded.load().epoch() <= loaded.epoch() {
-                self.shadows.set_problems(&loaded.shadow_problems);
-            }
-            let unusable = loaded.problems.len() as u64;
-            self.metrics.plugins_unusable.set(unusable);
-            self.metrics.plugins_quarantined.set(loaded.quarantined());
-            // Of two that are loaded at once the older must not have the last word.
-            self.loaded.rcu(|now| {
-                let newest = loaded.epoch().max(now.epoch());
-                Arc::clone(if newest == loaded.epoch() {
-                    &loaded
-                } else {
-                    now
-                })
-            });
+        match loaded {
+            Ok(loaded) => self.install(loaded),
+            Err(error) => tracing::error!(%error, "policies were not loaded to the end"),
         }
+    }
+
+    fn install(&self, loaded: Loaded) {
+        let _one_at_a_time = self
+            .installing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Of two that are loaded at once the older must not have the last word.
+        if loaded.epoch() < self.loaded.load().epoch() {
+            return;
+        }
+        self.shadows.set_problems(&loaded.shadow_problems);
+        let unusable = loaded.problems.len() as u64;
+        self.metrics.plugins_unusable.set(unusable);
+        self.metrics.plugins_quarantined.set(loaded.quarantined());
+        self.loaded.store(Arc::new(loaded));
     }
 
     fn load_all(&self, map: Arc<Map>, when: When) -> Loaded {
