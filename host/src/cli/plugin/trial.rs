@@ -129,6 +129,10 @@ pub(super) fn show_dry_run(console: &mut Console, outcome: &Value) -> Result<(),
         let fields = ["bucket", "sampled", "refused", "changed", "failed"];
         let titles = ["BUCKET", "SAMPLED", "REFUSED", "CHANGED", "FAILED"];
         lines(console, &titles, &[cells(&bucket, &fields)])?;
+        if bucket["complete"] == false {
+            let name = table::cell(bucket.get("bucket"));
+            console.line(&format!("bucket {name} was not looked at to the end"))?;
+        }
         let examples = array(&bucket, "examples");
         let examples: Vec<_> = examples
             .iter()
