@@ -65,7 +65,7 @@ struct Loaded {
     validators: BTreeMap<BucketId, Arc<Vec<BucketValidator>>>,
     /// Those in quarantine, kept so that each map that comes need not make them again to learn what
     /// they want.
-    silent: Vec<Arc<Policy>>,
+    kept: Vec<Arc<Policy>>,
     /// Why shadows do not run.
     shadow_problems: BTreeMap<PluginName, String>,
     /// Whether something that is not asked is only not ready yet.

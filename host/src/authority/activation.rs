@@ -2,7 +2,7 @@
 //! with every config that is in use, and then switched by one epoch.
 
 use super::command::{CommandError, Done};
-use super::lead::{Changed, change, newest, plan_failed};
+use super::lead::{Asked, Changed, change, newest, plan_failed};
 use super::wire::{Answer, Request, To, ask};
 use super::{Inner, PlanError, spread};
 use futures_util::future::join_all;
@@ -51,7 +51,7 @@ pub(super) async fn activate(
     }
     let switch = Switch::of(&map, name, version)?;
     let ready = prepare_everywhere(inner, &map, &switch).await?;
-    let Changed { after, .. } = change(inner, Some(origin), only_at, async |map| {
+    let Changed { after, .. } = change(inner, Asked::by(origin, only_at), async |map| {
         // What was made ready must be what comes into force.
         if Switch::of(map, name, version)? != switch {
             return Err(ChangeError::PluginMoved(name.clone()).into());

@@ -5,7 +5,7 @@
 
 use super::activation::configs;
 use super::command::{CommandError, Done, REFUSED};
-use super::lead::{Changed, change};
+use super::lead::{Asked, Changed, change};
 use super::member::Running;
 use super::{Inner, PlanError, locked, spread};
 use crate::plugin::limits::{FAULTS_MAX, FAULTS_TIME, PROBATION_TIME};
@@ -124,7 +124,7 @@ pub(super) async fn report(
     if is_known || !inner.watch.note(&activated, kind, count) {
         return Ok(nothing);
     }
-    let decided = change(inner, None, None, async |map| {
+    let decided = change(inner, Asked::default(), async |map| {
         let decided = decision(inner, map, (name, since), blame).await;
         decided.map_err(CommandError::from)
     });
@@ -253,7 +253,7 @@ pub(super) async fn end_probations(inner: &Inner, running: &Running) {
     };
     for (name, since) in inner.watch.passed(&map) {
         let plugin = name.to_string();
-        let ended = change(inner, None, None, async |_| {
+        let ended = change(inner, Asked::default(), async |_| {
             Ok(Change::EndProbation { name, since })
         });
         match ended.await {

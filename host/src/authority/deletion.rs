@@ -2,7 +2,7 @@
 //! is dropped, or opened again.
 
 use super::command::{CommandError, Done};
-use super::lead::{Changed, change};
+use super::lead::{Asked, Changed, change};
 use super::{Emptiness, Inner, locked, spread};
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, BucketName, NodeName};
@@ -47,7 +47,7 @@ pub(super) async fn delete(
 ) -> Result<Done, CommandError> {
     let deleting = Deleting::start(inner, name)?;
     let close = Change::CloseBucket { name: name.clone() };
-    let closed = change(inner, None, only_at, async |_| Ok(close)).await?;
+    let closed = change(inner, Asked::at(only_at), async |_| Ok(close)).await?;
     spread::spread(inner, &closed.after).await;
     let bucket = closed.after.bucket(name);
     let (id, closed_at) = bucket
@@ -106,7 +106,7 @@ pub(super) async fn reopen(
 /// Makes the change that ends a deletion. Not even a refusal is certain then: the bucket was closed
 /// already.
 async fn settle(inner: &Arc<Inner>, end: Change) -> Result<(Epoch, Vec<NodeName>), CommandError> {
-    match change(inner, None, None, async |_| Ok(end)).await {
+    match change(inner, Asked::default(), async |_| Ok(end)).await {
         Ok(Changed { after, .. }) => Ok((after.epoch(), spread::spread(inner, &after).await)),
         Err(error) => {
             tracing::warn!(%error, "a bucket stays closed until the next leader opens it");

@@ -85,7 +85,7 @@ pub(super) async fn carry_out(
         } => activation::prepare_shadow(inner, name, shadow).await?,
         _ => {}
     }
-    let changed = change(inner, Some(origin), only_at, async |map| {
+    let changed = change(inner, Asked::by(origin, only_at), async |map| {
         prepare(inner, map, command).await
     })
     .await?;
@@ -113,15 +113,40 @@ fn is_new(before: &Map, command: &Command) -> bool {
     }
 }
 
-/// Makes a change of the newest map, with nobody else making one meanwhile; `origin` is for the
-/// record.
+/// Who asks for a change, and of which map; nobody and whichever it is, by default.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// For the record.
+    pub(super) origin: Option<Origin>,
+    /// Only if the map still has this epoch.
+    pub(super) only_at: Option<Epoch>,
+}
+
+impl Asked {
+    /// By nobody who goes on record.
+    pub(super) fn at(only_at: Option<Epoch>) -> Asked {
+        Asked {
+            origin: None,
+            only_at,
+        }
+    }
+
+    /// By somebody.
+    pub(super) fn by(origin: Origin, only_at: Option<Epoch>) -> Asked {
+        Asked {
+            origin: Some(origin),
+            only_at,
+        }
+    }
+}
+
+/// Makes a change of the newest map, with nobody else making one meanwhile.
 ///
 /// # Errors
 /// [`CommandError`] says whether anything was changed.
 pub(super) async fn change(
     inner: &Inner,
-    origin: Option<Origin>,
-    only_at: Option<Epoch>,
+    Asked { origin, only_at }: Asked,
     make: impl AsyncFnOnce(&Map) -> Result<Change, CommandError>,
 ) -> Result<Changed, CommandError> {
     let _turn = inner.turn.lock().await;
@@ -359,7 +384,7 @@ async fn register(
     only_at: Option<Epoch>,
 ) -> Result<Done, CommandError> {
     let Registration { identity, home } = registration;
-    let registered = change(inner, None, only_at, async |map| {
+    let registered = change(inner, Asked::at(only_at), async |map| {
         refuse_a_second_life(inner, map, identity).await?;
         refuse_an_old_directory(map, identity, *home)?;
         Ok(Change::Register(Box::new(identity.clone())))

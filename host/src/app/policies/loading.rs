@@ -187,7 +187,7 @@ impl NodePolicies {
         }
         let policy = self.load_component(release, &used.config, loaded).ok()?;
         let wants = policy.validator()?.wants().clone();
-        loaded.silent.push(policy);
+        loaded.kept.push(policy);
         Some(wants)
     }
 
