@@ -186,6 +186,8 @@ pub struct Overlay<'a> {
     changes: Changes,
     /// What each write of the operation under way replaced in `changes`, newest last.
     replaced: Vec<(Vec<u8>, Option<Change>)>,
+    /// Whether an operation before that one wrote anything.
+    has_kept: bool,
     bug: Option<Bug>,
 }
 
@@ -201,13 +203,21 @@ impl<'a> Overlay<'a> {
             disk,
             changes,
             replaced: Vec::new(),
+            has_kept: false,
             bug,
         }
     }
 
     /// What was written so far stays.
     pub fn keep(&mut self) {
+        self.has_kept |= !self.replaced.is_empty();
         self.replaced.clear();
+    }
+
+    /// Whether the batch does nothing so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.has_kept && self.replaced.is_empty()
     }
 
     /// Takes back what was written since it was last kept.

@@ -67,6 +67,8 @@ impl Partitions {
                 let trusted = replica.state().standing.is_trusted();
                 self.touched.insert(place);
                 let promise = replica.promise(peer, &inventory);
+                // What is promised is rewritten in this commit, whatever else is in it.
+                replica.save(batch);
                 promise.map_or(Answer::NotNow, |promise| Answer::Promised(promise, trusted))
             }
             Renewal::Attempt { seen } if replica.layout().generation() == seen => {

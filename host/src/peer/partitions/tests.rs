@@ -12,7 +12,7 @@ use soros_core::id::{BucketId, PlacementId};
 use soros_core::key::{Key, Partition};
 use soros_core::object::{Object, Value, Version};
 use soros_core::place::Entry;
-use soros_core::replica::{Outcome, Swept};
+use soros_core::replica::{Inventory, Outcome, Swept};
 use soros_core::sum::Sum;
 use soros_core::time::Time;
 use soros_core::write::Resolution;
@@ -355,6 +355,30 @@ fn a_power_cut_takes_whole_writes_and_leaves_a_suspect_that_mints_none_of_their_
     assert_ne!(shown.actor, actor);
     assert_eq!(shown.state.clock.highest(&actor), 1);
     assert_eq!(shown.state.clock.highest(&shown.actor), 1);
+}
+
+#[test]
+fn who_promises_writes_anew_what_it_cannot_be_opened_without() {
+    let memory = Memory::new(1);
+    let store: Arc<dyn Store> = Arc::new(memory.clone());
+    let mut node = start(&store, 1, buckets(true));
+    node.write(LIVING, 1, 1);
+    let layout = node.shown().layout;
+    let mut inventory = Inventory::new(layout);
+    let moment = node.moments.load_full();
+    let view = moment.view(&place()).expect("it is held");
+    let looked = view.take_stock(&mut inventory, usize::MAX);
+    looked.expect("the store works");
+    assert!(memory.flip(Space::Partitions, &layout.clock()));
+    let peer = NodeId(2);
+    let promised = node.done(Operation::Renewal {
+        place: place(),
+        step: Renewal::Promise { peer, inventory },
+    });
+    assert!(matches!(promised, Answer::Promised(..)), "{promised:?}");
+    drop(node);
+    let node = start(&store, 2, buckets(true));
+    assert_eq!(node.shown().layout, layout);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //! readers see swapped after each sync.
 
 mod renewal;
+mod words;
 
 pub use renewal::Renewal;
+use words::{agree, doubt};
 
 use crate::bug::Bug;
 use crate::disk::{Disk, Overlay};
@@ -423,15 +425,17 @@ impl Partitions {
                 merge::chunk(replica, batch, (peer, from.as_ref()), (chunk, &closed), bug)
             }),
             Operation::Join { place, peer, clock } => self.change(place, |replica| {
-                merge::join(replica, batch, (peer, &clock), bug)
+                let joined = merge::join(replica, batch, (peer, &clock), bug);
+                replica.save(batch);
+                joined
             }),
-            Operation::Closing { place, ask } => self.take_part(place, &ask, bug),
+            Operation::Closing { place, ask } => self.take_part(batch, place, &ask, bug),
             Operation::Close {
                 place,
                 after,
                 steps,
-            } => self.change(place, |replica| {
-                Ok(Answer::Closed(replica.close(after, &steps)))
+            } => self.say(batch, place, |replica| {
+                Answer::Closed(replica.close(after, &steps))
             }),
             Operation::Merged {
                 place,
@@ -439,7 +443,10 @@ impl Partitions {
                 peer,
                 trusted,
                 quorum,
-            } => Ok(self.merged((place, begun), (peer, trusted), quorum, bug)),
+            } => {
+                let merged = self.merged((place, begun), (peer, trusted), quorum, bug);
+                self.say(batch, place, |_| merged)
+            }
             Operation::Remember {
                 place,
                 peer,
@@ -478,8 +485,8 @@ impl Partitions {
                 peer,
                 settled,
                 replicas,
-            } => self.change(place, |it| Ok(agree(it, peer, settled, replicas))),
-            Operation::Doubt { place } => self.change(place, |replica| Ok(doubt(replica))),
+            } => self.say(batch, place, |it| agree(it, peer, settled, replicas)),
+            Operation::Doubt { place } => self.say(batch, place, doubt),
             Operation::Renewal { place, step } => self.apply_step(batch, place, step, bug),
             Operation::Skip { place, seen } => {
                 self.change(place, |it| merge::skip(it, batch, &seen))
@@ -500,14 +507,6 @@ impl Partitions {
             }
             while replica.sweep(batch, &buckets, SWEPT_AT_ONCE)?.more {}
             Ok(Answer::Done)
-        })
-    }
-
-    fn take_part(&mut self, place: Place, ask: &Ask, bug: Option<Bug>) -> Applied {
-        let compared = self.compared.contains(&place);
-        self.change(place, |replica| {
-            let answer = closing::answer(replica, ask, compared, bug);
-            Ok(answer.map_or(Answer::NotHeld, Answer::Closing))
         })
     }
 
@@ -563,31 +562,6 @@ impl Partitions {
         Answer::Done
     }
 
-    fn merged(
-        &mut self,
-        (place, begun): (Place, Generation),
-        (peer, trusted): (NodeId, bool),
-        quorum: Quorum,
-        bug: Option<Bug>,
-    ) -> Answer {
-        let replica = self.replicas.get_mut(&place);
-        let of_round = |replica: &&mut Replica| {
-            begun == replica.layout().generation() || bug == Some(Bug::JoinAfterDrop)
-        };
-        let Some(replica) = replica.filter(of_round) else {
-            return Answer::NotHeld;
-        };
-        let counts = trusted || bug == Some(Bug::SuspectCountsSuspect);
-        let standing = &replica.state().standing;
-        let standing = standing.after_merging(peer, counts, quorum);
-        if trusted || standing.is_trusted() {
-            self.compared.insert(place);
-        }
-        replica.stand(standing);
-        self.touched.insert(place);
-        Answer::Done
-    }
-
     /// Takes note of what another replica has seen, and drops what nobody needs any more.
     fn remember(
         &mut self,
@@ -605,7 +579,9 @@ impl Partitions {
         }
         let truncated = replica.truncate(batch, others);
         let swept = replica.sweep(batch, &Buckets::default(), SWEPT_AT_ONCE);
-        if truncated.is_err() || swept.is_err() {
+        let settled = replica.settle(batch);
+        replica.save(batch);
+        if truncated.is_err() || swept.is_err() || settled.is_err() {
             self.note(place);
         }
         Answer::Done
@@ -651,16 +627,6 @@ impl Partitions {
         }
         std::mem::take(&mut self.renewed)
     }
-}
-
-fn agree(replica: &mut Replica, peer: NodeId, settled: bool, replicas: usize) -> Answer {
-    replica.agree(peer, settled, replicas);
-    Answer::Done
-}
-
-fn doubt(replica: &mut Replica) -> Answer {
-    replica.doubt();
-    Answer::Done
 }
 
 fn remove_range(batch: &mut Overlay<'_>, from: &[u8], to: &[u8]) {

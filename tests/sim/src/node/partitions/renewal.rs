@@ -79,6 +79,7 @@ impl Partitions {
             Renewal::Promise { peer, inventory } => {
                 let trusted = replica.state().standing.is_trusted();
                 let promise = replica.promise(peer, &inventory);
+                replica.save(batch);
                 let promised = |promise| Answer::Promised(promise, trusted);
                 return Ok(promise.map_or(Answer::NotPromised, promised));
             }
