@@ -340,22 +340,26 @@ fn take_along(lacking: &mut BTreeMap<Entry, Item>, item: Item) {
 }
 
 /// A generation that no record of `place` has, when it cannot be read which ones had: one that is
-/// far above all, chosen by the bits of the process's incarnation.
+/// far above all, chosen by the bits of the process's incarnation. It fails when the next few
+/// cannot be read either: then it is the disk, which may read again.
 fn unused_generation(
     records: &dyn Records,
     place: Place,
     incarnation: Incarnation,
 ) -> Result<Generation, RecordError> {
     const FAR: u32 = 1 << 31;
+    const TRIED: usize = 8;
     let bits = u32::try_from(incarnation.0 & u128::from(FAR / 2 - 1)).unwrap_or(0);
-    let mut generation = Generation(FAR | bits);
-    loop {
+    let mut last = RecordError::Failed("all generations tried are in use".to_owned());
+    for generation in (FAR | bits..).map(Generation).take(TRIED) {
         match records.get(&Layout::new(place, generation).clock()) {
             Ok(None) => return Ok(generation),
-            Ok(Some(_)) | Err(RecordError::Damaged(_)) => generation.0 += 1,
+            Ok(Some(_)) => (),
+            Err(error @ RecordError::Damaged(_)) => last = error,
             Err(error) => return Err(error),
         }
     }
+    Err(last)
 }
 
 /// Holder, clock, then the unreadable entries: count 4, each as an entry.

@@ -7,7 +7,8 @@ use soros_core::clock::Clock;
 use soros_core::close::Ask;
 use soros_core::closed::{Closed, Closing};
 use soros_core::dot_set::DotSet;
-use soros_core::id::{Incarnation, NodeId};
+use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::place::Layout;
 use soros_core::record::RecordError;
 use soros_core::replica::{
     Chunk, Difference, Inventory, Item, Promise, Promises, Quorum, Reached, Replica, Standing,
@@ -353,6 +354,24 @@ fn who_has_not_looked_at_all_it_holds_promises_nothing() {
         one.replica.promise(NodeId(2), &before).is_none(),
         "of another generation"
     );
+}
+
+#[test]
+fn a_generation_is_not_looked_for_for_ever_where_nothing_can_be_read() {
+    const FAR: u32 = 1 << 31;
+    let mut one = damaged();
+    let place = one.replica.layout().place();
+    one.disk.damaged.insert(Layout::life(place));
+    for generation in (FAR..).map(Generation).take(100) {
+        let clock = Layout::new(place, generation).clock();
+        one.disk.damaged.insert(clock);
+    }
+    let life = (NodeId(1), Incarnation(1));
+    let begun = Replica::begin_anew(&mut one.disk, place, life);
+    assert!(matches!(begun, Err(RecordError::Damaged(_))));
+    one.disk.damaged.clear();
+    let begun = Replica::begin_anew(&mut one.disk, place, life);
+    assert!(begun.is_ok(), "it reads again");
 }
 
 /// Closes the actor of `written`, of which that is all.
