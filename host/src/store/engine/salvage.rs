@@ -13,7 +13,7 @@
 //! Only damage is passed over. What cannot be read because the disk or the process is short of
 //! something is no loss: the salvage fails, and is done another time.
 
-use crate::store::engine::fault::{guarded, guarded_records};
+use crate::store::engine::fault::guarded_records;
 use crate::store::engine::running::{self, Running};
 use crate::store::engine::{Engine, EngineOptions, free_bytes};
 use crate::store::sequence::Sequences;
@@ -134,11 +134,11 @@ fn copy_all(old: &Running, new: &Running, target: Target<'_>) -> Result<Saved, S
     for place in places {
         let life = Layout::life(place);
         let behind = [&life[..], &[0]].concat();
-        let is_whole = copy.can_read(Space::Partitions, &(life.clone(), behind.clone()))?
-            && copy.take_over(Space::Partitions, &Layout::state(place))?;
-        if is_whole {
-            copy.take_over(Space::Partitions, &(life, behind))?;
-        } else {
+        let of_life = (life.clone(), behind);
+        let is_whole = copy.can_read(Space::Partitions, &of_life)?
+            && copy.take_over(Space::Partitions, &Layout::state(place))?
+            && copy.take_over(Space::Partitions, &of_life)?;
+        if !is_whole {
             saved.lost += 1;
             copy.write(Space::Partitions, vec![(life, UNREADABLE.to_vec())])?;
         }
@@ -196,14 +196,21 @@ impl Copy<'_> {
         Ok((places?, is_cut))
     }
 
-    /// Takes over the records of a range, if all of them can be read; whether it has.
+    /// Takes over the records of a range, if all of them can be read; whether it has. Of a
+    /// partition some may be there even so: without the record that says which are in use, none is.
     fn take_over(&self, space: Space, range: &Range) -> Result<bool, StoreError> {
         if !self.can_read(space, range)? {
             return Ok(false);
         }
         let (mut from, to) = range.clone();
         loop {
-            let records = self.read(space, &from, &to)?;
+            let records = match self.read(space, &from, &to) {
+                // The disk read it a moment ago.
+                Err(StoreError::Damaged(_)) if space == Space::Partitions || from == range.0 => {
+                    return Ok(false);
+                }
+                read => read?,
+            };
             let Some((last, _)) = records.last() else {
                 return Ok(true);
             };
@@ -224,7 +231,7 @@ impl Copy<'_> {
 
     /// The first records of a range.
     fn read(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Raw, StoreError> {
-        guarded(|| {
+        guarded_records(|| {
             let (mut read, mut bytes) = (Raw::new(), 0);
             for guard in self.records.range(self.keyspace(space), from..to) {
                 let (key, value) = guard.into_inner()?;
