@@ -170,17 +170,25 @@ impl Peer {
         let reply = self.difference(place, &dots)?;
         match holder {
             None => self.remember(from, place, dots).await?,
-            Some(holder) => self.remember_held(place, (holder, dots)).await?,
+            Some(holder) => self.remember_held(from.0, place, (holder, dots)).await?,
         }
         Ok(reply)
     }
 
     /// Remembers what another has merged that it cannot count as seen: something was damaged here.
+    /// It speaks for itself only.
     async fn remember_held(
         &self,
+        peer: NodeId,
         place: Place,
         (holder, seen): (Actor, DotSet),
     ) -> Result<(), Refusal> {
+        if holder.node != peer {
+            return Err(Refusal::Unreadable);
+        }
+        if !self.others_of(place).contains(&peer) {
+            return Ok(());
+        }
         let Some(of) = self.damage.at(&place).and_then(|note| note.seen) else {
             return Ok(());
         };

@@ -461,6 +461,32 @@ async fn a_damaged_object_does_not_keep_the_others_from_the_rest() {
 }
 
 #[tokio::test]
+async fn who_merged_something_speaks_for_itself_only() {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    damage(&cluster, 0, &key).await;
+    let actor = |peer: usize| {
+        let moment = cluster.peers[peer].moment();
+        moment.shown(&key.place).map(|shown| shown.actor)
+    };
+    let tell = async |holder| {
+        let request = Request::Difference {
+            place: key.place,
+            dots: DotSet::default(),
+            holder,
+            trusted: true,
+        };
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let from = cluster.peers[1].id();
+        cluster.peers[0].answer(from, request, deadline).await
+    };
+    let of_another = tell(actor(2)).await;
+    assert_eq!(of_another, Reply::Refused(Refusal::Unreadable));
+    assert!(matches!(tell(actor(1)).await, Reply::Sync { .. }));
+    cluster.stop();
+}
+
+#[tokio::test]
 async fn what_was_seen_of_an_earlier_generation_drops_no_later_one() {
     let key = target(PLAIN, "k");
     let cluster = with_a_value(&key).await;
