@@ -1,10 +1,15 @@
 //! This is how many bytes a second a node takes from others to repair its partitions, so that a
 //! refill leaves the disk and the network to clients.
 
+use super::turns::FETCHED_AT_A_TIME;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+
+/// For how long what was taken without waiting makes others wait. Those who do wait go on at once,
+/// so that what they take then is paid for in any case.
+const DEBT_MAX: Duration = Duration::from_secs(10);
 
 /// A rate, and what was taken at it.
 #[derive(Debug)]
@@ -34,7 +39,9 @@ impl Throttle {
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let begin = paid.map_or(now, |paid| paid.max(now));
-        *paid = Some(begin + Duration::from_micros(micros));
+        let cost = Duration::from_micros(micros);
+        let debt_max = DEBT_MAX.max(cost.saturating_mul(FETCHED_AT_A_TIME));
+        *paid = Some((begin + cost).min(now + debt_max).max(begin));
     }
 
     /// Waits until what was taken so far is paid for.
@@ -74,5 +81,22 @@ mod tests {
         throttle.paid().await;
         assert_eq!(waited(), 75, "what nobody took is gone");
         assert_eq!(throttle.taken(), 2_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_wait_makes_others_wait_for_a_bounded_time() {
+        let throttle = Throttle::new(100);
+        let begun = Instant::now();
+        let waited = || begun.elapsed().as_secs();
+        for _ in 0..1_000 {
+            throttle.take(10);
+        }
+        throttle.paid().await;
+        assert_eq!(waited(), 10);
+        for _ in 0..FETCHED_AT_A_TIME {
+            throttle.take(1_000);
+        }
+        throttle.paid().await;
+        assert_eq!(waited(), 170, "who waited pays for it all");
     }
 }

@@ -14,7 +14,7 @@ pub(super) const RETRY_PERIOD: Duration = Duration::from_millis(500);
 /// How many partitions are compared at a time.
 const COMPARED_AT_A_TIME: usize = 16;
 /// How many fetch more than a first answer at a time.
-const FETCHED_AT_A_TIME: usize = 16;
+pub(super) const FETCHED_AT_A_TIME: u32 = 16;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl Default for Places {
     fn default() -> Places {
         Places {
             compared: Semaphore::new(COMPARED_AT_A_TIME),
-            fetched: Semaphore::new(FETCHED_AT_A_TIME),
+            fetched: Semaphore::new(FETCHED_AT_A_TIME as usize),
         }
     }
 }
