@@ -17,6 +17,8 @@ const RENEWALS_MAX: u32 = 2;
 #[derive(Debug, Default)]
 pub struct Damage {
     notes: Mutex<BTreeMap<Place, Note>>,
+    /// How many times damage was met in each partition.
+    met: Mutex<BTreeMap<Place, u64>>,
     /// How many times each partition has begun anew.
     renewed: Mutex<BTreeMap<Place, u32>>,
     stays: AtomicBool,
@@ -62,6 +64,7 @@ impl Damage {
             RecordError::Strange(_) => Kind::Strange,
             RecordError::Failed(_) => return,
         };
+        *self.counts().entry(place).or_default() += 1;
         let note = Note { kind, seen };
         let mut notes = self.notes();
         let before = notes.get(&place);
@@ -81,6 +84,12 @@ impl Damage {
     #[must_use]
     pub fn at(&self, place: &Place) -> Option<Note> {
         self.notes().get(place).copied()
+    }
+
+    /// How many times damage was met in the partition at `place`, of the same record or others.
+    #[must_use]
+    pub fn met(&self, place: &Place) -> u64 {
+        self.counts().get(place).copied().unwrap_or(0)
     }
 
     /// Whether a record of this generation of the partition at `place` cannot be read.
@@ -135,6 +144,10 @@ impl Damage {
 
     fn notes(&self) -> MutexGuard<'_, BTreeMap<Place, Note>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<Place, u64>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn renewed(&self) -> MutexGuard<'_, BTreeMap<Place, u32>> {

@@ -3,7 +3,7 @@
 //!
 //! It does so on a thread that serves nobody, one partition at a time. Where there is more to look
 //! at than the time allows, it goes on when it is asked again, and what is looked through counts
-//! for a while: who asks may have to ask again, because of another replica.
+//! for a short while: who asks may have to ask again, because of another replica.
 
 use super::Peer;
 use super::answer::refusal;
@@ -20,11 +20,34 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
-/// For how long what was looked at before counts.
+/// For how long what was looked at before counts, while there is more to look at.
 const COUNTS_FOR: Duration = Duration::from_mins(10);
+/// For how long a look through all counts.
+const WHOLE_COUNTS_FOR: Duration = Duration::from_secs(30);
 
-/// The partitions that were looked through, or are in part, and since when.
-pub(super) type Begun = BTreeMap<Place, (Instant, Inventory)>;
+/// The partitions that were looked through, or are in part.
+pub(super) type Begun = BTreeMap<Place, Looked>;
+
+/// A look through a partition, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// Since when it goes on, or has ended.
+    since: Instant,
+    /// How many times damage had been met there, with its own.
+    met: u64,
+    inventory: Inventory,
+}
+
+impl Looked {
+    /// Whether it still counts, when damage was met `met` times by now.
+    fn counts(&self, met: u64) -> bool {
+        if self.inventory.is_over() {
+            self.since.elapsed() < WHOLE_COUNTS_FOR && self.met == met
+        } else {
+            self.since.elapsed() < COUNTS_FOR
+        }
+    }
+}
 
 impl Peer {
     /// Lets another replica drop its state and rely on this one's.
@@ -69,26 +92,39 @@ impl Peer {
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let generation = shown.layout.generation();
-        let before = self.begun().remove(&place);
-        let before = before.filter(|(since, inventory)| {
-            inventory.generation() == generation && since.elapsed() < COUNTS_FOR
+        let before = {
+            let mut begun = self.begun();
+            begun.retain(|place, looked| looked.counts(self.damage.met(place)));
+            begun.remove(&place)
+        };
+        let before = before.filter(|looked| looked.inventory.generation() == generation);
+        if let Some(whole) = before.as_ref().filter(|looked| looked.inventory.is_over()) {
+            let inventory = whole.inventory.clone();
+            self.begun().extend(before.map(|looked| (place, looked)));
+            return Ok(inventory);
+        }
+        let mut looked = before.unwrap_or_else(|| Looked {
+            since: Instant::now(),
+            met: 0,
+            inventory: Inventory::new(shown.layout),
         });
-        self.begun()
-            .retain(|_, (since, _)| since.elapsed() < COUNTS_FOR);
-        let new = || (Instant::now(), Inventory::new(shown.layout));
-        let (since, mut inventory) = before.unwrap_or_else(new);
-        while !inventory.is_over() {
+        // What others meet meanwhile may be a record that was looked at already.
+        looked.met = self.damage.met(&place);
+        while !looked.inventory.is_over() {
             if until <= Instant::now() {
-                self.begun().insert(place, (since, inventory));
+                self.begun().insert(place, looked);
                 return Err(Refusal::TooLate);
             }
-            let looked = view.take_stock(&mut inventory, REPAIR_BYTES);
-            looked.map_err(|error| self.unreadable(place, shown, &error))?;
+            let found = view.take_stock(&mut looked.inventory, REPAIR_BYTES);
+            found.map_err(|error| self.unreadable(place, shown, &error))?;
         }
-        self.begun().insert(place, (since, inventory.clone()));
+        looked.since = Instant::now();
+        let inventory = looked.inventory.clone();
         if !inventory.unreadable().is_empty() {
             self.unreadable(place, shown, &RecordError::Damaged("an object"));
+            looked.met += 1;
         }
+        self.begun().insert(place, looked);
         Ok(inventory)
     }
 

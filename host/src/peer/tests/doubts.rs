@@ -460,6 +460,30 @@ async fn a_damaged_object_does_not_keep_the_others_from_the_rest() {
     cluster.stop();
 }
 
+/// What the second answers to the first, which wants to drop a partition and to rely on it.
+async fn rely(cluster: &Cluster, place: Place) -> Reply {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let from = cluster.peers[0].id();
+    let request = Request::Rely { place };
+    cluster.peers[1].answer(from, request, deadline).await
+}
+
+#[tokio::test]
+async fn what_turns_bad_after_a_partition_was_looked_through_is_told() {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    let unreadable = async || match rely(&cluster, key.place).await {
+        Reply::Promised(promise, _) => promise.unreadable,
+        other => panic!("{other:?}"),
+    };
+    assert!(unreadable().await.is_empty());
+    damage(&cluster, 1, &key).await;
+    for _ in 0..2 {
+        assert_eq!(unreadable().await, std::slice::from_ref(&key.entry));
+    }
+    cluster.stop();
+}
+
 #[tokio::test]
 async fn who_merged_something_speaks_for_itself_only() {
     let key = target(PLAIN, "k");
