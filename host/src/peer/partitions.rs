@@ -94,6 +94,14 @@ impl Moment {
         }
     }
 
+    /// Whether the partition at `place` could be opened from what is stored, in the life `me`.
+    ///
+    /// # Errors
+    /// [`RecordError`] when it could not.
+    pub fn check_opens(&self, place: Place, me: (NodeId, Incarnation)) -> Result<(), RecordError> {
+        Replica::open(&*self.records, place, me, Standing::suspect()).map(drop)
+    }
+
     /// All partitions the node holds, in order.
     pub fn places(&self) -> impl Iterator<Item = (&Place, &Arc<Shown>)> {
         self.places.iter()

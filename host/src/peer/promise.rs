@@ -86,12 +86,16 @@ impl Peer {
         }
     }
 
-    /// Looks through all objects of a partition, or as many as can be until the time is up.
+    /// Looks through all objects of a partition that could be opened again, or as many as can be
+    /// until the time is up.
     fn inventory(&self, place: Place, until: Instant) -> Result<Inventory, Refusal> {
         let moment = self.moments.load_full();
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let generation = shown.layout.generation();
+        let me = (self.identity.node, self.identity.incarnation);
+        let opens = moment.check_opens(place, me);
+        opens.map_err(|error| self.unreadable(place, shown, &error))?;
         let before = {
             let mut begun = self.begun();
             begun.retain(|place, looked| looked.counts(self.damage.met(place)));

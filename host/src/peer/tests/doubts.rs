@@ -485,6 +485,26 @@ async fn what_turns_bad_after_a_partition_was_looked_through_is_told() {
 }
 
 #[tokio::test]
+async fn who_could_not_be_opened_again_promises_nothing() {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    let moment = cluster.peers[1].moment();
+    let shown = moment.shown(&key.place).expect("a partition");
+    let clock = shown.layout.clock();
+    assert!(cluster.stores[1].flip(Space::Partitions, &clock));
+    let refused = rely(&cluster, key.place).await;
+    assert_eq!(refused, Reply::Refused(Refusal::Storage));
+    assert!(cluster.peers[1].damage.at(&key.place).is_some());
+    drop(moment);
+    cluster.converge().await;
+    assert!(matches!(
+        rely(&cluster, key.place).await,
+        Reply::Promised(..)
+    ));
+    check_mended(cluster, key).await;
+}
+
+#[tokio::test]
 async fn who_merged_something_speaks_for_itself_only() {
     let key = target(PLAIN, "k");
     let cluster = with_a_value(&key).await;
