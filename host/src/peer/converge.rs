@@ -17,6 +17,7 @@ use soros_core::id::{Generation, NodeId};
 use soros_core::limits::REPAIR_BYTES;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::place::Place;
+use soros_core::record::RecordError;
 use soros_core::replica::{LogBounds, Promise, Promises, Reached};
 use soros_core::sync::{Effect, End, Event, Speaker, Sync};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -152,6 +153,9 @@ impl Peer {
     /// them hold the rest of it; one that cannot be opened, once enough of them can fill it. The
     /// only copy is kept. One that did not get well by it needs another engine.
     async fn begin_anew(&self, place: Place, note: Note) {
+        if !self.stays_damaged(place, note).await {
+            return;
+        }
         if self.damage.is_past_renewal(&place) {
             self.damage.note_stays();
             return;
@@ -196,6 +200,29 @@ impl Peer {
             Ok(_) => tracing::debug!("others do not hold enough of a damaged partition yet"),
             Err(error) => tracing::warn!(%error, "a damaged partition does not begin anew yet"),
         }
+    }
+
+    /// Whether what is noted of a partition is so still, for all that is known: the disk may have
+    /// failed to read it once only. One that cannot be opened is not looked at again.
+    async fn stays_damaged(&self, place: Place, note: Note) -> bool {
+        if note.seen.is_none() || !self.damage.may_be_read(&place, note) {
+            return true;
+        }
+        let _turn = self.inventories.acquire().await;
+        let moment = self.moments.load_full();
+        let read = tokio::task::spawn_blocking(move || moment.read_through(place)).await;
+        let is_readable = match read {
+            Ok(Ok(())) => true,
+            Ok(Err(RecordError::Damaged(_) | RecordError::Strange(_))) => false,
+            // Nothing is known of it: it is looked at again.
+            Ok(Err(RecordError::Failed(_))) | Err(_) => return false,
+        };
+        self.damage.was_read_again(place, note);
+        if is_readable {
+            tracing::info!(partition = %place.partition, "all of a partition can be read again");
+            self.damage.clear(&place, note);
+        }
+        !is_readable
     }
 
     async fn attempt_renewal(&self, place: Place, seen: Generation) -> Result<Answer, CommitError> {

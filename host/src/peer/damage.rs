@@ -21,6 +21,8 @@ pub struct Damage {
     met: Mutex<BTreeMap<Place, u64>>,
     /// How many times each partition has begun anew.
     renewed: Mutex<BTreeMap<Place, u32>>,
+    /// The notes after which all of a partition was read again.
+    read_again: Mutex<BTreeMap<Place, Note>>,
     stays: AtomicBool,
 }
 
@@ -105,7 +107,19 @@ impl Damage {
         self.notes().keys().copied().collect()
     }
 
-    /// The state that `note` is about is not there any more.
+    /// All of the partition at `place` was read again after `note`, or some of it could not be.
+    pub fn was_read_again(&self, place: Place, note: Note) {
+        self.read_again().insert(place, note);
+    }
+
+    /// Whether the partition at `place` may get well when it is read again after `note`: it was not
+    /// yet. What is noted once more after that was is no accident.
+    #[must_use]
+    pub fn may_be_read(&self, place: &Place, note: Note) -> bool {
+        self.read_again().get(place) != Some(&note)
+    }
+
+    /// The state that `note` is about is not there any more, or can be read.
     pub fn clear(&self, place: &Place, note: Note) {
         let mut notes = self.notes();
         if notes
@@ -144,6 +158,11 @@ impl Damage {
 
     fn notes(&self) -> MutexGuard<'_, BTreeMap<Place, Note>> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_again(&self) -> MutexGuard<'_, BTreeMap<Place, Note>> {
+        let read_again = self.read_again.lock();
+        read_again.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counts(&self) -> MutexGuard<'_, BTreeMap<Place, u64>> {

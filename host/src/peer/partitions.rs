@@ -28,6 +28,7 @@ use soros_core::replica::{
 use soros_core::sync::Own;
 use soros_core::write::Store;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -100,6 +101,25 @@ impl Moment {
     /// [`RecordError`] when it could not.
     pub fn check_opens(&self, place: Place, me: (NodeId, Incarnation)) -> Result<(), RecordError> {
         Replica::open(&*self.records, place, me, Standing::suspect()).map(drop)
+    }
+
+    /// Reads all that is stored of the partition at `place`, of earlier generations too.
+    ///
+    /// # Errors
+    /// [`RecordError`] when some of it cannot be read.
+    pub fn read_through(&self, place: Place) -> Result<(), RecordError> {
+        self.records.get(&Layout::life(place))?;
+        let (from, to) = Layout::state(place);
+        let mut read = Ok(());
+        self.records.survey(&from, &to, &mut |_, value| {
+            read = value.map(drop);
+            if read.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        read
     }
 
     /// All partitions the node holds, in order.

@@ -485,6 +485,19 @@ async fn what_turns_bad_after_a_partition_was_looked_through_is_told() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_only_once_drops_nothing() {
+    let key = target(PLAIN, "k");
+    let cluster = with_a_value(&key).await;
+    let before = generation(&cluster, 0, &key);
+    let error = RecordError::Damaged("a test");
+    cluster.peers[0].damage.note(key.place, before, &error);
+    cluster.converge().await;
+    assert_eq!(generation(&cluster, 0, &key), before);
+    assert!(cluster.peers[0].damage.at(&key.place).is_none());
+    check_mended(cluster, key).await;
+}
+
+#[tokio::test]
 async fn who_could_not_be_opened_again_promises_nothing() {
     let key = target(PLAIN, "k");
     let cluster = with_a_value(&key).await;
