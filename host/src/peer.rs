@@ -54,7 +54,7 @@ use std::time::{Duration, Instant};
 use survey::SURVEYS_AT_A_TIME;
 use throttle::Throttle;
 use tokio::sync::{Notify, Semaphore};
-use turns::Places;
+use turns::Slots;
 use validate::BucketValidator;
 use wire::Wire;
 
@@ -154,7 +154,7 @@ pub struct Peer {
     maps: Arc<dyn Maps>,
     policies: Arc<dyn Policies>,
     throttle: Throttle,
-    turns: Places,
+    slots: Slots,
     clock: Arc<NodeClock>,
     delays: Arc<Delays>,
     /// Whether it is known if the directory is the latest of this node: before, no replica of it
@@ -211,7 +211,7 @@ impl Peer {
             maps,
             policies,
             throttle,
-            turns: Places::default(),
+            slots: Slots::default(),
             clock,
             delays: Arc::default(),
             life_is_known: AtomicBool::new(false),

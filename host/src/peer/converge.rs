@@ -6,7 +6,7 @@ use super::damage::{Kind, Note};
 use super::operation::{Answer, Operation};
 use super::partitions::{Partitions, Renewal, Shown};
 use super::pauses::Circumstances;
-use super::turns::{Called, Held, RETRY_PERIOD, Turns};
+use super::turns::{Called, RETRY_PERIOD, Slot, Turns};
 use super::wire::Urgency;
 use crate::store::commit::{CommitError, Commits};
 use futures_util::future;
@@ -37,8 +37,8 @@ pub(super) type Heard = BTreeMap<NodeId, Word>;
 /// What comes of rounds beside what is merged.
 struct Course<'a> {
     heard: Heard,
-    /// Its place among those that are compared.
-    held: Held<'a>,
+    /// Its slot among those that are compared.
+    slot: Slot<'a>,
     /// Whether it has merged something already: what more there is may be much.
     has_merged: bool,
     /// Whether the own store did not take what was fetched, and will not before something changes.
@@ -104,7 +104,7 @@ impl Peer {
     pub(super) async fn converge_place(&self, place: Place) -> bool {
         let mut course = Course {
             heard: BTreeMap::new(),
-            held: self.turns.take().await,
+            slot: self.slots.take().await,
             has_merged: false,
             is_in_vain: false,
         };
@@ -430,7 +430,7 @@ impl Peer {
         request: Request,
         course: &mut Course<'_>,
     ) -> Event {
-        course.held.fetch_much().await;
+        course.slot.fetch_much().await;
         self.throttle.paid().await;
         self.asked(place, peer, request, course).await
     }

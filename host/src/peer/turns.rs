@@ -100,36 +100,36 @@ pub(super) enum Called {
     All,
 }
 
-/// The places of those that are compared. Who has to fetch much gives its place back, so that it is
+/// The slots of those that are compared. Who has to fetch much gives its slot back, so that it is
 /// not in the way while it waits for the rate.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     compared: Semaphore,
     fetched: Semaphore,
 }
 
-/// A place, until this is dropped.
+/// A slot, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
-    places: &'a Places,
+pub(super) struct Slot<'a> {
+    slots: &'a Slots,
     permit: Option<SemaphorePermit<'a>>,
     fetches: bool,
 }
 
-impl Default for Places {
-    fn default() -> Places {
-        Places {
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots {
             compared: Semaphore::new(COMPARED_AT_A_TIME),
             fetched: Semaphore::new(FETCHED_AT_A_TIME as usize),
         }
     }
 }
 
-impl Places {
-    /// A place, as soon as one is free.
-    pub(super) async fn take(&self) -> Held<'_> {
-        Held {
-            places: self,
+impl Slots {
+    /// A slot, as soon as one is free.
+    pub(super) async fn take(&self) -> Slot<'_> {
+        Slot {
+            slots: self,
             // Nobody closes them.
             permit: self.compared.acquire().await.ok(),
             fetches: false,
@@ -137,12 +137,12 @@ impl Places {
     }
 }
 
-impl Held<'_> {
+impl Slot<'_> {
     /// Becomes one of those that fetch much.
     pub(super) async fn fetch_much(&mut self) {
         if !self.fetches {
             self.permit = None;
-            self.permit = self.places.fetched.acquire().await.ok();
+            self.permit = self.slots.fetched.acquire().await.ok();
             self.fetches = true;
         }
     }
@@ -212,21 +212,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_fetches_much_leaves_its_place_to_others() {
-        let places = Places::default();
+    async fn who_fetches_much_leaves_its_slot_to_others() {
+        let slots = Slots::default();
         let mut held = Vec::new();
         for _ in 0..COMPARED_AT_A_TIME {
-            held.push(places.take().await);
+            held.push(slots.take().await);
         }
-        assert!(places.take().now_or_never().is_none());
+        assert!(slots.take().now_or_never().is_none());
         held[0].fetch_much().await;
         held[0].fetch_much().await;
-        let other = places.take().now_or_never();
+        let other = slots.take().now_or_never();
         assert!(other.is_some());
         for held in &mut held[1..] {
             held.fetch_much().await;
         }
-        let mut one_more = other.expect("a place");
+        let mut one_more = other.expect("a slot");
         assert!(one_more.fetch_much().now_or_never().is_none());
         drop(held);
         one_more.fetch_much().await;
