@@ -447,13 +447,6 @@ impl Partitions {
                 let merged = self.merged((place, begun), (peer, trusted), quorum, bug);
                 self.say(batch, place, |_| merged)
             }
-            Operation::Remember {
-                place,
-                peer,
-                seen,
-                trusted,
-                others,
-            } => Ok(self.remember(batch, place, (peer, seen, trusted), &others)),
             operation => self.apply_to_one(operation, batch, now, bug),
         }
     }
@@ -486,6 +479,13 @@ impl Partitions {
                 settled,
                 replicas,
             } => self.say(batch, place, |it| agree(it, peer, settled, replicas)),
+            Operation::Remember {
+                place,
+                peer,
+                seen,
+                trusted,
+                others,
+            } => Ok(self.remember(batch, place, (peer, seen, trusted), &others)),
             Operation::Doubt { place } => self.say(batch, place, doubt),
             Operation::Renewal { place, step } => self.apply_step(batch, place, step, bug),
             Operation::Skip { place, seen } => {
