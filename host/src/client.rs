@@ -19,6 +19,7 @@ pub use admin::{Configured, Keys};
 pub use bare::BareServer;
 pub use call::{Answer, Intent};
 pub use error::{BadAnswer, ClientError, Refusal, Silence};
+pub use kv::encoded_key;
 pub use url::{NodeUrl, UrlError};
 pub use value::{
     Consistency, ConsistencyError, Facts, Found, HeaderText, HeaderTextError, Read, ReadOptions,

@@ -3,8 +3,8 @@
 use super::policies::NodePolicies;
 use crate::authority::PlanError;
 use crate::authority::dry_run::{EXAMPLES_MAX, Example, LOOK_TIME_MAX, Loads, Tally, VALUES_MAX};
+use crate::client::encoded_key;
 use crate::peer::Peer;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use soros_core::id::{BucketName, PlacementId};
 use soros_core::key::Key;
 use soros_core::map::json::Json;
@@ -13,14 +13,6 @@ use soros_core::object::Value;
 use soros_core::policy::{Change, Validation, Verdict};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-
-/// All but what a path has unencoded.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
 
 /// What the partitions of a placement hold of which this node is the first replica.
 pub(super) async fn loads(peer: Arc<Peer>, placement: PlacementId) -> Option<Loads> {
@@ -99,7 +91,7 @@ fn note(tally: &mut Tally, change: &Change<'_>, verdict: Option<Verdict>) {
             tally.refused += 1;
             if tally.examples.len() < EXAMPLES_MAX {
                 tally.examples.push(Example {
-                    key: percent_encode(change.key, ENCODED).to_string(),
+                    key: encoded_key(change.key),
                     reason: refusal.code,
                     detail: refusal.message,
                     pointer: refusal.pointer,

@@ -28,9 +28,15 @@ const KEY: AsciiSet = NON_ALPHANUMERIC
 /// The form of siblings that this client reads.
 const SIBLINGS_JSON: &str = "application/vnd.soros.siblings+json";
 
+/// A key as it stands in a path, and as it is shown.
+#[must_use]
+pub fn encoded_key(key: &[u8]) -> String {
+    percent_encode(key, &KEY).to_string()
+}
+
 /// The path of a key below `prefix`, as `/v1/kv`.
 pub(super) fn key_path(prefix: &str, bucket: &BucketName, key: &Key) -> String {
-    format!("{prefix}/{bucket}/{}", percent_encode(key.as_bytes(), &KEY))
+    format!("{prefix}/{bucket}/{}", encoded_key(key.as_bytes()))
 }
 
 impl Client {

@@ -93,9 +93,6 @@ impl Peer {
         let shown = moment.shown(&place).ok_or(Refusal::NotServed)?;
         let view = moment.view(&place).ok_or(Refusal::NotServed)?;
         let generation = shown.layout.generation();
-        let me = (self.identity.node, self.identity.incarnation);
-        let opens = moment.check_opens(place, me);
-        opens.map_err(|error| self.unreadable(place, shown, &error))?;
         let before = {
             let mut begun = self.begun();
             begun.retain(|place, looked| looked.counts(self.damage.met(place)));
@@ -107,11 +104,19 @@ impl Peer {
             self.begun().extend(before.map(|looked| (place, looked)));
             return Ok(inventory);
         }
-        let mut looked = before.unwrap_or_else(|| Looked {
-            since: Instant::now(),
-            met: 0,
-            inventory: Inventory::new(shown.layout),
-        });
+        let mut looked = if let Some(before) = before {
+            before
+        } else {
+            // Once, for its lists may be long: who goes on must come further each time.
+            let me = (self.identity.node, self.identity.incarnation);
+            let opens = moment.check_opens(place, me);
+            opens.map_err(|error| self.unreadable(place, shown, &error))?;
+            Looked {
+                since: Instant::now(),
+                met: 0,
+                inventory: Inventory::new(shown.layout),
+            }
+        };
         // What others meet meanwhile may be a record that was looked at already.
         looked.met = self.damage.met(&place);
         while !looked.inventory.is_over() {

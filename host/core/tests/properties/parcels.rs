@@ -1,7 +1,7 @@
 //! This is what repair costs on the way: the bytes of its answers beside those of the keys and
 //! values in them.
 
-use crate::transfers::{Node, entry, merge, node};
+use crate::transfers::{Node, entry, merge, node, write_value};
 use soros_core::close::Word;
 use soros_core::codec::{Codec, DecodeError};
 use soros_core::dot::Actor;
@@ -10,10 +10,9 @@ use soros_core::epoch::Epoch;
 use soros_core::id::{Generation, Incarnation, NodeId};
 use soros_core::limits::{REPAIR_BYTES, SHARED_ACTORS_MAX};
 use soros_core::message::Reply;
-use soros_core::object::{Object, Value, Version};
-use soros_core::replica::{Chunk, Outcome, Siblings, TransferKind, View, Write, Written};
+use soros_core::object::{Object, Value};
+use soros_core::replica::{Chunk, TransferKind, View, Written};
 use soros_core::sync::{Answer, Own, answer};
-use soros_core::time::Time;
 
 const VALUE_BYTES: usize = 1024;
 /// How many keys a replica lacks that missed a hundredth of a million in 256 partitions.
@@ -26,21 +25,7 @@ fn write(node: &mut Node, key: usize) -> Written {
         content_encoding: None,
         meta: Vec::new(),
     };
-    let write = Write {
-        context: DotSet::default(),
-        version: Version {
-            time: Time::at_micros(1),
-            value: Some(value),
-        },
-        siblings: Siblings::Keep,
-        versions_max: 8,
-    };
-    let outcome = node.replica.write(&mut node.disk, &entry(key), write);
-    node.replica.save(&mut node.disk);
-    match outcome.expect("memory does not fail") {
-        Outcome::Written(written) => written,
-        other => panic!("{other:?}"),
-    }
+    write_value(node, key, DotSet::default(), Some(value))
 }
 
 /// A replica that three have written to, and what one of them had seen before it missed the rest.

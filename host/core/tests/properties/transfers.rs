@@ -9,7 +9,7 @@ use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketId, Incarnation, NodeId};
 use soros_core::key::Key;
 use soros_core::limits::ITEMS_PER_ANSWER_MAX;
-use soros_core::object::Version;
+use soros_core::object::{Value, Version};
 use soros_core::place::Entry;
 use soros_core::replica::{
     Chunk, Difference, Outcome, Reached, Replica, Siblings, Standing, TransferKind, Write, Written,
@@ -46,9 +46,18 @@ pub(crate) fn entry(number: usize) -> Entry {
 }
 
 pub(crate) fn write(node: &mut Node, key: usize, context: DotSet, is_live: bool) -> Written {
+    write_value(node, key, context, is_live.then(|| value(key as u64)))
+}
+
+pub(crate) fn write_value(
+    node: &mut Node,
+    key: usize,
+    context: DotSet,
+    value: Option<Value>,
+) -> Written {
     let version = Version {
         time: Time::default(),
-        value: is_live.then(|| value(key as u64)),
+        value,
     };
     let write = Write {
         context,

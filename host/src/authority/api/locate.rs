@@ -3,21 +3,13 @@
 use super::refusal::Refusal;
 use super::render;
 use crate::authority::{Authority, ShownState};
+use crate::client::encoded_key;
 use crate::network::Response;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketName, NodeName};
 use soros_core::key::{Key, Partition};
 use soros_core::map::Map;
-
-/// What of a key is shown encoded: all but unreserved characters and `/`.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
 
 #[derive(Serialize)]
 struct Location<'a> {
@@ -59,7 +51,7 @@ pub(super) fn locate(
     });
     let location = Location {
         bucket,
-        key: percent_encode(key.as_bytes(), ENCODED).to_string(),
+        key: encoded_key(key.as_bytes()),
         partition,
         epoch: map.epoch(),
         replicas: replicas.collect(),
