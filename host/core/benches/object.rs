@@ -57,7 +57,7 @@ fn object(clock: &Clock, nodes: &[u64], value_bytes: usize) -> Object {
 /// The key after a client that had read it wrote it again: what a replica is sent.
 fn rewritten(clock: &Clock, before: &Object, value_bytes: usize) -> Object {
     let mut object = before.clone().fill(clock);
-    object.discard(&before.seen(), clock.closed());
+    object.discard(&before.seen(), &[clock.closed()]);
     object.add(actor(1).dot(WRITES + 1), version(9, value_bytes));
     object
 }

@@ -15,6 +15,7 @@ use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
 use crate::dot_set::Counters;
 use crate::id::NodeId;
+use crate::known::KnownLists;
 use crate::limits::{CLOSED_AT_A_TIME_MAX, DOTS_DECODED_MAX};
 use crate::replica::Held;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,11 +116,12 @@ pub fn leader(replicas: &[NodeId]) -> Option<NodeId> {
 
 /// The actors that are worth asking for: those that are `open` where the closing is led, waited for
 /// elsewhere, or refused somewhere since an attempt that failed, of a replica's node, and not the
-/// one that it mints under by what was `heard` last.
+/// one that it mints under by what was `heard` last. Those of a `known` list go first: once they
+/// are closed it has the name by which contexts know it.
 #[must_use]
 pub fn candidates(
     open: BTreeSet<Actor>,
-    closed: &Closed,
+    (closed, known): (&Closed, &KnownLists),
     replicas: &[NodeId],
     heard: &BTreeMap<NodeId, Word>,
 ) -> Vec<Actor> {
@@ -127,6 +129,10 @@ pub fn candidates(
         let word = heard.get(&actor.node);
         replicas.contains(&actor.node) && word.is_some_and(|word| word.actor != *actor)
     };
+    let mut of_known = known.next_after(closed);
+    if let Some(next) = of_known.find(|next| next.iter().all(is_over)) {
+        return next.into_iter().take(CLOSED_AT_A_TIME_MAX).collect();
+    }
     let others = heard
         .values()
         .flat_map(|word| word.refused.iter().chain(&word.waited_for).copied());

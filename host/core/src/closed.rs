@@ -11,7 +11,7 @@ use crate::dot::{Actor, Dot};
 use crate::dot_set::{Counters, DotSet};
 use crate::id::{Generation, Incarnation, NodeId};
 use crate::limits::DOTS_DECODED_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Actors that are closed together, each with those of its dots that any replica has seen.
@@ -185,6 +185,25 @@ impl Closed {
     #[must_use]
     pub fn knows(&self, name: &Actor) -> bool {
         self.0.steps_of(name).is_some()
+    }
+
+    /// Whether all that `other` is or was called is known here.
+    #[must_use]
+    pub fn explains(&self, other: &Closed) -> bool {
+        let before = other.0.names.keys().copied();
+        before.chain(other.name()).all(|name| self.knows(&name))
+    }
+
+    /// The actors that are to be closed next after `other`, so that it is called what this one is
+    /// or was called; none when it has closed others, or all of these.
+    #[must_use]
+    pub fn next_after(&self, other: &Closed) -> Option<BTreeSet<Actor>> {
+        let mut all = BTreeSet::new();
+        self.0.steps.iter().find_map(|step| {
+            all.extend(step.0.keys().copied());
+            let has_more = other.len() < all.len() && other.actors().all(|it| all.contains(it));
+            has_more.then(|| all.iter().filter(|it| !other.has(it)).copied().collect())
+        })
     }
 
     /// How many steps made the list called `name`; none when it is not this one and this one was

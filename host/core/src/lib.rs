@@ -13,6 +13,7 @@ pub mod dot_set;
 pub mod epoch;
 pub mod id;
 pub mod key;
+pub mod known;
 pub mod limits;
 pub mod map;
 pub mod membership;

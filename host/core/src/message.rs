@@ -7,6 +7,7 @@ use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::BucketId;
+use crate::known::KnownLists;
 use crate::limits::{DOTS_DECODED_MAX, MESSAGE_BYTES_MAX};
 use crate::object::{Object, ObjectDigest};
 use crate::operation::{
@@ -18,7 +19,7 @@ use crate::replica::{Chunk, Difference, Found, Promise, TransferKind};
 use crate::sync::{Answer, StateDigest};
 
 /// The version of this page.
-pub const MESSAGE_VERSION: u8 = 6;
+pub const MESSAGE_VERSION: u8 = 7;
 
 /// What a node asks of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -458,7 +459,10 @@ impl Codec for Answer {
     fn encode(&self, writer: &mut Writer) {
         match self {
             Answer::Same => writer.u8(0),
-            Answer::NotSame => writer.u8(1),
+            Answer::NotSame(known) => {
+                writer.u8(1);
+                known.encode(writer);
+            }
             Answer::Difference {
                 difference,
                 seen,
@@ -479,7 +483,7 @@ impl Codec for Answer {
     fn decode(reader: &mut Reader<'_>) -> Result<Answer, DecodeError> {
         Ok(match reader.u8()? {
             0 => Answer::Same,
-            1 => Answer::NotSame,
+            1 => Answer::NotSame(KnownLists::decode(reader)?),
             2 => {
                 let seen = DotSet::decode(reader)?;
                 Answer::Difference {

@@ -78,10 +78,10 @@ impl Object {
         seen
     }
 
-    /// Drops the versions that `context` has seen, to the knowledge of `closed`.
-    pub fn discard(&mut self, context: &DotSet, closed: &Closed) {
+    /// Drops the versions that `context` has seen, to the knowledge of `lists` of closed actors.
+    pub fn discard(&mut self, context: &DotSet, lists: &[&Closed]) {
         self.versions
-            .retain(|dot, _| met(context, dot, &[closed]) != Met::Yes);
+            .retain(|dot, _| met(context, dot, lists) != Met::Yes);
     }
 
     /// Adds a version under a dot no other write has.

@@ -74,6 +74,7 @@ const STATE: u8 = 0x01;
 const LIFE: u8 = 0x02;
 const CLOCK: u8 = b'C';
 const CLOSED: u8 = b'E';
+const KNOWN: u8 = b'K';
 const LOG: u8 = b'L';
 const OBJECT: u8 = b'O';
 const UNSTRIPPED: u8 = b'U';
@@ -169,6 +170,12 @@ impl Layout {
     #[must_use]
     pub fn closed(&self, step: u32) -> Vec<u8> {
         self.key(CLOSED, |writer| writer.u32(step))
+    }
+
+    /// The key of the lists of closed actors that are known beside its own.
+    #[must_use]
+    pub fn known(&self) -> Vec<u8> {
+        self.key(KNOWN, |_| ())
     }
 
     /// The key of a dot's log entry; the value is [`Layout::entry_bytes`].

@@ -26,7 +26,6 @@ pub use sweep::{SWEPT_BYTES_PER_COMMIT, SWEPT_PER_COMMIT, Swept};
 pub use transfer::{Chunk, Reached, TransferKind};
 pub use view::{LiveKey, View};
 
-use crate::closed::Closed;
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Incarnation, NodeId};
@@ -67,9 +66,6 @@ pub struct Replica {
     milestones: VecDeque<Milestone>,
     /// The full transfers from each replica that are under way, or broke off.
     transfers: BTreeMap<NodeId, Transfer>,
-    /// Lists of closed actors that generations before this one knew. What was taken along of those
-    /// names them, and perhaps nobody else has them any more.
-    known: Vec<Closed>,
     /// Others have seen dots of its actor that it lacks: it mints no more in this life.
     barred: bool,
     /// While it strays: those that stray, too, and hold the same.
@@ -78,6 +74,8 @@ pub struct Replica {
     logged: BTreeSet<Actor>,
     /// How many steps of the list of closed actors are stored.
     steps_stored: usize,
+    /// Whether the lists that are known beside it are not stored as they are.
+    known_changed: bool,
     sweep: Sweep,
     changed: bool,
 }
@@ -175,6 +173,7 @@ impl Replica {
             Some(bytes) => State::of_record(&bytes, closing::load(records, layout)?)
                 .map_err(|_| RecordError::Strange("a clock record"))?,
         };
+        state.known = closing::load_known(records, layout)?;
         if !state.standing.is_trusted() {
             state.standing = Standing::suspect();
         }
@@ -193,7 +192,7 @@ impl Replica {
             truncated: BTreeMap::new(),
             logged: BTreeSet::new(),
             steps_stored: state.clock.closed().steps().len(),
-            known: closing::known_before(records, layout, &state.standing),
+            known_changed: false,
             state,
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
@@ -254,7 +253,7 @@ impl Replica {
             return Ok(Outcome::Moved(object));
         }
         let (live, before) = (object.is_live(), object.clone());
-        object.discard(&write.context, self.state.clock.closed());
+        object.discard(&write.context, &self.lists());
         object.context.join(&before.seen());
         object.context.join(&write.context);
         let is_crowded = write.versions_max <= object.versions.len()
@@ -402,13 +401,12 @@ impl Replica {
     }
 
     /// Takes over what `before`, the same replica in the same life of its process, knew of itself
-    /// and did not store: whether it may still mint, which attempts to drop it are over, and which
-    /// lists generations before it knew.
+    /// and did not store: whether it may still mint, and which attempts to drop it are over.
     pub fn take_over(&mut self, before: &Replica) {
         self.attempts = before.attempts.ended();
-        self.known.clone_from(&before.known);
         self.barred |= before.barred && before.actor == self.actor;
     }
+
     /// Changes how the replica stands.
     pub fn stand(&mut self, standing: Standing) {
         self.changed |= self.state.standing != standing;
@@ -431,6 +429,7 @@ impl Replica {
             batch.put(Layout::life(self.layout.place()), generation);
             batch.put(self.layout.clock(), self.state.to_record());
             self.store_steps(batch);
+            self.store_known(batch);
         }
     }
 

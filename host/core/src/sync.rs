@@ -17,6 +17,7 @@ use crate::dot::Actor;
 use crate::dot_set::DotSet;
 use crate::epoch::Epoch;
 use crate::id::NodeId;
+use crate::known::KnownLists;
 use crate::place::Entry;
 use crate::replica::{Chunk, Difference, Item, Reached, State, TransferKind};
 use crate::sum::Sum;
@@ -96,8 +97,9 @@ pub struct Speaker {
 pub enum Answer {
     /// Its clock and sum are those that were hashed.
     Same,
-    /// They are not.
-    NotSame,
+    /// They are not. The lists of closed actors that it knows beside its own: what it holds may
+    /// name them.
+    NotSame(KnownLists),
     /// What it has seen and the asker has not.
     Difference {
         /// The objects.
@@ -116,7 +118,7 @@ pub enum Answer {
 pub enum Event {
     /// The other's answer.
     Answered(Answer, Speaker),
-    /// [`Effect::Merge`] or [`Effect::Agree`] is durable; the state is that after it.
+    /// [`Effect::Learn`], [`Effect::Merge`] or [`Effect::Agree`] is durable; the state is that after it.
     Merged,
     /// [`Effect::Merge`] is durable, but for an object whose own record is damaged.
     MergedPartly,
@@ -135,6 +137,8 @@ pub enum Event {
 pub enum Effect {
     /// Whether the other's clock and sum have this hash.
     Compare(StateDigest),
+    /// To know these lists of closed actors, too.
+    Learn(KnownLists),
     /// What the other has seen and is not here, all of which is seen here.
     AskDifference(DotSet),
     /// What the other has seen and is not here, which is not all seen here yet.
@@ -183,6 +187,7 @@ pub struct Sync {
 #[derive(Debug)]
 enum Phase {
     Comparing,
+    Learning,
     AskingDifference,
     Merging {
         more: bool,
@@ -333,7 +338,7 @@ impl Sync {
         match (answer, std::mem::replace(&mut self.phase, Phase::Ended)) {
             (Answer::Same, Phase::Comparing) if own.state.strays => self.agree(false),
             (Answer::Same, Phase::Comparing) => self.end_merged(),
-            (Answer::NotSame, Phase::Comparing) => self.ask_difference(own.state),
+            (Answer::NotSame(known), Phase::Comparing) => self.on_not_same(known, own.state),
             (
                 Answer::Difference {
                     difference,
@@ -373,6 +378,14 @@ impl Sync {
             // An answer to a question this round did not ask.
             _ => self.end(End::Broken),
         }
+    }
+
+    fn on_not_same(&mut self, known: KnownLists, own: &State) -> Vec<Effect> {
+        if own.known.lack(&known, own.clock.closed()) {
+            self.phase = Phase::Learning;
+            return vec![Effect::Learn(known)];
+        }
+        self.ask_difference(own)
     }
 
     fn ask_difference(&mut self, state: &State) -> Vec<Effect> {
@@ -491,6 +504,7 @@ impl Sync {
     fn on_merged(&mut self, state: &State) -> Vec<Effect> {
         let goes_on = self.answers < ANSWERS_PER_ROUND;
         match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Learning => self.ask_difference(state),
             Phase::Merging { more: true } if goes_on => self.ask_difference(state),
             Phase::Merging { more: false } => self.end_merged(),
             Phase::MergingRest(transfer, compared) if goes_on => self.finish(transfer, compared),
@@ -608,7 +622,7 @@ pub fn compare(state: &State, digest: StateDigest) -> Answer {
     if StateDigest::of(state) == digest {
         Answer::Same
     } else {
-        Answer::NotSame
+        Answer::NotSame(state.known.clone())
     }
 }
 

@@ -404,7 +404,7 @@ impl Write {
             self.seen.clone()
         };
         let mut rest = object.clone();
-        rest.discard(&context, clock.closed());
+        rest.discard(&context, &[clock.closed()]);
         let resolves = self.with.resolver && self.resolutions < RESOLUTIONS_MAX;
         let deletes = self.with.resolver && version.value.is_none();
         if deletes && rest.versions.is_empty() {

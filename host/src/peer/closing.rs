@@ -79,8 +79,9 @@ impl Peer {
             return Vec::new();
         };
         heard.insert(self.me, view.word(shown.actor));
+        let lists = (shown.state.clock.closed(), &shown.state.known);
         match view.open_actors() {
-            Ok(open) => close::candidates(open, shown.state.clock.closed(), replicas, heard),
+            Ok(open) => close::candidates(open, lists, replicas, heard),
             Err(error) => {
                 tracing::error!(partition = %place.partition, %error, "a record could not be read");
                 let seen = Some(shown.layout.generation());

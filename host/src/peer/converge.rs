@@ -398,6 +398,10 @@ impl Peer {
                 let join = Operation::Join { place, peer, clock };
                 self.committed(join, course, |_| Event::Joined).await
             }
+            Effect::Learn(lists) => {
+                let learn = Operation::Learn { place, lists };
+                self.committed(learn, course, committed).await
+            }
             Effect::Agree(settled) => self.agree(place, peer, settled, course).await,
             Effect::Alarm | Effect::End(_) => Event::Failed,
         }

@@ -8,6 +8,7 @@ use soros_core::closed::{Closed, Closing};
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Generation, NodeId};
+use soros_core::known::KnownLists;
 use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
@@ -94,6 +95,13 @@ pub enum Operation {
         after: Option<Actor>,
         /// The steps that the other has taken since.
         steps: Vec<Closing>,
+    },
+    /// Takes note of the lists of closed actors that another replica knows beside its own.
+    Learn {
+        /// The partition.
+        place: Place,
+        /// The lists.
+        lists: KnownLists,
     },
     /// Another replica has seen the same and holds the same.
     Agree {
@@ -246,6 +254,7 @@ impl Operation {
             | Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
+            | Operation::Learn { place, .. }
             | Operation::Agree { place, .. }
             | Operation::Stand { place, .. }
             | Operation::Remember { place, .. }

@@ -424,6 +424,7 @@ impl Commits for Partitions {
                 | Operation::Closing { .. }
                 | Operation::Close { .. }
                 | Operation::Join { .. }
+                | Operation::Learn { .. }
                 | Operation::Agree { .. }
                 | Operation::Stand { .. }
                 | Operation::BoundLog { .. }
@@ -554,6 +555,7 @@ impl Partitions {
             operation @ (Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
+            | Operation::Learn { place, .. }
             | Operation::Agree { place, .. }
             | Operation::Stand { place, .. }
             | Operation::Doubt { place }) => {
@@ -643,6 +645,10 @@ fn noted(replica: &mut Replica, operation: Operation) -> Answer {
             answer.map_or(Answer::NotHeld, Answer::Closing)
         }
         Operation::Close { after, steps, .. } => Answer::Closed(replica.close(after, &steps)),
+        Operation::Learn { lists, .. } => {
+            replica.learn(&lists);
+            Answer::Done
+        }
         Operation::Agree {
             peer,
             settled,

@@ -18,6 +18,8 @@ pub enum Kind {
     Clock,
     /// A step of the list of closed actors.
     Closed,
+    /// The lists of closed actors that are known beside that.
+    Known,
     /// An entry of the dot log.
     Log,
     /// An object.
@@ -35,6 +37,7 @@ pub fn kind(key: &[u8]) -> Option<Kind> {
     match key.get(KIND_AT)? {
         b'C' => Some(Kind::Clock),
         b'E' => Some(Kind::Closed),
+        b'K' => Some(Kind::Known),
         b'L' => Some(Kind::Log),
         b'O' => Some(Kind::Object),
         b'U' => Some(Kind::Unstripped),

@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 48] = [
+pub const ALL: [Scene; 49] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -193,6 +193,11 @@ pub const ALL: [Scene; 48] = [
         name: "the only two replicas are dropped after a closing",
         opposites: &[],
         play: damage::the_only_two_replicas_are_dropped_after_a_closing,
+    },
+    Scene {
+        name: "a token names a list that is in no clock any more",
+        opposites: &[],
+        play: damage::a_token_names_a_list_that_is_in_no_clock_any_more,
     },
     Scene {
         name: "a disk is emptied after it said what it holds",

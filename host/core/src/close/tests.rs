@@ -212,7 +212,46 @@ fn only_what_a_replicas_node_no_longer_mints_under_is_worth_asking_for() {
         word(actor(SECOND, 1), &[refused, closed]),
         word(actor(NodeId(9), 2), &[]),
     ];
-    let worth = candidates(open, &list, &ALL, &heard.into());
+    let worth = candidates(open, (&list, &KnownLists::default()), &ALL, &heard.into());
     assert_eq!(worth, [actor(ME, 1), refused]);
     assert_eq!(leader(&ALL), Some(ME));
+}
+
+#[test]
+fn the_actors_of_a_known_list_go_first_for_it_to_have_its_name_again() {
+    let (first, second, other) = (actor(ME, 1), actor(ME, 2), actor(ME, 3));
+    let list_of = |actors: &[Actor]| {
+        let mut list = Closed::default();
+        for actor in actors {
+            list.push(Closing::new([(*actor, counters(&[1]))]));
+        }
+        list
+    };
+    let (now, elsewhere) = (actor(ME, 9), actor(NodeId(9), 1));
+    let word = Word {
+        trusted: true,
+        damaged: false,
+        actor: now,
+        refused: Vec::new(),
+        waited_for: Vec::new(),
+    };
+    let worth = |known: &[Actor], closed: &[Actor]| {
+        let mut lists = KnownLists::default();
+        lists.learn(&list_of(known), &Closed::default());
+        let heard = [(ME, word.clone())].into();
+        candidates([other].into(), (&list_of(closed), &lists), &ALL, &heard)
+    };
+    assert_eq!(worth(&[first, second], &[]), [first]);
+    assert_eq!(worth(&[first, second], &[first]), [second]);
+    assert_eq!(worth(&[first, second], &[first, second]), [other]);
+    assert_eq!(
+        worth(&[first], &[second]),
+        [other],
+        "it can have that name no more"
+    );
+    assert_eq!(
+        worth(&[elsewhere], &[]),
+        [other],
+        "nobody can be asked for that one"
+    );
 }

@@ -5,13 +5,14 @@
 //! replica that has exactly the dots that all had when it was decided; any other compares all its
 //! objects with one that has closed the actor. See `docs/design/causality.md`, "Closed actors".
 
-use super::{Replica, Standing, View};
+use super::{Replica, State, View};
 use crate::close::{Answer, Ask, Word};
 use crate::closed::{Closed, Closing};
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::{Counters, DotSet};
-use crate::id::{Generation, NodeId};
+use crate::id::NodeId;
+use crate::known::KnownLists;
 use crate::limits::CLOSED_AT_A_TIME_MAX;
 use crate::object::Object;
 use crate::place::{Entry, Layout};
@@ -199,6 +200,8 @@ impl Replica {
             self.advanced.insert(actor);
             self.logged.insert(actor);
         }
+        let State { known, clock, .. } = &mut self.state;
+        self.known_changed |= known.forget(clock.closed());
         self.changed = true;
     }
 
@@ -280,6 +283,34 @@ impl Replica {
         Ok(())
     }
 
+    /// Takes note of a list that another life or another replica has closed.
+    pub(super) fn know(&mut self, list: &Closed) {
+        let State { known, clock, .. } = &mut self.state;
+        let learned = known.learn(list, clock.closed());
+        self.known_changed |= learned;
+        self.changed |= learned;
+    }
+
+    /// Takes note of the lists that another replica knows beside its own.
+    pub fn learn(&mut self, lists: &KnownLists) {
+        for list in lists.iter() {
+            self.know(list);
+        }
+    }
+
+    /// Stores the lists that are known beside it, if they are others than those that are stored.
+    pub(super) fn store_known(&mut self, batch: &mut dyn Batch) {
+        if !std::mem::take(&mut self.known_changed) {
+            return;
+        }
+        let (key, known) = (self.layout.known(), &self.state.known);
+        if known.is_empty() {
+            batch.remove(key);
+        } else {
+            batch.put(key, known.to_bytes());
+        }
+    }
+
     /// Stores the steps of the list of closed actors that are not stored yet.
     pub(super) fn store_steps(&mut self, batch: &mut dyn Batch) {
         let steps = self.state.clock.closed().steps();
@@ -349,19 +380,20 @@ fn actors(
     }
 }
 
-/// The list of the generation before that of `layout`, which stays stored until a suspect is
-/// trusted again. It only tells what a name means: what of it cannot be read is not needed.
-pub(super) fn known_before(
-    records: &dyn Records,
-    layout: Layout,
-    standing: &Standing,
-) -> Vec<Closed> {
-    let before = layout.generation().0.saturating_sub(1);
-    if before == 0 || standing.is_trusted() {
-        return Vec::new();
-    }
-    let before = Layout::new(layout.place(), Generation(before));
-    load(records, before).into_iter().collect()
+/// The lists that are known beside it, as stored.
+pub(super) fn load_known(records: &dyn Records, layout: Layout) -> Result<KnownLists, RecordError> {
+    let stored = records.get(&layout.known())?;
+    let strange = |_| RecordError::Strange("lists of closed actors");
+    let known = stored.map(|bytes| KnownLists::from_bytes(&bytes).map_err(strange));
+    known.transpose().map(Option::unwrap_or_default)
+}
+
+/// All lists that the state under `layout`, which cannot be opened, has. They only tell what a name
+/// means: those of them that cannot be read go with it.
+pub(super) fn known_to(records: &dyn Records, layout: Layout) -> Vec<Closed> {
+    let known = load_known(records, layout).unwrap_or_default();
+    let own = load(records, layout).ok();
+    known.iter().cloned().chain(own).collect()
 }
 
 /// The list of closed actors as stored.

@@ -14,7 +14,7 @@
 //! ask each other the one with the lower id goes first. One that promises names what it cannot read
 //! itself: that is taken along, too, for nobody else may have it.
 
-use super::{Difference, Inventory, Item, Quorum, Replica, Standing, state};
+use super::{Difference, Inventory, Item, Quorum, Replica, Standing, closing, state};
 use crate::clock::Clock;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
@@ -128,7 +128,7 @@ impl Replica {
         }
         self.attempts = self.attempts.yielded();
         // What it cannot be opened without may be damaged, and nobody reads that before then.
-        (self.changed, self.steps_stored) = (true, 0);
+        (self.changed, self.steps_stored, self.known_changed) = (true, 0, true);
         // Its copy may go now, with what it has merged and not seen.
         self.held.remove(&other);
         Some(Promise {
@@ -164,9 +164,7 @@ impl Replica {
         let life = (self.actor.node, self.actor.incarnation);
         let mut replica = Replica::begin_anew(batch, self.layout.place(), life)?;
         for list in self.lists() {
-            if !replica.known.contains(list) {
-                replica.known.push(list.clone());
-            }
+            replica.know(list);
         }
         for item in items {
             let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
@@ -305,9 +303,12 @@ impl Replica {
         place: Place,
         life: (NodeId, Incarnation),
     ) -> Result<Replica, RecordError> {
+        let mut known = Vec::new();
         let next = match Replica::stored_generation(batch, place) {
             Ok(old) => {
-                batch.remove(Layout::new(place, old).clock());
+                let layout = Layout::new(place, old);
+                known = closing::known_to(batch, layout);
+                batch.remove(layout.clock());
                 Generation(old.0 + 1)
             }
             Err(RecordError::Damaged(_)) => unused_generation(batch, place, life.1)?,
@@ -315,6 +316,9 @@ impl Replica {
         };
         batch.put(Layout::life(place), state::encode_generation(next));
         let mut replica = Replica::open(batch, place, life, Standing::suspect())?;
+        for list in &known {
+            replica.know(list);
+        }
         replica.save(batch);
         Ok(replica)
     }

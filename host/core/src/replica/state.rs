@@ -6,6 +6,7 @@ use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Generation, NodeId};
+use crate::known::KnownLists;
 use crate::limits::{DOTS_DECODED_MAX, REPLICAS_MAX};
 use crate::object::Object;
 use crate::record::RecordError;
@@ -47,6 +48,8 @@ pub struct State {
     /// Whether it may lack versions that others hold, and no disk is at fault: an object had met
     /// dots that nobody has any more, of an actor that is closed since.
     pub strays: bool,
+    /// The lists of closed actors that it knows beside its own, in a record of their own.
+    pub known: KnownLists,
 }
 
 impl Standing {
@@ -123,6 +126,7 @@ impl State {
             log_bytes: 0,
             refused: BTreeSet::new(),
             strays: false,
+            known: KnownLists::default(),
         }
     }
 
@@ -164,7 +168,7 @@ impl State {
         writer.into_bytes()
     }
 
-    /// The state of a clock record, and of the closed actors beside it.
+    /// The state of a clock record, and of the closed actors beside it. It knows no other lists.
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are no clock record, or one of another list.
@@ -193,6 +197,7 @@ impl State {
             log_bytes,
             refused: refused.into_iter().collect(),
             strays,
+            known: KnownLists::default(),
         })
     }
 }

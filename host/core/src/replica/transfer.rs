@@ -218,7 +218,7 @@ impl Replica {
         let others = self.transfers.values().map(|transfer| &transfer.closed);
         std::iter::once(self.state.clock.closed())
             .chain(others)
-            .chain(&self.known)
+            .chain(self.state.known.iter())
             .collect()
     }
 

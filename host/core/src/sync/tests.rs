@@ -86,10 +86,14 @@ fn item() -> Item {
     }
 }
 
+fn not_same() -> Answer {
+    Answer::NotSame(KnownLists::default())
+}
+
 /// A round that was told that clocks or sums differ.
 fn asking(own: &State) -> Sync {
     let (mut sync, _) = Sync::new(PEER, own);
-    let effects = sync.step(said(Answer::NotSame), seen_as(own));
+    let effects = sync.step(said(not_same()), seen_as(own));
     assert_eq!(effects, [Effect::AskDifference(own.clock.seen().clone())]);
     sync
 }
@@ -101,8 +105,8 @@ fn equal_replicas_exchange_one_hash() {
     let digest = StateDigest::of(&own);
     assert_eq!(effects, [Effect::Compare(digest)]);
     assert_eq!(compare(&own, digest), Answer::Same);
-    assert_eq!(compare(&state(&[dot(1)], 6), digest), Answer::NotSame);
-    assert_eq!(compare(&state(&[dot(2)], 5), digest), Answer::NotSame);
+    assert_eq!(compare(&state(&[dot(1)], 6), digest), not_same());
+    assert_eq!(compare(&state(&[dot(2)], 5), digest), not_same());
     let effects = sync.step(said(Answer::Same), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
 }
@@ -275,7 +279,7 @@ fn having_seen_more_than_the_other_is_no_alarm() {
 fn one_doubtful_answer_makes_the_round_doubtful() {
     let own = state(&[], 0);
     let (mut sync, _) = Sync::new(PEER, &own);
-    sync.step(answered(Answer::NotSame, EPOCH, false), seen_as(&own));
+    sync.step(answered(not_same(), EPOCH, false), seen_as(&own));
     let effects = sync.step(difference(Difference::None, &own), seen_as(&own));
     assert_eq!(effects, [Effect::End(End::Merged { trusted: false })]);
 }
@@ -463,7 +467,7 @@ fn unswept_of(state: &State) -> Own<'_> {
 fn an_answer_under_a_newer_map_is_not_used() {
     let own = state(&[], 0);
     let newer = Epoch(EPOCH.0 + 1);
-    for answer in [Answer::Same, Answer::NotSame] {
+    for answer in [Answer::Same, not_same()] {
         let (mut sync, _) = Sync::new(PEER, &own);
         let effects = sync.step(answered(answer, newer, true), seen_as(&own));
         assert_eq!(effects, [Effect::End(End::Broken)]);
@@ -549,4 +553,25 @@ fn goes_through_all_keys_where_more_comes_behind_an_object_that_is_damaged_here(
         );
         assert_eq!(sync.step(Event::MergedPartly, seen_as(&own)), [then]);
     }
+}
+
+#[test]
+fn lists_that_the_other_knows_are_known_here_before_anything_is_merged() {
+    let (mut own, mut other) = (state(&[dot(1)], 5), state(&[dot(1), dot(2)], 6));
+    let list = closed(&[dot(1)]).clock.closed().clone();
+    other.known.learn(&list, other.clock.closed());
+    let told = compare(&other, StateDigest::of(&own));
+    assert_eq!(told, Answer::NotSame(other.known.clone()));
+    let (mut sync, _) = Sync::new(PEER, &own);
+    let effects = sync.step(said(told.clone()), seen_as(&own));
+    assert_eq!(effects, [Effect::Learn(other.known.clone())]);
+    own.known.learn(&list, own.clock.closed());
+    let ask = [Effect::AskDifference(own.clock.seen().clone())];
+    assert_eq!(sync.step(Event::Merged, seen_as(&own)), ask);
+    let (mut sync, _) = Sync::new(PEER, &own);
+    assert_eq!(
+        sync.step(said(told), seen_as(&own)),
+        ask,
+        "it is known here"
+    );
 }

@@ -13,6 +13,7 @@ use soros_core::dot_set::DotSet;
 use soros_core::epoch::Epoch;
 use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
 use soros_core::key::Key;
+use soros_core::known::KnownLists;
 use soros_core::message::{Refusal, Reply, Request};
 use soros_core::object::{Object, Value, Version};
 use soros_core::operation::{
@@ -203,6 +204,7 @@ fn states() -> impl Strategy<Value = State> {
                 log_bytes,
                 refused,
                 strays,
+                known: KnownLists::default(),
             },
         )
 }
@@ -287,6 +289,16 @@ fn promises() -> impl Strategy<Value = (Promise, bool)> {
     })
 }
 
+fn known_lists() -> impl Strategy<Value = KnownLists> {
+    vec(clocks(), 0..3).prop_map(|clocks| {
+        let mut lists = KnownLists::default();
+        for clock in &clocks {
+            lists.learn(clock.closed(), &Closed::default());
+        }
+        lists
+    })
+}
+
 fn tallies() -> impl Strategy<Value = Tally> {
     any::<(u64, u128, bool)>().prop_map(|(epoch, sum, settled)| Tally {
         epoch: Epoch(epoch),
@@ -298,7 +310,7 @@ fn tallies() -> impl Strategy<Value = Tally> {
 fn answers() -> impl Strategy<Value = Answer> {
     prop_oneof![
         Just(Answer::Same),
-        Just(Answer::NotSame),
+        known_lists().prop_map(Answer::NotSame),
         chunks().prop_map(Answer::Chunk),
         (
             differences(),

@@ -80,7 +80,8 @@ impl Process {
         }
         let mut heard = self.rounds.heard(place);
         heard.insert(self.me, own);
-        close::candidates(open, shown.state.clock.closed(), replicas, &heard)
+        let lists = (shown.state.clock.closed(), &shown.state.known);
+        close::candidates(open, lists, replicas, &heard)
     }
 
     fn carry_out_closing(&mut self, turn: &mut Turn<'_>, id: TaskId, effects: Vec<Effect>) {

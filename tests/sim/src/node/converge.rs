@@ -208,6 +208,9 @@ impl Process {
                     }
                     self.ask_peer(turn, id, peer, &Request::Chunk { place, kind, from });
                 }
+                Effect::Learn(lists) => {
+                    self.submit(Operation::Learn { place, lists }, Waiter::Task(id));
+                }
                 Effect::Agree(settled) => self.agree(turn, id, (place, peer.0), settled),
                 Effect::Merge(items) => {
                     self.submit(Operation::MergeItems { place, items }, Waiter::Task(id));

@@ -5,7 +5,7 @@ mod renewal;
 mod words;
 
 pub use renewal::Renewal;
-use words::{agree, doubt};
+use words::{agree, doubt, learn};
 
 use crate::bug::Bug;
 use crate::disk::{Disk, Overlay};
@@ -19,6 +19,7 @@ use soros_core::closed::{Closed, Closing};
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketId, Generation, Incarnation, NodeId};
+use soros_core::known::KnownLists;
 use soros_core::map::bucket::Buckets;
 use soros_core::object::Object;
 use soros_core::operation::Target;
@@ -121,6 +122,13 @@ pub enum Operation {
         after: Option<Actor>,
         /// The steps that the other has taken since.
         steps: Vec<Closing>,
+    },
+    /// Takes note of the lists of closed actors that another replica knows beside its own.
+    Learn {
+        /// The partition.
+        place: Place,
+        /// The lists.
+        lists: KnownLists,
     },
     /// Another replica has seen the same and holds the same.
     Agree {
@@ -247,6 +255,7 @@ impl Operation {
             | Operation::Join { place, .. }
             | Operation::Closing { place, .. }
             | Operation::Close { place, .. }
+            | Operation::Learn { place, .. }
             | Operation::Agree { place, .. }
             | Operation::Merged { place, .. }
             | Operation::Remember { place, .. }
@@ -473,6 +482,7 @@ impl Partitions {
                 Ok(Answer::Done)
             }
             Operation::Sweep { place } => self.sweep(batch, place, bug),
+            Operation::Learn { place, lists } => self.say(batch, place, |it| learn(it, &lists)),
             Operation::Agree {
                 place,
                 peer,

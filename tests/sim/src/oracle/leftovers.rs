@@ -58,7 +58,7 @@ fn entries<'a>(shown: &'a Shown, disk: &'a Disk) -> impl Iterator<Item = LeftOve
         match record::kind(key)? {
             Kind::Log => Some(LeftOver::Log),
             Kind::Unstripped => Some(LeftOver::Unstripped),
-            Kind::Clock | Kind::Closed | Kind::Object => None,
+            Kind::Clock | Kind::Closed | Kind::Known | Kind::Object => None,
         }
     })
 }

@@ -201,6 +201,41 @@ pub(super) fn a_bit_flips_before_a_replica_has_heard_of_a_closing(bug: Option<Bu
 /// Both replicas of two are dropped, one after the other, before the second has learned the list of
 /// closed lives. What the first takes along names the list, which nobody else has any more.
 pub(super) fn the_only_two_replicas_are_dropped_after_a_closing(bug: Option<Bug>) -> Report {
+    let mut play = dropped_after_a_closing(bug);
+    play.learn(2, 1);
+    play.expect(play.renewed() == 2, "the second holds nearly all the rest");
+    play.expect(play.closed(2) == 0, "and has closed nothing");
+    play.end()
+}
+
+/// The same, and then their processes end: no clock has that list any more, and no memory. A disk
+/// is emptied, and on it a client writes whose token names the list.
+pub(super) fn a_token_names_a_list_that_is_in_no_clock_any_more(bug: Option<Bug>) -> Report {
+    let mut play = dropped_after_a_closing(bug);
+    play.learn(2, 1);
+    play.learn(1, 2);
+    play.restart(1);
+    play.expect(play.renewed() == 2, "both are dropped");
+    play.expect(
+        play.closed(1) + play.closed(2) == 0,
+        "no clock has the list",
+    );
+    play.wipe(2);
+    play.start(2);
+    play.cut(1, 2);
+    play.write(at(1).by(1).blind().alone());
+    play.write(at(2).by(LATE).alone());
+    play.restart(2);
+    play.end()
+}
+
+/// Who reads after a closing, and writes long after that.
+const LATE: usize = 3;
+
+/// A life is closed at both replicas of two, and [`LATE`] has a token that names the list. The
+/// second has been dropped and not learned the list, the first wants to be, and each has a write of
+/// its own.
+fn dropped_after_a_closing(bug: Option<Bug>) -> Play {
     let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
     for key in 0..KEYS {
         // What is written first is in no object any more.
@@ -211,6 +246,7 @@ pub(super) fn the_only_two_replicas_are_dropped_after_a_closing(bug: Option<Bug>
     play.all_learn();
     play.all_learn();
     play.expect(play.closed(1) == 1, "a life is closed");
+    play.read(at(1).by(LATE));
     play.damage(2, 1);
     play.scrub(2);
     play.expect(play.renewed() == 1, "the first holds the rest");
@@ -222,10 +258,7 @@ pub(super) fn the_only_two_replicas_are_dropped_after_a_closing(bug: Option<Bug>
         play.write(at(node).by(client).blind().alone());
     }
     play.mend();
-    play.learn(2, 1);
-    play.expect(play.renewed() == 2, "the second holds nearly all the rest");
-    play.expect(play.closed(2) == 0, "and has closed nothing");
-    play.end()
+    play
 }
 
 /// One of two replicas has merged what the other can read, says so, and is emptied before the other

@@ -6,6 +6,7 @@ use crate::disk::Overlay;
 use crate::node::closing;
 use soros_core::close::Ask;
 use soros_core::id::{Generation, NodeId};
+use soros_core::known::KnownLists;
 use soros_core::place::Place;
 use soros_core::replica::{Quorum, Replica};
 
@@ -66,6 +67,11 @@ impl Partitions {
 
 pub(super) fn agree(replica: &mut Replica, peer: NodeId, settled: bool, replicas: usize) -> Answer {
     replica.agree(peer, settled, replicas);
+    Answer::Done
+}
+
+pub(super) fn learn(replica: &mut Replica, lists: &KnownLists) -> Answer {
+    replica.learn(lists);
     Answer::Done
 }
 

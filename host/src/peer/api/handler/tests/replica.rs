@@ -8,7 +8,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, header::HeaderName};
-use soros_core::closed::Closed;
 use soros_core::dot::{Actor, Dot};
 use soros_core::dot_set::DotSet;
 use soros_core::id::{BucketName, ClusterId, Generation, Incarnation, NodeId, NodeName};
@@ -314,7 +313,7 @@ impl State {
         };
         // The last writer wins over all there is, though its client has not seen it.
         let discarded = if resolver { &context } else { &seen };
-        object.discard(discarded, &Closed::default());
+        object.discard(discarded, &[]);
         if SIBLINGS_MAX <= object.versions.len() {
             return Err(OperationError::TooManySiblings { context });
         }
@@ -327,7 +326,7 @@ impl State {
         let mut context = seen;
         context.add(dot);
         if let Some(merged) = self.merge.take() {
-            object.discard(&object.seen(), &Closed::default());
+            object.discard(&object.seen(), &[]);
             let (merge, time) = (self.mint(), Time::at_micros(self.minted));
             object.add(
                 merge,
