@@ -67,7 +67,8 @@ impl Process {
     }
 
     /// Whether a record of a partition that readers see is known to be damaged.
-    pub(super) fn is_damaged(&self, place: Place) -> bool {
+    #[must_use]
+    pub fn is_damaged(&self, place: Place) -> bool {
         let shown = self.partitions.shown(place);
         let generation = shown.map(|shown| shown.layout.generation());
         generation.is_some() && self.damaged.get(&place) == Some(&generation)

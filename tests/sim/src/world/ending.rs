@@ -16,8 +16,9 @@ use soros_core::operation::{Basis, Consistency};
 use soros_core::place::Place;
 use std::collections::BTreeSet;
 
-/// How long after heal a cluster may take to come to rest.
-const REST_WITHIN: u64 = 60 * SECOND;
+/// How long after heal a cluster may take to come to rest. Where four of five replicas have damaged
+/// records, disks are slow and answers small, it takes more than a minute.
+const REST_WITHIN: u64 = 180 * SECOND;
 /// For how many passes of anti-entropy all must have been the same before it is judged, and how
 /// long beside: a question asked before heal may wait for its answer as long as that, and each side
 /// of a round for a sync that takes many times as long as most.
@@ -72,11 +73,25 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.waiting.is_empty()
-            && self
-                .table
-                .places()
-                .all(|place| self.is_place_at_rest(place))
+        self.waiting.is_empty() && self.are_places_at_rest()
+    }
+
+    fn are_places_at_rest(&self) -> bool {
+        let mut places = self.table.places();
+        places.all(|place| self.is_place_at_rest(place))
+    }
+
+    /// Whether a replica has a damaged record that was come to, or was dropped for one.
+    fn is_mending(&self) -> bool {
+        let nodes = self.table.nodes().iter();
+        let is_damaged = |node: &NodeId| {
+            let process = self.process(*node);
+            process.is_some_and(|process| {
+                let mut places = self.table.places_of(*node);
+                places.any(|place| process.is_damaged(place))
+            })
+        };
+        nodes.copied().any(|node| is_damaged(&node)) || !self.are_places_at_rest()
     }
 
     fn is_place_at_rest(&self, place: Place) -> bool {
@@ -202,12 +217,15 @@ impl World {
         self.send_ask(0, id, node, Basis::Unsaid);
     }
 
-    /// A client of a cluster that is whole again was not served.
+    /// A client of a cluster that is whole again was not served. It may have been the first to come
+    /// to a damaged record: then it asks again when all is quiet once more.
     pub(super) fn judge_served(&mut self, id: u32, outcome: Outcome) {
-        if self.phase == Phase::Reading
-            && outcome != Outcome::Done
-            && let Some(operation) = self.history.get(id)
-        {
+        if self.phase != Phase::Reading || outcome == Outcome::Done {
+            return;
+        }
+        if self.is_mending() && self.now < self.plan.heal.after(REST_WITHIN) {
+            self.phase = Phase::Healing;
+        } else if let Some(operation) = self.history.get(id) {
             let fault = Fault::Unserved { key: operation.key };
             self.faults
                 .extend(self.is_promised(&fault).then_some(fault));
