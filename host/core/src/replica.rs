@@ -175,7 +175,7 @@ impl Replica {
         };
         state.known = closing::load_known(records, layout)?;
         if !state.standing.is_trusted() {
-            state.standing = Standing::suspect();
+            state.standing = Standing::beginning(state.standing.has_lost_nothing());
         }
         let actor = Actor {
             node,
@@ -456,6 +456,11 @@ impl Replica {
         let lost: Vec<&Dot> = dots.iter().filter(is_own).filter(lost).collect();
         if !lost.is_empty() {
             self.barred |= lost.iter().any(|dot| dot.actor == self.actor);
+            // Those of generations before this one may come back only now.
+            let begun = self.layout.generation();
+            if lost.iter().any(|dot| begun <= dot.actor.generation) {
+                self.stand(self.state.standing.after_loss());
+            }
             self.doubt();
         }
     }

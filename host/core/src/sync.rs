@@ -181,6 +181,9 @@ pub struct Sync {
     trusted: bool,
     /// Whether the other has a damaged record.
     damaged: bool,
+    /// What it had seen when it told last what is not here. If that is not all here in the end, it
+    /// could not read it.
+    told: Option<DotSet>,
     answers: u32,
 }
 
@@ -272,6 +275,7 @@ impl Sync {
             phase: Phase::Comparing,
             trusted: true,
             damaged: false,
+            told: None,
             answers: 0,
         };
         (sync, vec![Effect::Compare(StateDigest::of(state))])
@@ -309,6 +313,15 @@ impl Sync {
 
     /// Takes an event and gives what follows.
     pub fn step(&mut self, event: Event, own: Own<'_>) -> Vec<Effect> {
+        let mut effects = self.on_event(event, own);
+        if let Some(Effect::End(End::Merged { trusted })) = effects.last_mut() {
+            let told = self.told.as_ref().filter(|_| self.damaged);
+            *trusted &= told.is_none_or(|seen| own.state.clock.covers(seen));
+        }
+        effects
+    }
+
+    fn on_event(&mut self, event: Event, own: Own<'_>) -> Vec<Effect> {
         match event {
             Event::Answered(_, speaker) if own.epoch < speaker.epoch => self.fail(),
             Event::Answered(answer, speaker) => {
@@ -347,6 +360,7 @@ impl Sync {
                 },
                 Phase::AskingDifference,
             ) => {
+                self.told = Some(seen.clone());
                 let clock = &own.state.clock;
                 if own.state.strays
                     && seen == *clock.seen()
@@ -551,6 +565,7 @@ impl Sync {
         compared: Option<Compared>,
     ) -> Vec<Effect> {
         let effect = Effect::AskChunk(transfer.kind, from.clone());
+        self.told = None;
         self.phase = Phase::AskingChunk {
             transfer,
             from,

@@ -267,8 +267,7 @@ impl Peer {
         Refusal::Storage
     }
 
-    /// An answer of anti-entropy, of a replica as it stands at a moment. No silence is believed of
-    /// one with a damaged record.
+    /// An answer of anti-entropy, of a replica as it stands at a moment.
     fn told(
         &self,
         place: Place,
@@ -278,7 +277,7 @@ impl Peer {
     ) -> Reply {
         let mut word = moment.view_of(shown).word(shown.actor);
         word.damaged = self.damage.is_in(&place, shown.layout.generation());
-        word.trusted &= life_is_known && !word.damaged;
+        word.trusted &= life_is_known;
         Reply::Sync {
             answer,
             word,

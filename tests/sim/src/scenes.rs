@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 49] = [
+pub const ALL: [Scene; 50] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -218,6 +218,11 @@ pub const ALL: [Scene; 49] = [
         name: "clock records are damaged at two of five, and an object at a third",
         opposites: &[],
         play: damage::clock_records_are_damaged_at_two_and_an_object_at_a_third,
+    },
+    Scene {
+        name: "clock records are damaged at two of five while a third begins anew",
+        opposites: &[],
+        play: damage::clock_records_are_damaged_at_two_while_a_third_begins_anew,
     },
     Scene {
         name: "two nodes know of two versions of a policy",

@@ -163,6 +163,7 @@ impl Replica {
         };
         let life = (self.actor.node, self.actor.incarnation);
         let mut replica = Replica::begin_anew(batch, self.layout.place(), life)?;
+        replica.stand(Standing::beginning(self.state.standing.has_lost_nothing()));
         for list in self.lists() {
             replica.know(list);
         }

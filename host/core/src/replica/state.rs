@@ -21,6 +21,9 @@ pub enum Standing {
     /// Its directory is new, old or damaged: it takes writes, and answers no quorum read until it
     /// has merged what enough others held after its start.
     Suspect {
+        /// Whether enough others had promised to hold what the state before held when that was
+        /// dropped, so that nothing was lost with it.
+        promised: bool,
         /// The trusted replicas that it has merged so far.
         trusted: BTreeSet<NodeId>,
         /// The replicas of whatever standing that it has merged so far.
@@ -56,7 +59,14 @@ impl Standing {
     /// A suspect that has merged nobody yet.
     #[must_use]
     pub fn suspect() -> Standing {
+        Standing::beginning(false)
+    }
+
+    /// A suspect that has merged nobody yet, and lost nothing if that was `promised`.
+    #[must_use]
+    pub fn beginning(promised: bool) -> Standing {
         Standing::Suspect {
+            promised,
             trusted: BTreeSet::new(),
             merged: BTreeSet::new(),
         }
@@ -68,11 +78,41 @@ impl Standing {
         matches!(self, Standing::Trusted)
     }
 
+    /// Whether all that it acknowledged is here or was promised by others when it was dropped: it
+    /// has lost nothing.
+    #[must_use]
+    pub fn has_lost_nothing(&self) -> bool {
+        match self {
+            Standing::Trusted => true,
+            Standing::Suspect { promised, .. } => *promised,
+        }
+    }
+
+    /// How a replica stands that has lost something after all. What it has merged stays merged.
+    #[must_use]
+    pub fn after_loss(&self) -> Standing {
+        match self.clone() {
+            Standing::Trusted => Standing::suspect(),
+            Standing::Suspect {
+                trusted, merged, ..
+            } => Standing::Suspect {
+                promised: false,
+                trusted,
+                merged,
+            },
+        }
+    }
+
     /// How a replica stands once it has merged all that `node` held: it is trusted after enough
     /// others.
     #[must_use]
     pub fn after_merging(&self, node: NodeId, node_is_trusted: bool, quorum: Quorum) -> Standing {
-        let Standing::Suspect { trusted, merged } = self else {
+        let Standing::Suspect {
+            promised,
+            trusted,
+            merged,
+        } = self
+        else {
             return Standing::Trusted;
         };
         let (mut trusted, mut merged) = (trusted.clone(), merged.clone());
@@ -80,10 +120,18 @@ impl Standing {
         if node_is_trusted {
             trusted.insert(node);
         }
-        if quorum.can_fill(trusted.len(), merged.len()) {
-            Standing::Trusted
+        let fills = if *promised {
+            Quorum::can_refill
         } else {
-            Standing::Suspect { trusted, merged }
+            Quorum::can_fill
+        };
+        if fills(quorum, trusted.len(), merged.len()) {
+            return Standing::Trusted;
+        }
+        Standing::Suspect {
+            promised: *promised,
+            trusted,
+            merged,
         }
     }
 }
@@ -103,6 +151,14 @@ impl Quorum {
     #[must_use]
     pub fn can_fill(self, trusted: usize, all: usize) -> bool {
         self.replicas + 1 - self.writes <= trusted || self.replicas - 1 <= all
+    }
+
+    /// Whether a replica that was dropped when enough others held what it held can have it from
+    /// `trusted` ones, or all N - 1. All [`Quorum::holders`] had it, or it was taken along, so that
+    /// so few may be asked that one of those is among them.
+    #[must_use]
+    pub fn can_refill(self, trusted: usize, all: usize) -> bool {
+        self.replicas - self.holders() <= trusted || self.replicas - 1 <= all
     }
 
     /// How many others must hold what a replica holds before it may be dropped: so many that a
@@ -137,9 +193,9 @@ impl State {
         self.unstripped == 0 && !self.strays
     }
 
-    /// The clock record. Format 4, strays 1, sum 16, live keys 8, unstripped 8, log bytes 8,
-    /// standing 1 (0 trusted; 1 suspect, then the nodes merged: count 4, each 8 and 1 if it was
-    /// trusted), refused actors: count 4, each 28; what was seen.
+    /// The clock record. Format 5, strays 1, sum 16, live keys 8, unstripped 8, log bytes 8,
+    /// standing 1 (0 trusted; 1 suspect, 2 one that has lost nothing, then the nodes merged: count 4,
+    /// each 8 and 1 if it was trusted), refused actors: count 4, each 28; what was seen.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let mut writer = Writer::default();
@@ -151,8 +207,12 @@ impl State {
         writer.u64(self.log_bytes);
         match &self.standing {
             Standing::Trusted => writer.u8(TRUSTED),
-            Standing::Suspect { trusted, merged } => {
-                writer.u8(SUSPECT);
+            Standing::Suspect {
+                promised,
+                trusted,
+                merged,
+            } => {
+                writer.u8(if *promised { PROMISED } else { SUSPECT });
                 writer.len(merged.len());
                 for node in merged {
                     writer.u64(node.0);
@@ -182,7 +242,7 @@ impl State {
         let (live_keys, unstripped, log_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let standing = match reader.u8()? {
             TRUSTED => Standing::Trusted,
-            SUSPECT => decode_suspect(&mut reader)?,
+            kind @ (SUSPECT | PROMISED) => decode_suspect(&mut reader, kind == PROMISED)?,
             _ => return Err(DecodeError::Invalid("a standing")),
         };
         let refused: Vec<Actor> = reader.list(DOTS_DECODED_MAX)?;
@@ -202,11 +262,12 @@ impl State {
     }
 }
 
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 const TRUSTED: u8 = 0;
 const SUSPECT: u8 = 1;
+const PROMISED: u8 = 2;
 
-fn decode_suspect(reader: &mut Reader<'_>) -> Result<Standing, DecodeError> {
+fn decode_suspect(reader: &mut Reader<'_>, promised: bool) -> Result<Standing, DecodeError> {
     let (mut trusted, mut merged) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..reader.len(usize::from(REPLICAS_MAX) * 16)? {
         let node = NodeId(reader.u64()?);
@@ -215,7 +276,11 @@ fn decode_suspect(reader: &mut Reader<'_>) -> Result<Standing, DecodeError> {
             trusted.insert(node);
         }
     }
-    Ok(Standing::Suspect { trusted, merged })
+    Ok(Standing::Suspect {
+        promised,
+        trusted,
+        merged,
+    })
 }
 
 /// An object as stored: stripped, with the dot it waits for if it could be smaller.

@@ -174,9 +174,11 @@ fn errors() -> impl Strategy<Value = OperationError> {
 
 fn states() -> impl Strategy<Value = State> {
     let merged = btree_map(1..6_u64, any::<bool>(), 0..4);
-    let standing = proptest::option::of(merged).prop_map(|merged| match merged {
+    let merged = proptest::option::of((merged, any::<bool>()));
+    let standing = merged.prop_map(|merged| match merged {
         None => Standing::Trusted,
-        Some(merged) => Standing::Suspect {
+        Some((merged, promised)) => Standing::Suspect {
+            promised,
             trusted: merged
                 .iter()
                 .filter(|(_, is)| **is)

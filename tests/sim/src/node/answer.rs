@@ -160,13 +160,12 @@ impl Process {
         })
     }
 
-    /// What a partition here says of itself: no silence is believed of one with a damaged record.
+    /// What a partition here says of itself.
     fn word(&self, turn: &Turn<'_>, place: Place) -> Result<Word, Refusal> {
         let shown = self.partitions.shown(place).ok_or(Refusal::NotServed)?;
         let view = self.partitions.view(place, turn.disk);
         let mut word = view.ok_or(Refusal::NotServed)?.word(shown.actor);
         word.damaged = self.is_damaged(place);
-        word.trusted &= !word.damaged;
         Ok(word)
     }
 

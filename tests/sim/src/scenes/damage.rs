@@ -348,6 +348,41 @@ pub(super) fn clock_records_are_damaged_at_two_and_an_object_at_a_third(
     report
 }
 
+/// One of five replicas has begun anew and merged nobody yet when two others have a damaged clock
+/// record, so that they cannot be opened, and the log of a fourth a damaged entry. Those who hold
+/// something are too few to fill one that has lost its disk; but the first had lost nothing.
+pub(super) fn clock_records_are_damaged_at_two_while_a_third_begins_anew(
+    bug: Option<Bug>,
+) -> Report {
+    let mut play = Play::of(5, &[Bucket::Siblings; KEYS as usize], bug);
+    let (anew, unread) = (5, 4);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.all_learn();
+    play.write(at(unread).key(1));
+    play.damage(anew, 0);
+    play.scrub(anew);
+    play.expect(play.renewed() == 1, "the others hold all of it");
+    for (one, other) in (1..=5).flat_map(|one| (1..one).map(move |other| (one, other))) {
+        play.cut(one, other);
+    }
+    for node in [2, 3] {
+        play.damage_clock(node);
+        play.restart(node);
+    }
+    play.damage_log(unread, 1);
+    play.scrub(unread);
+    play.mend();
+    play.expect(play.renewed() == 1, "nobody could be asked");
+    let report = play.end();
+    assert!(
+        bug.is_some() || report.renewed == 4,
+        "all but one are dropped"
+    );
+    report
+}
+
 /// A partition whose clock record is damaged cannot be opened. Nothing of it is dropped before the
 /// others can be asked.
 pub(super) fn a_clock_record_is_damaged_while_all_others_are_away(bug: Option<Bug>) -> Report {

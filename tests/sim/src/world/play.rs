@@ -522,6 +522,18 @@ impl Play {
         self.damage_record(node, |layout| layout.closed(0));
     }
 
+    /// A bit of the log entry of a write flips.
+    ///
+    /// # Panics
+    /// When there is no such record.
+    #[track_caller]
+    pub fn damage_log(&mut self, node: u64, key: u32) {
+        let written = self.stored(node, key);
+        let dot = written.and_then(|object| object.versions.keys().last().copied());
+        let dot = dot.expect("the key has a value");
+        self.damage_record(node, |layout| layout.log(&dot));
+    }
+
     #[track_caller]
     fn damage_record(&mut self, node: u64, record: impl Fn(&Layout) -> Vec<u8>) {
         let (id, place) = (NodeId(node), self.place());
