@@ -575,3 +575,30 @@ fn lists_that_the_other_knows_are_known_here_before_anything_is_merged() {
         "it is known here"
     );
 }
+
+#[test]
+fn a_damaged_one_is_believed_where_all_that_it_has_seen_is_here() {
+    let (own, other) = (state(&[dot(1)], 5), state(&[dot(1), dot(2)], 6));
+    let difference = |found: Difference| {
+        let (answer, epoch) = (answer(found, seen_as(&other)), EPOCH);
+        let (trusted, damaged) = (true, true);
+        let speaker = Speaker {
+            epoch,
+            trusted,
+            damaged,
+        };
+        Event::Answered(answer, speaker)
+    };
+    let effects = asking(&own).step(difference(Difference::None), seen_as(&own));
+    assert_eq!(
+        effects,
+        [Effect::End(End::Merged { trusted: false })],
+        "what it lacks could not be read there"
+    );
+    let mut sync = asking(&own);
+    let (items, more) = (vec![item()], false);
+    let effects = sync.step(difference(Difference::Items { items, more }), seen_as(&own));
+    assert_eq!(effects, [Effect::Merge(vec![item()])]);
+    let effects = sync.step(Event::Merged, seen_as(&other));
+    assert_eq!(effects, [Effect::End(End::Merged { trusted: true })]);
+}

@@ -6,6 +6,8 @@ use soros_core::clock::Clock;
 use soros_core::dot_set::DotSet;
 use soros_core::id::{Incarnation, NodeId};
 use soros_core::object::Version;
+use soros_core::place::Layout;
+use soros_core::record::Batch;
 use soros_core::replica::{
     Difference, Outcome, Quorum, Reached, Replica, Siblings, Standing, TransferKind, Write,
 };
@@ -183,4 +185,50 @@ fn what_a_suspect_merged_counts_in_its_process_only() {
     assert_eq!(first.replica.state().standing, suspect);
     let next = first.restored(&first.disk);
     assert_eq!(next.replica.state().standing, Standing::suspect());
+}
+
+#[test]
+fn one_that_has_lost_nothing_needs_one_replica_less_to_be_trusted() {
+    let quorum = Quorum {
+        replicas: 5,
+        writes: 3,
+    };
+    let merged = |standing: Standing, trusted: u64| {
+        let nodes = (2..2 + trusted).map(NodeId);
+        nodes.fold(standing, |before, node| {
+            before.after_merging(node, true, quorum)
+        })
+    };
+    assert!(merged(Standing::beginning(true), 2).is_trusted());
+    assert!(!merged(Standing::beginning(true), 1).is_trusted());
+    assert!(!merged(Standing::suspect(), 2).is_trusted());
+    assert!(merged(Standing::suspect(), 3).is_trusted());
+    for (replicas, writes) in [(2, 1), (2, 2), (3, 3)] {
+        let quorum = Quorum { replicas, writes };
+        assert!(!quorum.can_refill(0, 0), "{quorum:?}: it has nothing yet");
+    }
+}
+
+#[test]
+fn that_nothing_was_lost_outlives_the_process_and_no_loss() {
+    let mut first = Node::new(1);
+    let mut other = Node::new(2);
+    first.write(1).expect("memory");
+    other.repair(&first);
+    let back = |generation: u32| {
+        let mut back = Node::new(1);
+        let life = Layout::life(place());
+        back.disk.put(life, generation.to_be_bytes().to_vec());
+        back = back.restored(&back.disk);
+        back.replica.stand(Standing::beginning(true));
+        back.replica.save(&mut back.disk);
+        back.restored(&back.disk)
+    };
+    for (generation, lost) in [(2, false), (1, true)] {
+        let mut back = back(generation);
+        assert_eq!(back.replica.state().standing, Standing::beginning(true));
+        back.repair(&other);
+        let standing = &back.replica.state().standing;
+        assert_eq!(standing.has_lost_nothing(), !lost, "in {generation}");
+    }
 }
