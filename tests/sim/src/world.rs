@@ -15,6 +15,7 @@ use crate::history::{History, Kind, Operation, Outcome};
 use crate::ledger::Fate;
 use crate::moment::{MILLI, Moment, SECOND, Schedule};
 use crate::network::Network;
+use crate::node::partitions::Shown;
 use crate::node::{Alarm, Body, CallId, Frame, Lane, OperationId, Output, Process, Told, Turn};
 use crate::oracle;
 use crate::plan::Plan;
@@ -34,8 +35,10 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Node {
     disk: Disk,
     process: Option<Process>,
-    /// Whether what the disk holds can be believed.
+    /// Whether the disk has lost nothing since a process last began on it.
     sound: bool,
+    /// Whether it says that it had lost something, and not all of that is here again.
+    in_doubt: bool,
     /// How far its wall clock is ahead, in microseconds.
     ahead: i64,
     /// What it has heard of the policy.
@@ -197,6 +200,7 @@ impl World {
             disk: Disk::default(),
             process: None,
             sound: true,
+            in_doubt: false,
             ahead: harm::right(random),
             in_force,
             components: BTreeSet::from([in_force.version]),
@@ -342,6 +346,11 @@ impl World {
         };
         act(&mut process, &mut turn);
         let outputs = turn.outputs;
+        if node.in_doubt {
+            let mut places = self.table.places_of(id);
+            let shown = |place| process.partitions().shown(place);
+            node.in_doubt = !places.all(|place| shown(place).is_some_and(Shown::is_trusted));
+        }
         node.process = Some(process);
         self.judge_calls(id);
         for output in outputs {
@@ -465,7 +474,8 @@ impl World {
             random: &mut node.random,
             outputs: Vec::new(),
         };
-        let process = Process::start(&mut turn, (id, incarnation), life, (node.sound, new));
+        node.in_doubt |= !node.sound;
+        let process = Process::start(&mut turn, (id, incarnation), life, (!node.in_doubt, new));
         let outputs = turn.outputs;
         node.process = Some(process);
         node.sound = true;

@@ -285,6 +285,14 @@ pub struct Shown {
     pub needs_sweep: bool,
 }
 
+impl Shown {
+    /// Whether the replica's silence can be believed.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.state.standing.is_trusted()
+    }
+}
+
 /// All partitions of a node.
 #[derive(Debug)]
 pub struct Partitions {
