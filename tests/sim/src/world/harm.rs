@@ -526,6 +526,10 @@ impl World {
         let shown = self.process(node);
         let shown = shown.and_then(|process| process.partitions().shown(place));
         let generation = shown.map_or(Generation(0), |shown| shown.layout.generation());
+        if shown.is_none() {
+            // One that cannot be opened: what it took since its record was damaged is gone, too.
+            self.losses.push((node, self.now));
+        }
         self.dropped.insert((node, place), generation);
         if self.logs_cut.contains(&node) {
             self.forgets.push((node, self.now));
