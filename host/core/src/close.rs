@@ -10,14 +10,13 @@
 //! learns it by anti-entropy. When anything is otherwise, nothing is closed, and a later attempt
 //! begins anew.
 
-use crate::closed::{Closed, Closing};
+use crate::closed::Closing;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
 use crate::dot_set::Counters;
 use crate::id::NodeId;
-use crate::known::KnownLists;
 use crate::limits::{CLOSED_AT_A_TIME_MAX, DOTS_DECODED_MAX};
-use crate::replica::Held;
+use crate::replica::{Held, State};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the leader asks of a replica.
@@ -116,12 +115,14 @@ pub fn leader(replicas: &[NodeId]) -> Option<NodeId> {
 
 /// The actors that are worth asking for: those that are `open` where the closing is led, waited for
 /// elsewhere, or refused somewhere since an attempt that failed, of a replica's node, and not the
-/// one that it mints under by what was `heard` last. Those of a `known` list go first: once they
-/// are closed it has the name by which contexts know it.
+/// one that it mints under by what was `heard` last. Those of a list that the `own` replica, which
+/// leads, knows and has not closed go first: once they are closed it has the name by which contexts
+/// know it. They go with the others while a replica has a damaged record: of what that was, all may
+/// never have seen the same.
 #[must_use]
 pub fn candidates(
     open: BTreeSet<Actor>,
-    (closed, known): (&Closed, &KnownLists),
+    own: &State,
     replicas: &[NodeId],
     heard: &BTreeMap<NodeId, Word>,
 ) -> Vec<Actor> {
@@ -129,8 +130,10 @@ pub fn candidates(
         let word = heard.get(&actor.node);
         replicas.contains(&actor.node) && word.is_some_and(|word| word.actor != *actor)
     };
-    let mut of_known = known.next_after(closed);
-    if let Some(next) = of_known.find(|next| next.iter().all(is_over)) {
+    let closed = own.clock.closed();
+    let mut next = own.known.next_after(closed);
+    let is_damaged = heard.values().any(|word| word.damaged);
+    if let Some(next) = next.find(|next| !is_damaged && next.iter().all(is_over)) {
         return next.into_iter().take(CLOSED_AT_A_TIME_MAX).collect();
     }
     let others = heard

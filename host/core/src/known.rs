@@ -4,42 +4,41 @@
 //! A replica that begins anew has closed nothing, and should all replicas begin anew before any has
 //! learned the list of another, no clock has it any more; but objects name it, and tokens of
 //! clients. So what the old state knew is stored with the new one, and told to others, until the
-//! same is closed again under the same names, for which who leads the closing sees.
+//! same is closed again under the same names. Who leads the closings sees to that.
 
 use crate::closed::Closed;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
-use crate::limits::KNOWN_LISTS_MAX;
+use crate::limits::{KNOWN_LISTS_DECODED_MAX, KNOWN_LISTS_MAX};
 use std::collections::BTreeSet;
 
-/// Lists of closed actors that are not closed here, at most [`KNOWN_LISTS_MAX`] of them.
+/// Lists of closed actors that are not closed here, at most [`KNOWN_LISTS_MAX`] of them: those that
+/// were known first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownLists(Vec<Closed>);
 
 impl KnownLists {
     /// Adds a list, unless all that it is or was called is known: by these, or by `own`, the list
-    /// of what is closed here. Whether it was added. Where there are too many, the one goes that
-    /// was known longest.
+    /// of what is closed here. Whether it was added: it is not where there are too many.
     pub fn learn(&mut self, list: &Closed, own: &Closed) -> bool {
-        if !self.lacks(list, own) {
-            return false;
+        let lacks = self.lacks(list, own);
+        if lacks {
+            self.0.retain(|before| !list.explains(before));
+            self.0.push(list.clone());
         }
-        self.0.retain(|before| !list.explains(before));
-        if KNOWN_LISTS_MAX <= self.0.len() {
-            self.0.remove(0);
-        }
-        self.0.push(list.clone());
-        true
+        lacks
     }
 
-    /// Whether another knows a list that these and `own` do not explain.
+    /// Whether another knows a list that would be learned.
     #[must_use]
     pub fn lack(&self, others: &KnownLists, own: &Closed) -> bool {
         others.0.iter().any(|list| self.lacks(list, own))
     }
 
     fn lacks(&self, list: &Closed, own: &Closed) -> bool {
-        !own.explains(list) && !self.0.iter().any(|known| known.explains(list))
+        let is_told = own.explains(list) || self.0.iter().any(|known| known.explains(list));
+        let is_full = || KNOWN_LISTS_MAX <= self.0.iter().filter(|it| !list.explains(it)).count();
+        !is_told && !is_full()
     }
 
     /// Drops the lists that `own` explains. Whether there was one.
@@ -47,6 +46,24 @@ impl KnownLists {
         let before = self.0.len();
         self.0.retain(|list| !own.explains(list));
         self.0.len() < before
+    }
+
+    /// Whether a list that is or was called `name` had actors that are not closed in `own`: what
+    /// the name covers is not known without it.
+    #[must_use]
+    pub fn explain_more(&self, name: &Actor, own: &Closed) -> bool {
+        let has_more = |list: &Closed| {
+            let steps = list.steps_of(name)?;
+            let mut actors = list.actors();
+            Some(actors.any(|actor| list.has_within(steps, actor) && !own.has(actor)))
+        };
+        self.0.iter().any(|list| has_more(list).unwrap_or(false))
+    }
+
+    /// The actors of the lists that are not closed in `own`.
+    pub fn beyond(&self, own: &Closed) -> impl Iterator<Item = Actor> {
+        let actors = self.0.iter().flat_map(Closed::actors).copied();
+        actors.filter(|actor| !own.has(actor))
     }
 
     /// The lists.
@@ -74,7 +91,7 @@ impl Codec for KnownLists {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<KnownLists, DecodeError> {
-        reader.list(KNOWN_LISTS_MAX).map(KnownLists)
+        reader.list(KNOWN_LISTS_DECODED_MAX).map(KnownLists)
     }
 }
 
@@ -145,15 +162,44 @@ mod tests {
 
     #[test]
     fn only_so_many_lists_are_known() {
-        let mut lists = KnownLists::default();
-        for number in 1..=KNOWN_LISTS_MAX as u64 + 1 {
-            lists.learn(&list(&[&[number]]), &Closed::default());
-        }
-        assert_eq!(lists.iter().count(), KNOWN_LISTS_MAX);
+        let own = Closed::default();
+        let one = |number: u64| list(&[&[number]]);
+        let mut lists = known(&(1..=KNOWN_LISTS_MAX as u64).map(one).collect::<Vec<_>>());
+        let last = one(KNOWN_LISTS_MAX as u64 + 1);
         assert!(
-            lists.lack(&known(&[list(&[&[1]])]), &Closed::default()),
-            "it was the first"
+            !lists.lack(&known(std::slice::from_ref(&last)), &own),
+            "or it would be told for ever"
         );
+        assert!(!lists.learn(&last, &own));
+        assert!(
+            lists.learn(&list(&[&[1], &[2]]), &own),
+            "it takes the place of one of them"
+        );
+        assert_eq!(lists.iter().count(), KNOWN_LISTS_MAX);
+    }
+
+    #[test]
+    fn a_name_says_more_until_all_its_actors_are_closed_here() {
+        let lists = known(&[list(&[&[1], &[2]])]);
+        let (short, long) = (list(&[&[1]]).name(), list(&[&[1], &[2]]).name());
+        let more = |name: Option<Actor>, own: &[&[u64]]| {
+            lists.explain_more(&name.expect("it is not empty"), &list(own))
+        };
+        assert!(more(short, &[]) && more(long, &[]));
+        assert!(!more(short, &[&[3, 1]]) && more(long, &[&[3, 1]]));
+        assert!(!more(long, &[&[2, 3, 1]]));
+        assert!(!more(list(&[&[5]]).name(), &[]), "nobody knows that one");
+        assert_eq!(lists.beyond(&list(&[&[2]])).collect::<Vec<_>>(), [actor(1)]);
+    }
+
+    #[test]
+    fn lists_are_read_back_step_by_step() {
+        let lists = known(&[list(&[&[1], &[2, 3]]), list(&[&[4]])]);
+        let read = KnownLists::from_bytes(&lists.to_bytes()).expect("as written");
+        let steps = |lists: &KnownLists| -> Vec<Vec<Closing>> {
+            lists.iter().map(|list| list.steps().to_vec()).collect()
+        };
+        assert_eq!(steps(&read), steps(&lists));
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub const SHARED_ACTORS_MAX: usize = 256;
 pub const UNREADABLE_TOLD_MAX: usize = 64;
 /// How many lists of closed actors a replica knows beside its own.
 pub const KNOWN_LISTS_MAX: usize = 8;
+/// How many such lists a replica reads that were stored or told: there may be more one day.
+pub const KNOWN_LISTS_DECODED_MAX: usize = 64;
 /// The largest message between nodes, in bytes: an object with its siblings, or a map.
 pub const MESSAGE_BYTES_MAX: usize = 128 << 20;
 /// The most bytes that the versions of a key may have together for a client to leave one beside

@@ -5,6 +5,7 @@
 //! 02 placement:8 partition:2                                   the generation in use
 //! 01 placement:8 partition:2 generation:4 43                   the clock record
 //! 01 placement:8 partition:2 generation:4 45 step:4            closed actors, step by step
+//! 01 placement:8 partition:2 generation:4 4b                   known lists of closed actors
 //! 01 placement:8 partition:2 generation:4 4c actor:28 count:8  dot log: bucket:8 key
 //! 01 placement:8 partition:2 generation:4 4f bucket:8 key      object
 //! 01 placement:8 partition:2 generation:4 55 actor:28 count:8 bucket:8 key   unstripped: nothing

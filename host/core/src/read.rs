@@ -1,11 +1,10 @@
 //! This is a read at its coordinator: whom it asks for an object or its digest, how it merges what
 //! differs, what the client is told, and which replicas are repaired behind the answer.
 
-use crate::clock::Clock;
-use crate::closed::Closed;
 use crate::id::NodeId;
 use crate::object::{Object, ObjectDigest};
 use crate::operation::{Achieved, OperationError, ReadAnswer, ReadRequest, Target};
+use crate::replica::State;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How much of an object is asked for.
@@ -117,17 +116,17 @@ impl Read {
         self.answered
     }
 
-    /// Takes an event and gives what follows. `clock` is that of the coordinator's replica.
-    pub fn step(&mut self, event: Event, clock: &Clock) -> Vec<Effect> {
+    /// Takes an event and gives what follows. `own` is the coordinator's replica.
+    pub fn step(&mut self, event: Event, own: &State) -> Vec<Effect> {
         if self.answered {
             return Vec::new();
         }
         let effects = match event {
-            Event::Object(node, object) => self.on_answered(node, Asked::Object(object), clock),
-            Event::Digest(node, digest) => self.on_answered(node, Asked::Digest(digest), clock),
-            Event::Failed(node) => self.on_failed(node, clock),
+            Event::Object(node, object) => self.on_answered(node, Asked::Object(object), own),
+            Event::Digest(node, digest) => self.on_answered(node, Asked::Digest(digest), own),
+            Event::Failed(node) => self.on_failed(node, own),
             Event::HedgeDue => self.ask_next(),
-            Event::Again => self.on_again(clock),
+            Event::Again => self.on_again(own),
             Event::Expired => self.on_expired(),
         };
         self.assert_invariants();
@@ -150,7 +149,7 @@ impl Read {
         vec![Effect::Ask(node, want)]
     }
 
-    fn on_answered(&mut self, node: NodeId, answer: Asked, clock: &Clock) -> Vec<Effect> {
+    fn on_answered(&mut self, node: NodeId, answer: Asked, own: &State) -> Vec<Effect> {
         match self.asked.get(&node) {
             Some(Asked::Waiting(_)) => self.asked.insert(node, answer),
             Some(Asked::Object(_)) if self.asked_again.remove(&node) => {
@@ -159,10 +158,10 @@ impl Read {
             // A repeated or late answer is normal: the network may deliver it twice.
             _ => return Vec::new(),
         };
-        self.conclude(clock)
+        self.conclude(own)
     }
 
-    fn on_failed(&mut self, node: NodeId, clock: &Clock) -> Vec<Effect> {
+    fn on_failed(&mut self, node: NodeId, own: &State) -> Vec<Effect> {
         if self.asked_again.remove(&node) {
             return Vec::new();
         }
@@ -177,7 +176,7 @@ impl Read {
         if left < self.needed {
             return self.unavailable(left);
         }
-        effects.extend(self.conclude(clock));
+        effects.extend(self.conclude(own));
         effects
     }
 
@@ -194,7 +193,7 @@ impl Read {
     }
 
     /// Answers once enough replicas have said what they hold, with all that differs merged.
-    fn conclude(&mut self, clock: &Clock) -> Vec<Effect> {
+    fn conclude(&mut self, own: &State) -> Vec<Effect> {
         if self.heard().count() < self.needed {
             return Vec::new();
         }
@@ -202,8 +201,7 @@ impl Read {
             Asked::Object(object) => Some(Some(object.clone())),
             _ => None,
         });
-        let both =
-            |one: Option<Object>, other: Option<Object>| one?.sync(other?, &[clock.closed()]);
+        let both = |one: Option<Object>, other: Option<Object>| one?.sync(other?, &own.lists());
         let merged = match objects.reduce(both) {
             Some(Some(merged)) => merged,
             // Those that differ have closed different actors, and these are not known here yet.
@@ -226,26 +224,26 @@ impl Read {
         (!waited).then_some(Effect::Again).into_iter().collect()
     }
 
-    fn on_again(&mut self, clock: &Clock) -> Vec<Effect> {
+    fn on_again(&mut self, own: &State) -> Vec<Effect> {
         if !std::mem::take(&mut self.waits) {
             return Vec::new();
         }
-        let mut effects = self.conclude(clock);
+        let mut effects = self.conclude(own);
         if self.waits {
-            effects.extend(self.ask_again(clock.closed()));
+            effects.extend(self.ask_again(own));
         }
         effects
     }
 
     /// Asks once more for the objects whose makers had closed what is not known here: by now they
     /// may have closed the same.
-    fn ask_again(&mut self, closed: &Closed) -> Vec<Effect> {
+    fn ask_again(&mut self, own: &State) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (node, asked) in &self.asked {
             let Asked::Object(object) = asked else {
                 continue;
             };
-            let is_known = object.context.names().all(|name| closed.knows(name));
+            let is_known = object.context.names().all(|name| own.knows(name));
             if !is_known && self.asked_again.insert(*node) {
                 effects.push(Effect::Ask(*node, Want::Object));
             }

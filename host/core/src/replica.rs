@@ -76,6 +76,8 @@ pub struct Replica {
     steps_stored: usize,
     /// Whether the lists that are known beside it are not stored as they are.
     known_changed: bool,
+    /// Whether objects may be stored with the name of a list that need not be kept any more.
+    names_may_go: bool,
     sweep: Sweep,
     changed: bool,
 }
@@ -173,7 +175,9 @@ impl Replica {
             Some(bytes) => State::of_record(&bytes, closing::load(records, layout)?)
                 .map_err(|_| RecordError::Strange("a clock record"))?,
         };
-        state.known = closing::load_known(records, layout)?;
+        let known = closing::unless_damaged(closing::load_known(records, layout))?;
+        let known_changed = known.is_none();
+        state.known = known.unwrap_or_default();
         if !state.standing.is_trusted() {
             state.standing = Standing::beginning(state.standing.has_lost_nothing());
         }
@@ -192,7 +196,8 @@ impl Replica {
             truncated: BTreeMap::new(),
             logged: BTreeSet::new(),
             steps_stored: state.clock.closed().steps().len(),
-            known_changed: false,
+            known_changed,
+            names_may_go: true,
             state,
             milestones: VecDeque::new(),
             transfers: BTreeMap::new(),
@@ -410,6 +415,7 @@ impl Replica {
     /// Changes how the replica stands.
     pub fn stand(&mut self, standing: Standing) {
         self.changed |= self.state.standing != standing;
+        self.names_may_go = true;
         self.state.standing = standing;
     }
 

@@ -7,14 +7,12 @@
 
 mod spread;
 
-use crate::clock::Clock;
-use crate::closed::Closed;
 use crate::dot::Dot;
 use crate::dot_set::DotSet;
 use crate::id::NodeId;
 use crate::object::{Object, Version};
 use crate::operation::{Achieved, Basis, OperationError, Target, WriteAnswer, WriteRequest};
-use crate::replica::{Found, Outcome, Siblings, Write as ReplicaWrite, Written};
+use crate::replica::{Found, Outcome, Siblings, State, Write as ReplicaWrite, Written};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -250,19 +248,19 @@ impl Write {
         matches!(self.phase, Phase::Answered)
     }
 
-    /// Takes an event and gives what follows. `clock` is that of the coordinator's replica.
-    pub fn step(&mut self, event: Event, clock: &Clock) -> Vec<Effect> {
+    /// Takes an event and gives what follows. `own` is the coordinator's replica.
+    pub fn step(&mut self, event: Event, own: &State) -> Vec<Effect> {
         let effects = match event {
-            Event::Looked(node, object, latest) => self.on_looked(node, object, latest, clock),
+            Event::Looked(node, object, latest) => self.on_looked(node, object, latest, own),
             Event::Unclear(node, minted) => self.on_unclear(node, minted),
-            Event::Again => self.on_again(clock),
+            Event::Again => self.on_again(own),
             Event::Resolved(resolved) => self.on_resolved(resolved),
-            Event::Stored(outcome) => self.on_stored(outcome, clock),
+            Event::Stored(outcome) => self.on_stored(outcome, own),
             Event::StoreFailed(error) => self.on_store_failed(error),
             Event::Acknowledged(node, minted, found) => {
-                self.on_acknowledged(node, (minted, found), clock)
+                self.on_acknowledged(node, (minted, found), own)
             }
-            Event::Failed(node) => self.on_failed(node, clock),
+            Event::Failed(node) => self.on_failed(node, own),
             Event::Ticked(time) => self.on_ticked(time),
             Event::Expired => self.on_expired(),
         };
@@ -310,7 +308,7 @@ impl Write {
         node: NodeId,
         object: Object,
         latest: Time,
-        clock: &Clock,
+        own: &State,
     ) -> Vec<Effect> {
         match &mut self.phase {
             Phase::Looking {
@@ -320,14 +318,14 @@ impl Write {
             } => {
                 *highest = (*highest).max(latest);
                 objects.insert(node, object);
-                self.merge_looks(clock)
+                self.merge_looks(own)
             }
             Phase::Spreading { .. } if node == self.with.me => self.send_again(&object),
             _ => Vec::new(),
         }
     }
 
-    fn merge_looks(&mut self, clock: &Clock) -> Vec<Effect> {
+    fn merge_looks(&mut self, own: &State) -> Vec<Effect> {
         let looks = self.looks();
         let Phase::Looking {
             objects,
@@ -346,21 +344,21 @@ impl Write {
             .values()
             .cloned()
             .try_fold(Object::default(), |one, other| {
-                one.sync(other, &[clock.closed()])
+                one.sync(other, &own.lists())
             });
         match merged {
-            Some(merged) => self.decide(merged, latest, clock),
+            Some(merged) => self.decide(merged, latest, own),
             // They differ, and have closed actors that are not known to be here yet.
             None => again(waits),
         }
     }
 
-    fn on_again(&mut self, clock: &Clock) -> Vec<Effect> {
+    fn on_again(&mut self, own: &State) -> Vec<Effect> {
         match &mut self.phase {
             Phase::Looking { waits, .. } if *waits => {
                 *waits = false;
-                let mut effects = self.merge_looks(clock);
-                effects.extend(self.look_again(clock.closed()));
+                let mut effects = self.merge_looks(own);
+                effects.extend(self.look_again(own));
                 effects
             }
             Phase::Spreading { unclear, waits, .. } if *waits => {
@@ -374,17 +372,17 @@ impl Write {
 
     /// Looks once more where actors were closed that are not known here: by now the same may be
     /// closed there.
-    fn look_again(&self, closed: &Closed) -> Vec<Effect> {
+    fn look_again(&self, own: &State) -> Vec<Effect> {
         let Phase::Looking { objects, .. } = &self.phase else {
             return Vec::new();
         };
-        let is_known = |object: &Object| object.context.names().all(|name| closed.knows(name));
+        let is_known = |object: &Object| object.context.names().all(|name| own.knows(name));
         let unknown = objects.iter().filter(|(_, object)| !is_known(object));
         unknown.map(|(node, _)| Effect::Look(*node)).collect()
     }
 
     /// What to store, once it is known what is there.
-    fn decide(&mut self, object: Object, time: Time, clock: &Clock) -> Vec<Effect> {
+    fn decide(&mut self, object: Object, time: Time, own: &State) -> Vec<Effect> {
         let version = Version {
             time,
             value: self.request.value.clone(),
@@ -404,7 +402,7 @@ impl Write {
             self.seen.clone()
         };
         let mut rest = object.clone();
-        rest.discard(&context, &[clock.closed()]);
+        rest.discard(&context, &own.lists());
         let resolves = self.with.resolver && self.resolutions < RESOLUTIONS_MAX;
         let deletes = self.with.resolver && version.value.is_none();
         if deletes && rest.versions.is_empty() {
@@ -484,12 +482,12 @@ impl Write {
         })]
     }
 
-    fn on_stored(&mut self, outcome: Outcome, clock: &Clock) -> Vec<Effect> {
+    fn on_stored(&mut self, outcome: Outcome, own: &State) -> Vec<Effect> {
         if !matches!(self.phase, Phase::Storing) {
             return Vec::new();
         }
         match outcome {
-            Outcome::Written(written) => self.on_written(written, clock),
+            Outcome::Written(written) => self.on_written(written, own),
             // The first mint stands, and was sent: nobody may be told that nothing was stored.
             Outcome::Moved(_) | Outcome::TooManySiblings(_) if !self.own.is_empty() => {
                 self.unknown()
@@ -510,7 +508,7 @@ impl Write {
         }
     }
 
-    fn on_failed(&mut self, node: NodeId, clock: &Clock) -> Vec<Effect> {
+    fn on_failed(&mut self, node: NodeId, own: &State) -> Vec<Effect> {
         self.failed.insert(node);
         match &mut self.phase {
             // What it held stands.
@@ -527,7 +525,7 @@ impl Write {
                     // What is there now cannot be read, so nothing is sent again.
                     self.failed.append(unclear);
                 }
-                self.conclude(clock)
+                self.conclude(own)
             }
             _ => Vec::new(),
         }

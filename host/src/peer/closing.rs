@@ -78,10 +78,11 @@ impl Peer {
         let (Some(shown), Some(view)) = (moment.shown(&place), moment.view(&place)) else {
             return Vec::new();
         };
-        heard.insert(self.me, view.word(shown.actor));
-        let lists = (shown.state.clock.closed(), &shown.state.known);
+        let mut own = view.word(shown.actor);
+        own.damaged = self.damage.is_in(&place, shown.layout.generation());
+        heard.insert(self.me, own);
         match view.open_actors() {
-            Ok(open) => close::candidates(open, lists, replicas, heard),
+            Ok(open) => close::candidates(open, &shown.state, replicas, heard),
             Err(error) => {
                 tracing::error!(partition = %place.partition, %error, "a record could not be read");
                 let seen = Some(shown.layout.generation());

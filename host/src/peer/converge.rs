@@ -372,6 +372,19 @@ impl Peer {
                 let chunk = Request::Chunk { place, kind, from };
                 self.fetched(place, peer, chunk, course).await
             }
+            effect => self.change(place, peer, effect, course).await,
+        }
+    }
+
+    /// Carries out what a round asks to be changed here.
+    async fn change(
+        &self,
+        place: Place,
+        peer: NodeId,
+        effect: Effect,
+        course: &mut Course<'_>,
+    ) -> Event {
+        match effect {
             Effect::Merge(items) => {
                 let merge = Operation::MergeItems { place, items };
                 self.merged(merge, course).await
@@ -403,7 +416,7 @@ impl Peer {
                 self.committed(learn, course, committed).await
             }
             Effect::Agree(settled) => self.agree(place, peer, settled, course).await,
-            Effect::Alarm | Effect::End(_) => Event::Failed,
+            _ => Event::Failed,
         }
     }
 

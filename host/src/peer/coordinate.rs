@@ -7,7 +7,6 @@ use super::wire::{Urgency, WireError};
 use crate::store::commit::CommitError;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use soros_core::clock::Clock;
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
@@ -17,7 +16,7 @@ use soros_core::operation::{
     Consistency, OperationError, ReadAnswer, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use soros_core::read::{self, Read, Want};
-use soros_core::replica::Outcome;
+use soros_core::replica::{Outcome, Standing, State};
 use soros_core::skew::Skew;
 use soros_core::write::{self, Coordination, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
@@ -94,7 +93,7 @@ impl Peer {
                 return;
             }
             let event = event.unwrap_or(write::Event::Expired);
-            effects.extend(write.step(event, &self.clock_of(&target)));
+            effects.extend(write.step(event, &self.state_of(&target)));
         }
     }
 
@@ -145,7 +144,7 @@ impl Peer {
                 .await
                 .unwrap_or(read::Event::Expired);
             let hedges = matches!(event, read::Event::HedgeDue);
-            effects.extend(read.step(event, &self.clock_of(&target)));
+            effects.extend(read.step(event, &self.state_of(&target)));
             if hedges && !effects.is_empty() {
                 self.counters.hedged_reads.fetch_add(1, Ordering::Relaxed);
             }
@@ -346,12 +345,12 @@ impl Peer {
         }
     }
 
-    fn clock_of(&self, target: &Target) -> Clock {
+    fn state_of(&self, target: &Target) -> State {
         let moment = self.moments.load();
-        moment
-            .shown(&target.place)
-            .map(|shown| shown.state.clock.clone())
-            .unwrap_or_default()
+        moment.shown(&target.place).map_or_else(
+            || State::new(Standing::suspect()),
+            |shown| shown.state.clone(),
+        )
     }
 
     /// Gives what is not clear time to become so: it does when a pass has heard what is closed.

@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 50] = [
+pub const ALL: [Scene; 51] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -198,6 +198,11 @@ pub const ALL: [Scene; 50] = [
         name: "a token names a list that is in no clock any more",
         opposites: &[],
         play: damage::a_token_names_a_list_that_is_in_no_clock_any_more,
+    },
+    Scene {
+        name: "only the name of a list tells what was overwritten",
+        opposites: &[],
+        play: damage::only_the_name_of_a_list_tells_what_was_overwritten,
     },
     Scene {
         name: "a disk is emptied after it said what it holds",

@@ -1,8 +1,10 @@
 //! These are scripts of an attempt to close actors: what arrives, and what follows.
 
 use super::*;
+use crate::closed::Closed;
 use crate::dot_set::DotSet;
 use crate::id::{Generation, Incarnation};
+use crate::replica::Standing;
 
 const ME: NodeId = NodeId(1);
 const SECOND: NodeId = NodeId(2);
@@ -205,14 +207,15 @@ fn only_what_a_replicas_node_no_longer_mints_under_is_worth_asking_for() {
         (actor.node, word)
     };
     let (refused, closed) = (actor(ME, 7), actor(ME, 8));
-    let mut list = Closed::default();
-    list.push(Closing::new([(closed, counters(&[1]))]));
+    let mut own = State::new(Standing::Trusted);
+    own.clock.add(closed.dot(1));
+    own.clock.close(Closing::new([(closed, counters(&[1]))]));
     let heard = [
         word(actor(ME, 2), &[]),
         word(actor(SECOND, 1), &[refused, closed]),
         word(actor(NodeId(9), 2), &[]),
     ];
-    let worth = candidates(open, (&list, &KnownLists::default()), &ALL, &heard.into());
+    let worth = candidates(open, &own, &ALL, &heard.into());
     assert_eq!(worth, [actor(ME, 1), refused]);
     assert_eq!(leader(&ALL), Some(ME));
 }
@@ -235,15 +238,24 @@ fn the_actors_of_a_known_list_go_first_for_it_to_have_its_name_again() {
         refused: Vec::new(),
         waited_for: Vec::new(),
     };
-    let worth = |known: &[Actor], closed: &[Actor]| {
-        let mut lists = KnownLists::default();
-        lists.learn(&list_of(known), &Closed::default());
-        let heard = [(ME, word.clone())].into();
-        candidates([other].into(), (&list_of(closed), &lists), &ALL, &heard)
+    let worth_if = |known: &[Actor], closed: &[Actor], damaged: bool| {
+        let mut own = State::new(Standing::Trusted);
+        for step in list_of(closed).steps() {
+            own.clock.close(step.clone());
+        }
+        own.known.learn(&list_of(known), own.clock.closed());
+        let word = Word {
+            damaged,
+            ..word.clone()
+        };
+        candidates([other].into(), &own, &ALL, &[(ME, word)].into())
     };
+    let worth = |known: &[Actor], closed: &[Actor]| worth_if(known, closed, false);
     assert_eq!(worth(&[first, second], &[]), [first]);
     assert_eq!(worth(&[first, second], &[first]), [second]);
     assert_eq!(worth(&[first, second], &[first, second]), [other]);
+    let all = worth_if(&[first, second], &[], true);
+    assert_eq!(all, [other], "it may be that one that all never agree on");
     assert_eq!(
         worth(&[first], &[second]),
         [other],

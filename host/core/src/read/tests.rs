@@ -3,12 +3,12 @@
 use super::*;
 use crate::closed::Closing;
 use crate::dot::{Actor, Dot};
-use crate::dot_set::DotSet;
 use crate::id::{BucketId, Generation, Incarnation, PlacementId};
 use crate::key::{Key, Partition};
 use crate::object::Version;
 use crate::operation::Consistency;
 use crate::place::{Entry, Place};
+use crate::replica::Standing;
 use crate::time::Time;
 
 const ME: NodeId = NodeId(1);
@@ -55,7 +55,7 @@ fn begin(consistency: Consistency, candidates: &[NodeId]) -> (Read, Vec<Effect>)
 }
 
 fn step(read: &mut Read, event: Event) -> Vec<Effect> {
-    read.step(event, &Clock::default())
+    read.step(event, &own())
 }
 
 fn answered(effects: &[Effect]) -> &ReadAnswer {
@@ -163,24 +163,28 @@ fn an_answer_that_comes_twice_counts_once() {
     assert!(effects.is_empty() && !read.is_answered());
 }
 
-/// The clock of a coordinator to which it is known that the third node's first actor is closed.
-fn closing() -> (Clock, DotSet) {
-    let mut clock = Clock::default();
-    clock.add(dot(THIRD, 1));
+/// The coordinator's replica; it has seen nothing.
+fn own() -> State {
+    State::new(Standing::Trusted)
+}
+
+/// The same once the third node's first actor is closed there.
+fn closing() -> State {
+    let mut own = own();
+    own.clock.add(dot(THIRD, 1));
     let closed = Closing::new([(
         dot(THIRD, 1).actor,
-        clock.seen().of_actor(&dot(THIRD, 1).actor),
+        own.clock.seen().of_actor(&dot(THIRD, 1).actor),
     )]);
-    clock.close(closed);
-    let seen = clock.seen().clone();
-    (clock, seen)
+    own.clock.close(closed);
+    own
 }
 
 /// A quorum read of a version that the second replica, which has closed its actor, does not hold.
 fn unclear() -> Read {
     let (mut read, _) = begin(Consistency::Quorum, &[ME, SECOND]);
     let mut gone = Object::default();
-    gone.context.join(&closing().1);
+    gone.context.join(closing().clock.seen());
     assert!(step(&mut read, Event::Object(ME, holding(&[dot(THIRD, 1)]))).is_empty());
     assert_eq!(
         step(&mut read, Event::Digest(SECOND, gone.digest())),
@@ -196,7 +200,7 @@ fn unclear() -> Read {
 #[test]
 fn what_differs_by_actors_closed_elsewhere_is_clear_once_they_are_closed_here() {
     let mut read = unclear();
-    let effects = read.step(Event::Again, &closing().0);
+    let effects = read.step(Event::Again, &closing());
     assert!(answered(&effects).object.versions.is_empty());
 }
 
@@ -227,4 +231,13 @@ fn a_newer_object_takes_the_place_of_one_that_was_not_clear() {
             .versions
             .contains_key(&dot(THIRD, 1))
     );
+}
+
+#[test]
+fn what_differs_by_a_list_that_is_only_known_is_clear_at_once() {
+    let (mut read, mut own) = (unclear(), own());
+    own.known
+        .learn(closing().clock.closed(), own.clock.closed());
+    let effects = read.step(Event::Again, &own);
+    assert!(answered(&effects).object.versions.is_empty());
 }

@@ -202,19 +202,31 @@ impl Replica {
         }
         let State { known, clock, .. } = &mut self.state;
         self.known_changed |= known.forget(clock.closed());
+        self.names_may_go = true;
         self.changed = true;
     }
 
-    /// The lists named in a context that are to be stored with it. A replica that is believed keeps
-    /// none: it has seen all that a list covers, or closed it. A suspect may have seen less, and
-    /// would count an object as met without what the name says of it.
+    /// The lists named in a context that are to be stored with it.
     pub(super) fn names_to_keep(&self, context: &DotSet) -> Vec<Actor> {
-        if self.state.standing.is_trusted() {
-            return Vec::new();
-        }
-        let closed = self.state.clock.closed();
-        let unknown = context.names().filter(|name| !closed.knows(name));
-        unknown.copied().collect()
+        let names = context.names().filter(|name| self.keeps(name));
+        names.copied().collect()
+    }
+
+    /// Whether the name of a list is stored with the objects that it is said of. A suspect keeps
+    /// all that it does not know: it may have seen less than such a list covers, and would count an
+    /// object as met without what the name says of it. A replica that is believed has seen all that
+    /// a list covers, or closed it; but where the list is in no clock any more, because all began
+    /// anew, it has seen only what is left of it, and keeps the name until the actors are closed
+    /// again.
+    fn keeps(&self, name: &Actor) -> bool {
+        let State {
+            known,
+            clock,
+            standing,
+            ..
+        } = &self.state;
+        let own = clock.closed();
+        !own.knows(name) && (!standing.is_trusted() || known.explain_more(name, own))
     }
 
     /// Merges what another holds, to the knowledge of `lists`. Where a name of none of those
@@ -253,16 +265,26 @@ impl Replica {
         possible
     }
 
-    /// Looks for objects that were stored with the name of a list while the replica was a suspect.
+    /// Looks for objects that were stored with the name of a list that need not be kept any more.
     pub(super) fn find_kept_names(&mut self, records: &dyn Records) -> Result<(), RecordError> {
-        if self.state.standing.is_trusted() && 0 < self.state.unstripped {
-            // Names come before all actors.
-            let (from, to) = self.layout.unstripped_behind(None);
-            if let Some((key, _)) = records.scan(&from, &to, 1)?.first() {
-                let first = Layout::actor_of(key)?;
-                self.advanced.extend(first.is_name().then_some(first));
-            }
+        if !self.names_may_go || self.state.unstripped == 0 {
+            return Ok(());
         }
+        let mut last = None;
+        loop {
+            // Names come before all actors.
+            let (from, to) = self.layout.unstripped_behind(last.as_ref());
+            let found = records.list(&from, &to, 1)?;
+            let next = found.first().map(|listed| Layout::actor_of(&listed.key));
+            let Some(name) = next.transpose()?.filter(Actor::is_name) else {
+                break;
+            };
+            if !self.keeps(&name) {
+                self.advanced.insert(name);
+            }
+            last = Some(name);
+        }
+        self.names_may_go = false;
         Ok(())
     }
 
@@ -284,7 +306,7 @@ impl Replica {
     }
 
     /// Takes note of a list that another life or another replica has closed.
-    pub(super) fn know(&mut self, list: &Closed) {
+    pub(super) fn learn_list(&mut self, list: &Closed) {
         let State { known, clock, .. } = &mut self.state;
         let learned = known.learn(list, clock.closed());
         self.known_changed |= learned;
@@ -294,7 +316,7 @@ impl Replica {
     /// Takes note of the lists that another replica knows beside its own.
     pub fn learn(&mut self, lists: &KnownLists) {
         for list in lists.iter() {
-            self.know(list);
+            self.learn_list(list);
         }
     }
 
@@ -334,15 +356,17 @@ impl View<'_> {
         Ok(open)
     }
 
-    /// The actors, not closed yet, of the dots that objects wait for.
+    /// The actors, not closed yet, of the dots that objects wait for, and those of lists that are
+    /// known beside the own one: names of such lists are kept with objects until all are closed.
     fn waited_for(&self) -> Result<Vec<Actor>, RecordError> {
-        if self.state.unstripped == 0 {
-            return Ok(Vec::new());
-        }
-        let behind = |actor: Option<&Actor>| self.layout.unstripped_behind(actor);
-        let mut waited_for = actors(self.records, behind)?;
         let closed = self.state.clock.closed();
-        waited_for.retain(|actor| !actor.is_name() && !closed.has(actor));
+        let of_known: BTreeSet<Actor> = self.state.known.beyond(closed).collect();
+        let mut waited_for: Vec<Actor> = of_known.into_iter().collect();
+        if 0 < self.state.unstripped {
+            let behind = |actor: Option<&Actor>| self.layout.unstripped_behind(actor);
+            waited_for.extend(actors(self.records, behind)?);
+            waited_for.retain(|actor| !actor.is_name() && !closed.has(actor));
+        }
         Ok(waited_for)
     }
 
@@ -388,12 +412,33 @@ pub(super) fn load_known(records: &dyn Records, layout: Layout) -> Result<KnownL
     known.transpose().map(Option::unwrap_or_default)
 }
 
-/// All lists that the state under `layout`, which cannot be opened, has. They only tell what a name
-/// means: those of them that cannot be read go with it.
-pub(super) fn known_to(records: &dyn Records, layout: Layout) -> Vec<Closed> {
-    let known = load_known(records, layout).unwrap_or_default();
-    let own = load(records, layout).ok();
-    known.iter().cloned().chain(own).collect()
+/// All lists of the state under `layout`, which cannot be opened, the own one first. They only tell
+/// what a name means: what of them is damaged goes with it.
+///
+/// # Errors
+/// [`RecordError`] when the engine fails.
+pub(super) fn known_to(records: &dyn Records, layout: Layout) -> Result<Vec<Closed>, RecordError> {
+    let mut own = Closed::default();
+    for number in 0.. {
+        let step = records.get(&layout.closed(number));
+        let step = step.map(|bytes| bytes.and_then(|bytes| Closing::from_bytes(&bytes).ok()));
+        match unless_damaged(step)?.flatten() {
+            // What was closed up to a damaged step is a list that it was.
+            None => break,
+            Some(step) => own.push(step),
+        }
+    }
+    let known = unless_damaged(load_known(records, layout))?.unwrap_or_default();
+    Ok(std::iter::once(own).chain(known.iter().cloned()).collect())
+}
+
+/// None where what is read is damaged.
+pub(super) fn unless_damaged<T>(read: Result<T, RecordError>) -> Result<Option<T>, RecordError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(RecordError::Damaged(_) | RecordError::Strange(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The list of closed actors as stored.

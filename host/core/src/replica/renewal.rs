@@ -1,8 +1,8 @@
 //! This is how a replica's state is dropped: one batch ends a generation and begins the next.
 //!
-//! The generation is part of every key, so that what the old one left is never read again, but for
-//! its list of closed actors, and is removed at leisure. No path removes objects while a clock that
-//! covers them exists: what such a clock has seen and no longer holds would count as deleted
+//! The generation is part of every key, so that what the old one left is never read again, and is
+//! removed at leisure; the lists of closed actors that it knew are stored anew. No path removes
+//! objects while a clock that covers them exists: what such a clock has seen and no longer holds would count as deleted
 //! everywhere.
 //!
 //! A replica with a damaged record is dropped once enough others hold what else it holds. What the
@@ -16,6 +16,7 @@
 
 use super::{Difference, Inventory, Item, Quorum, Replica, Standing, closing, state};
 use crate::clock::Clock;
+use crate::closed::Closed;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
 use crate::dot::Actor;
 use crate::dot_set::{Counters, DotSet};
@@ -162,11 +163,9 @@ impl Replica {
             return Ok(None);
         };
         let life = (self.actor.node, self.actor.incarnation);
-        let mut replica = Replica::begin_anew(batch, self.layout.place(), life)?;
+        let next = drop_generation(batch, self.layout);
+        let mut replica = Replica::begin(batch, (self.layout.place(), next), life, &self.lists())?;
         replica.stand(Standing::beginning(self.state.standing.has_lost_nothing()));
-        for list in self.lists() {
-            replica.know(list);
-        }
         for item in items {
             let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
             debug_assert!(merged.is_some(), "nothing was there that could be unclear");
@@ -308,19 +307,31 @@ impl Replica {
         let next = match Replica::stored_generation(batch, place) {
             Ok(old) => {
                 let layout = Layout::new(place, old);
-                known = closing::known_to(batch, layout);
-                batch.remove(layout.clock());
-                Generation(old.0 + 1)
+                known = closing::known_to(batch, layout)?;
+                drop_generation(batch, layout)
             }
             Err(RecordError::Damaged(_)) => unused_generation(batch, place, life.1)?,
             Err(error) => return Err(error),
         };
+        let known: Vec<&Closed> = known.iter().collect();
+        let mut replica = Replica::begin(batch, (place, next), life, &known)?;
+        replica.save(batch);
+        Ok(replica)
+    }
+
+    /// The replica of a generation in which nothing is stored, as a suspect to which the lists of
+    /// closed actors are known that were before it.
+    fn begin(
+        batch: &mut dyn Batch,
+        (place, next): (Place, Generation),
+        life: (NodeId, Incarnation),
+        known: &[&Closed],
+    ) -> Result<Replica, RecordError> {
         batch.put(Layout::life(place), state::encode_generation(next));
         let mut replica = Replica::open(batch, place, life, Standing::suspect())?;
-        for list in &known {
-            replica.know(list);
+        for list in known {
+            replica.learn_list(list);
         }
-        replica.save(batch);
         Ok(replica)
     }
 
@@ -333,6 +344,12 @@ impl Replica {
         let generation = life.as_deref().map(state::decode_generation).transpose()?;
         Ok(generation.unwrap_or(Generation(1)))
     }
+}
+
+/// Ends a generation: what is stored of it is never read again. Gives the one that comes after it.
+fn drop_generation(batch: &mut dyn Batch, layout: Layout) -> Generation {
+    batch.remove(layout.clock());
+    Generation(layout.generation().0 + 1)
 }
 
 fn take_along(lacking: &mut BTreeMap<Entry, Item>, item: Item) {

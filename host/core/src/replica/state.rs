@@ -186,6 +186,19 @@ impl State {
         }
     }
 
+    /// The lists of closed actors that are known here, the own one first.
+    #[must_use]
+    pub fn lists(&self) -> Vec<&Closed> {
+        let own = std::iter::once(self.clock.closed());
+        own.chain(self.known.iter()).collect()
+    }
+
+    /// Whether one of them is or was called `name`.
+    #[must_use]
+    pub fn knows(&self, name: &Actor) -> bool {
+        self.lists().iter().any(|list| list.knows(name))
+    }
+
     /// Whether what it holds is what its clock says: no object has met more, or had when an actor
     /// was closed.
     #[must_use]
@@ -194,8 +207,8 @@ impl State {
     }
 
     /// The clock record. Format 5, strays 1, sum 16, live keys 8, unstripped 8, log bytes 8,
-    /// standing 1 (0 trusted; 1 suspect, 2 one that has lost nothing, then the nodes merged: count 4,
-    /// each 8 and 1 if it was trusted), refused actors: count 4, each 28; what was seen.
+    /// standing 1 (0 trusted; 1 suspect, 2 one that has lost nothing, then the nodes merged: count
+    /// 4, each 8 and 1 if it was trusted), refused actors: count 4, each 28; what was seen.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let mut writer = Writer::default();

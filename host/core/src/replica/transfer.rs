@@ -215,11 +215,9 @@ impl Replica {
 
     /// The lists of closed actors that are known here.
     pub(super) fn lists(&self) -> Vec<&Closed> {
-        let others = self.transfers.values().map(|transfer| &transfer.closed);
-        std::iter::once(self.state.clock.closed())
-            .chain(others)
-            .chain(self.state.known.iter())
-            .collect()
+        let mut lists = self.state.lists();
+        lists.extend(self.transfers.values().map(|transfer| &transfer.closed));
+        lists
     }
 
     /// Ends a full transfer: all of `clock` counts as seen here, too. It is the sender's at its

@@ -2,17 +2,16 @@
 //! counts, when it is minted again, and when it is done.
 
 use super::{Effect, MINTED_AGAIN_MAX, Phase, Resolution, Store, Write, again};
-use crate::clock::Clock;
 use crate::dot::Dot;
 use crate::id::NodeId;
 use crate::object::{Object, Version};
 use crate::operation::{Consistency, WriteAnswer};
-use crate::replica::{Found, Written};
+use crate::replica::{Found, State, Written};
 use crate::time::Time;
 use std::collections::BTreeSet;
 
 impl Write {
-    pub(super) fn on_written(&mut self, written: Written, clock: &Clock) -> Vec<Effect> {
+    pub(super) fn on_written(&mut self, written: Written, own: &State) -> Vec<Effect> {
         if self.own.is_empty() {
             self.existed |= written.found.live;
         }
@@ -41,7 +40,7 @@ impl Write {
             unclear: BTreeSet::new(),
             waits: false,
         };
-        effects.extend(self.conclude(clock));
+        effects.extend(self.conclude(own));
         effects
     }
 
@@ -49,7 +48,7 @@ impl Write {
         &mut self,
         node: NodeId,
         of: (Dot, Found),
-        clock: &Clock,
+        own: &State,
     ) -> Vec<Effect> {
         let (minted, found) = of;
         let Phase::Spreading {
@@ -73,7 +72,7 @@ impl Write {
         // What a replica holds of a write minted again, or sent again, may be the write itself.
         let is_first = self.minted_again == 0 && !unclear.remove(&node);
         self.existed |= found.live && is_first;
-        self.conclude(clock)
+        self.conclude(own)
     }
 
     pub(super) fn on_unclear(&mut self, node: NodeId, minted: Dot) -> Vec<Effect> {
@@ -136,7 +135,7 @@ impl Write {
 
     /// The coordinator is one of those that have the write only while its replica is the one that
     /// stored it: not when that was dropped meanwhile.
-    fn check_own(&mut self, clock: &Clock) {
+    fn check_own(&mut self, own: &State) {
         let me = self.with.me;
         if let Phase::Spreading {
             written,
@@ -144,7 +143,7 @@ impl Write {
             suspects,
             ..
         } = &mut self.phase
-            && !written.dots.iter().all(|dot| clock.seen().has(dot))
+            && !written.dots.iter().all(|dot| own.clock.seen().has(dot))
         {
             acknowledged.remove(&me);
             suspects.remove(&me);
@@ -153,8 +152,8 @@ impl Write {
     }
 
     /// Answers once enough replicas have the write, or too few are left.
-    pub(super) fn conclude(&mut self, clock: &Clock) -> Vec<Effect> {
-        self.check_own(clock);
+    pub(super) fn conclude(&mut self, own: &State) -> Vec<Effect> {
+        self.check_own(own);
         let (needed, counted) = (self.needed(), self.counted());
         let Phase::Spreading {
             written,

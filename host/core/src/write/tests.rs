@@ -8,6 +8,7 @@ use crate::key::{Key, Partition};
 use crate::object::Value;
 use crate::operation::Consistency;
 use crate::place::{Entry, Place};
+use crate::replica::Standing;
 
 const ME: NodeId = NodeId(1);
 const SECOND: NodeId = NodeId(2);
@@ -98,14 +99,14 @@ fn begin_with(
 }
 
 /// What the coordinator's replica has seen: all that it mints here.
-fn clock() -> Clock {
-    let mut clock = Clock::default();
-    (1..9).for_each(|counter| clock.add(dot(ME, counter)));
-    clock
+fn own() -> State {
+    let mut own = State::new(Standing::Trusted);
+    (1..9).for_each(|counter| own.clock.add(dot(ME, counter)));
+    own
 }
 
 fn step(write: &mut Write, event: Event) -> Vec<Effect> {
-    write.step(event, &clock())
+    write.step(event, &own())
 }
 
 /// A write with a resolver that has stored its first version at time 10 and sent it.
@@ -460,22 +461,22 @@ fn once_it_is_stored_a_clock_that_gives_no_time_leaves_it_unknown() {
 fn a_coordinator_whose_replica_was_dropped_meanwhile_does_not_count_itself() {
     let mut write = spreading();
     let acknowledged = Event::Acknowledged(SECOND, dot(ME, 1), Found::default());
-    let dropped = Clock::default();
+    let dropped = State::new(Standing::suspect());
     assert_eq!(write.step(acknowledged.clone(), &dropped), []);
-    assert_eq!(write.step(acknowledged, &clock()), [], "nor ever again");
+    assert_eq!(write.step(acknowledged, &own()), [], "nor ever again");
     let effects = step(&mut write, Event::Failed(THIRD));
     let (reached, needed) = (1, 2);
     let unknown = OperationError::OutcomeUnknown { reached, needed };
     assert_eq!(effects, [Effect::Answer(Err(unknown))]);
 }
 
-/// A coordinator's clock once the third node's first actor is closed there.
-fn closing() -> Clock {
-    let (mut clock, dot) = (clock(), dot(THIRD, 1));
-    clock.add(dot);
-    let seen = clock.seen().of_actor(&dot.actor);
-    clock.close(Closing::new([(dot.actor, seen)]));
-    clock
+/// A coordinator's replica once the third node's first actor is closed there.
+fn closing() -> State {
+    let (mut own, dot) = (own(), dot(THIRD, 1));
+    own.clock.add(dot);
+    let seen = own.clock.seen().of_actor(&dot.actor);
+    own.clock.close(Closing::new([(dot.actor, seen)]));
+    own
 }
 
 /// A write that has read two replicas: the second has closed the actor of what the first holds.
@@ -484,7 +485,7 @@ fn unclear() -> Write {
     let there = object(&[(dot(THIRD, 1), version("old", 5))]);
     step(&mut write, Event::Looked(ME, there, Time(6)));
     let mut gone = Object::default();
-    gone.context.join(closing().seen());
+    gone.context.join(closing().clock.seen());
     let effects = step(&mut write, Event::Looked(SECOND, gone, Time(6)));
     assert_eq!(effects, [Effect::Again]);
     write

@@ -33,9 +33,8 @@ impl Cluster {
         let heard: BTreeMap<NodeId, Word> = words.collect();
         let leader = &self.nodes[0];
         let open = leader.replica.view(&leader.disk).open_actors();
-        let state = leader.replica.state();
-        let lists = (state.clock.closed(), &state.known);
-        let candidates = close::candidates(open.expect("memory"), lists, &replicas(), &heard);
+        let own = leader.replica.state();
+        let candidates = close::candidates(open.expect("memory"), own, &replicas(), &heard);
         self.closing.running = Some(Close::new(node_id(0), &replicas(), candidates));
     }
 

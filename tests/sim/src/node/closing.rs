@@ -71,7 +71,7 @@ impl Process {
         };
         let view = self.partitions.view(place, turn.disk);
         let found = view.map(|view| (view.open_actors(), view.word(shown.actor)));
-        let Some((Ok(open), own)) = found else {
+        let Some((Ok(open), mut own)) = found else {
             self.note_damage_shown(turn, place);
             return Vec::new();
         };
@@ -79,9 +79,9 @@ impl Process {
             return open.into_iter().collect();
         }
         let mut heard = self.rounds.heard(place);
+        own.damaged = self.is_damaged(place);
         heard.insert(self.me, own);
-        let lists = (shown.state.clock.closed(), &shown.state.known);
-        close::candidates(open, lists, replicas, &heard)
+        close::candidates(open, &shown.state, replicas, &heard)
     }
 
     fn carry_out_closing(&mut self, turn: &mut Turn<'_>, id: TaskId, effects: Vec<Effect>) {

@@ -2,14 +2,13 @@
 //! effects are carried out here.
 
 use super::commit::Waiter;
-use super::partitions::{Answer, Operation};
+use super::partitions::{Answer, Operation, Shown};
 use super::{Alarm, Asked, Origin, Process, Silence, Task, TaskId, Told, Turn};
 use super::{closing, policies, resolver};
 use crate::bug::Bug;
 use crate::ledger::Fate;
 use crate::moment::{MILLI, Moment, SECOND};
 use crate::table::Bucket;
-use soros_core::clock::Clock;
 use soros_core::dot::Dot;
 use soros_core::dot_set::DotSet;
 use soros_core::id::NodeId;
@@ -19,7 +18,7 @@ use soros_core::operation::{
     Consistency, OperationError, ReadRequest, Target, WriteAnswer, WriteRequest,
 };
 use soros_core::read::{self, Read, Want};
-use soros_core::replica::Outcome;
+use soros_core::replica::{Outcome, Standing, State};
 use soros_core::time::Time;
 use soros_core::write::{self, Coordination, Resolution, Resolved, Store, Write};
 use std::collections::{BTreeSet, VecDeque};
@@ -253,11 +252,11 @@ impl Process {
             task.minted.extend(&written.dots);
         }
         let shown = self.partitions.shown(task.target.place);
-        let mut clock = shown.map_or_else(Clock::default, |shown| shown.state.clock.clone());
+        let mut own = state_of(shown);
         if turn.has(Bug::DroppedCoordinatorCounts) {
-            task.minted.iter().for_each(|dot| clock.add(*dot));
+            task.minted.iter().for_each(|dot| own.clock.add(*dot));
         }
-        task.machine.step(event, &clock)
+        task.machine.step(event, &own)
     }
 
     fn on_write_event(&mut self, turn: &mut Turn<'_>, id: TaskId, event: write::Event) {
@@ -415,9 +414,7 @@ impl Process {
             return Vec::new();
         };
         let shown = self.partitions.shown(task.target.place);
-        let nothing = Clock::default();
-        let clock = shown.map_or(&nothing, |shown| &shown.state.clock);
-        task.machine.step(event, clock)
+        task.machine.step(event, &state_of(shown))
     }
 
     fn on_read_event(&mut self, turn: &mut Turn<'_>, id: TaskId, event: read::Event) {
@@ -535,4 +532,12 @@ fn spoil(mut store: Store, bug: Option<Bug>) -> Store {
         store.siblings = Resolution::Keep;
     }
     store
+}
+
+/// The coordinator's replica, as the machines see it; one that is not there knows nothing.
+fn state_of(shown: Option<&Shown>) -> State {
+    shown.map_or_else(
+        || State::new(Standing::suspect()),
+        |shown| shown.state.clone(),
+    )
 }

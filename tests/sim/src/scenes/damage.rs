@@ -229,6 +229,29 @@ pub(super) fn a_token_names_a_list_that_is_in_no_clock_any_more(bug: Option<Bug>
     play.end()
 }
 
+/// What was overwritten lies at one replica, and at the other nothing but the name of a list says
+/// so. Both are dropped before they have compared: that one has the name must not be forgotten when
+/// it is believed again.
+pub(super) fn only_the_name_of_a_list_tells_what_was_overwritten(bug: Option<Bug>) -> Report {
+    let mut play = after_a_closing(bug);
+    play.cut(1, 2);
+    play.write(at(2).by(LATE).alone());
+    play.mend();
+    drop_before_the_list_is_learned(&mut play);
+    play.cut(1, 2);
+    play.write(at(1).by(1).blind().alone());
+    play.mend();
+    play.learn(2, 1);
+    play.learn(2, 1);
+    play.expect(play.renewed() == 2, "both are dropped");
+    play.expect(
+        play.closed(1) + play.closed(2) == 0,
+        "no clock has the list",
+    );
+    play.learn(1, 2);
+    play.end()
+}
+
 /// Who reads after a closing, and writes long after that.
 const LATE: usize = 3;
 
@@ -236,6 +259,18 @@ const LATE: usize = 3;
 /// second has been dropped and not learned the list, the first wants to be, and each has a write of
 /// its own.
 fn dropped_after_a_closing(bug: Option<Bug>) -> Play {
+    let mut play = after_a_closing(bug);
+    drop_before_the_list_is_learned(&mut play);
+    play.cut(1, 2);
+    for (node, client) in [(1, 1), (2, 2)] {
+        play.write(at(node).by(client).blind().alone());
+    }
+    play.mend();
+    play
+}
+
+/// A life is closed at both replicas of two, and [`LATE`] has a token that names the list.
+fn after_a_closing(bug: Option<Bug>) -> Play {
     let mut play = Play::of(2, &[Bucket::Siblings; KEYS as usize], bug);
     for key in 0..KEYS {
         // What is written first is in no object any more.
@@ -247,18 +282,18 @@ fn dropped_after_a_closing(bug: Option<Bug>) -> Play {
     play.all_learn();
     play.expect(play.closed(1) == 1, "a life is closed");
     play.read(at(1).by(LATE));
+    play
+}
+
+/// The second of two replicas is dropped, and one record of the first is damaged, so that the
+/// second cannot learn its list.
+fn drop_before_the_list_is_learned(play: &mut Play) {
     play.damage(2, 1);
     play.scrub(2);
     play.expect(play.renewed() == 1, "the first holds the rest");
     play.damage(1, KEYS - 1);
     play.begin_to_learn(2, 1);
     play.wait_for_range();
-    play.cut(1, 2);
-    for (node, client) in [(1, 1), (2, 2)] {
-        play.write(at(node).by(client).blind().alone());
-    }
-    play.mend();
-    play
 }
 
 /// One of two replicas has merged what the other can read, says so, and is emptied before the other

@@ -344,7 +344,7 @@ impl World {
         };
         let may_be = |key: &[u8]| match record::kind(key) {
             None => false,
-            Some(Kind::Clock | Kind::Closed | Kind::Known) => may_lose && key.starts_with(&first),
+            Some(Kind::Clock | Kind::Closed) => may_lose && key.starts_with(&first),
             Some(_) => key.starts_with(&first),
         };
         let Some(record) = node.disk.damage(&mut self.random, may_be) else {
@@ -358,7 +358,7 @@ impl World {
     pub(super) fn on_damaged(&mut self, node: NodeId, layout: Layout, record: Vec<u8>) {
         let entry = Layout::entry_of_object(&record).ok();
         match record::kind(&record) {
-            Some(Kind::Clock | Kind::Closed | Kind::Known) => {
+            Some(Kind::Clock | Kind::Closed) => {
                 let weakness = Weakness::Unopened(layout.generation(), record);
                 self.weak.insert((node, layout.place()), weakness);
                 self.losses.push((node, self.now));
