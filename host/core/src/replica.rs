@@ -29,6 +29,7 @@ pub use view::{LiveKey, View};
 use crate::dot::{Actor, Dot};
 use crate::dot_set::DotSet;
 use crate::id::{Incarnation, NodeId};
+use crate::known::KnownLists;
 use crate::limits::SIBLINGS_BYTES_MAX;
 use crate::map::bucket::Buckets;
 use crate::object::{Object, Version};
@@ -74,8 +75,8 @@ pub struct Replica {
     logged: BTreeSet<Actor>,
     /// How many steps of the list of closed actors are stored.
     steps_stored: usize,
-    /// Whether the lists that are known beside it are not stored as they are.
-    known_changed: bool,
+    /// The lists that are stored as known beside it; none when they are to be stored anew.
+    known_stored: Option<KnownLists>,
     /// Whether objects may be stored with the name of a list that need not be kept any more.
     names_may_go: bool,
     sweep: Sweep,
@@ -176,8 +177,7 @@ impl Replica {
                 .map_err(|_| RecordError::Strange("a clock record"))?,
         };
         let known = closing::unless_damaged(closing::load_known(records, layout))?;
-        let known_changed = known.is_none();
-        state.known = known.unwrap_or_default();
+        state.known = known.clone().unwrap_or_default();
         if !state.standing.is_trusted() {
             state.standing = Standing::beginning(state.standing.has_lost_nothing());
         }
@@ -196,7 +196,7 @@ impl Replica {
             truncated: BTreeMap::new(),
             logged: BTreeSet::new(),
             steps_stored: state.clock.closed().steps().len(),
-            known_changed,
+            known_stored: known,
             names_may_go: true,
             state,
             milestones: VecDeque::new(),

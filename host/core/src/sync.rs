@@ -118,8 +118,8 @@ pub enum Answer {
 pub enum Event {
     /// The other's answer.
     Answered(Answer, Speaker),
-    /// [`Effect::Learn`], [`Effect::Merge`] or [`Effect::Agree`] is durable; the state is that after
-    /// it.
+    /// [`Effect::Learn`], [`Effect::Merge`] or [`Effect::Agree`] is durable; the state is that
+    /// after it.
     Merged,
     /// [`Effect::Merge`] is durable, but for an object whose own record is damaged.
     MergedPartly,

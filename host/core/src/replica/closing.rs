@@ -201,7 +201,7 @@ impl Replica {
             self.logged.insert(actor);
         }
         let State { known, clock, .. } = &mut self.state;
-        self.known_changed |= known.forget(clock.closed());
+        known.forget(clock.closed());
         self.names_may_go = true;
         self.changed = true;
     }
@@ -308,9 +308,7 @@ impl Replica {
     /// Takes note of a list that another life or another replica has closed.
     pub(super) fn learn_list(&mut self, list: &Closed) {
         let State { known, clock, .. } = &mut self.state;
-        let learned = known.learn(list, clock.closed());
-        self.known_changed |= learned;
-        self.changed |= learned;
+        self.changed |= known.learn(list, clock.closed());
     }
 
     /// Takes note of the lists that another replica knows beside its own.
@@ -322,15 +320,16 @@ impl Replica {
 
     /// Stores the lists that are known beside it, if they are others than those that are stored.
     pub(super) fn store_known(&mut self, batch: &mut dyn Batch) {
-        if !std::mem::take(&mut self.known_changed) {
+        let (key, known) = (self.layout.known(), &self.state.known);
+        if self.known_stored.as_ref() == Some(known) {
             return;
         }
-        let (key, known) = (self.layout.known(), &self.state.known);
         if known.is_empty() {
             batch.remove(key);
         } else {
             batch.put(key, known.to_bytes());
         }
+        self.known_stored = Some(known.clone());
     }
 
     /// Stores the steps of the list of closed actors that are not stored yet.

@@ -2,8 +2,8 @@
 //!
 //! The generation is part of every key, so that what the old one left is never read again, and is
 //! removed at leisure; the lists of closed actors that it knew are stored anew. No path removes
-//! objects while a clock that covers them exists: what such a clock has seen and no longer holds would count as deleted
-//! everywhere.
+//! objects while a clock that covers them exists: what such a clock has seen and no longer holds
+//! would count as deleted everywhere.
 //!
 //! A replica with a damaged record is dropped once enough others hold what else it holds. What the
 //! last of them lack, as long as it is little, it takes along: the new replica merges it from the
@@ -129,7 +129,7 @@ impl Replica {
         }
         self.attempts = self.attempts.yielded();
         // What it cannot be opened without may be damaged, and nobody reads that before then.
-        (self.changed, self.steps_stored, self.known_changed) = (true, 0, true);
+        (self.changed, self.steps_stored, self.known_stored) = (true, 0, None);
         // Its copy may go now, with what it has merged and not seen.
         self.held.remove(&other);
         Some(Promise {
