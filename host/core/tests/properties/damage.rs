@@ -449,3 +449,36 @@ fn what_was_refused_is_refused_by_the_new_generation() {
         .take(&mut one.disk, &entry(KEYS), written.object, &written.dots);
     assert_eq!(late, Ok(Taken::Ended));
 }
+
+#[test]
+fn lists_that_are_known_outlive_the_state_and_a_damaged_record_of_them_costs_nothing_else() {
+    let ([mut one, mut two, mut three], written) = with_an_ended_actor(true);
+    close(&mut one, &written);
+    let list = one.replica.state().clock.closed().clone();
+    let renewed = renewed(&mut one, &[&two, &three], 1).expect("they hold the rest");
+    let (layout, life) = (renewed.layout(), (NodeId(1), Incarnation(2)));
+    assert_eq!(renewed.state().known.iter().collect::<Vec<_>>(), [&list]);
+    let open = |disk: &Memory| Replica::open(disk, layout.place(), life, Standing::suspect());
+    let mut opened = open(&one.disk).expect("all is readable");
+    assert_eq!(opened.state().known, renewed.state().known);
+    for other in [&mut two, &mut three] {
+        other.replica.learn(&opened.state().known);
+        other.replica.save(&mut other.disk);
+        close(other, &written);
+        assert!(
+            other.replica.state().known.is_empty(),
+            "it has closed the same"
+        );
+        assert!(
+            !other
+                .disk
+                .records
+                .contains_key(&other.replica.layout().known())
+        );
+    }
+    one.disk.damaged.insert(layout.known());
+    opened = open(&one.disk).expect("it can do without");
+    assert!(opened.state().known.is_empty());
+    opened.save(&mut one.disk);
+    open(&one.disk).expect("it is written anew");
+}
