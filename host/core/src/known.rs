@@ -30,11 +30,16 @@ impl Eq for KnownLists {}
 
 impl KnownLists {
     /// Adds a list, unless all that it is or was called is known: by these, or by `own`, the list
-    /// of what is closed here. Whether it was added: it is not where there are too many.
+    /// of what is closed here. Whether it was added: where there are too many it takes the place of
+    /// one whose actors are all closed here, if its own are not.
     pub fn learn(&mut self, list: &Closed, own: &Closed) -> bool {
         let lacks = self.lacks(list, own);
         if lacks {
             self.0.retain(|before| !list.explains(before));
+            if KNOWN_LISTS_MAX <= self.0.len() {
+                let over = self.0.iter().position(|before| !has_more(before, own));
+                over.map(|index| self.0.remove(index));
+            }
             self.0.push(list.clone());
         }
         lacks
@@ -48,8 +53,10 @@ impl KnownLists {
 
     fn lacks(&self, list: &Closed, own: &Closed) -> bool {
         let is_told = own.explains(list) || self.0.iter().any(|known| known.explains(list));
-        let is_full = || KNOWN_LISTS_MAX <= self.0.iter().filter(|it| !list.explains(it)).count();
-        !is_told && !is_full()
+        let others = || self.0.iter().filter(|before| !list.explains(before));
+        let has_room = || others().count() < KNOWN_LISTS_MAX;
+        let takes_place = || has_more(list, own) && !others().all(|before| has_more(before, own));
+        !is_told && (has_room() || takes_place())
     }
 
     /// Drops the lists that `own` explains.
@@ -61,12 +68,14 @@ impl KnownLists {
     /// the name covers is not known without it.
     #[must_use]
     pub fn explain_more(&self, name: &Actor, own: &Closed) -> bool {
-        let has_more = |list: &Closed| {
+        let explains_more = |list: &Closed| {
             let steps = list.steps_of(name)?;
             let mut actors = list.actors();
             Some(actors.any(|actor| list.has_within(steps, actor) && !own.has(actor)))
         };
-        self.0.iter().any(|list| has_more(list).unwrap_or(false))
+        self.0
+            .iter()
+            .any(|list| explains_more(list).unwrap_or(false))
     }
 
     /// The actors of the lists that are not closed in `own`.
@@ -91,6 +100,11 @@ impl KnownLists {
     pub fn next_after(&self, own: &Closed) -> impl Iterator<Item = BTreeSet<Actor>> {
         self.0.iter().filter_map(|list| list.next_after(own))
     }
+}
+
+/// Whether a list has actors that are not closed in `own`.
+fn has_more(list: &Closed, own: &Closed) -> bool {
+    list.actors().any(|actor| !own.has(actor))
 }
 
 /// Count 4, each list.
@@ -181,6 +195,16 @@ mod tests {
         assert!(
             lists.learn(&list(&[&[1], &[2]]), &own),
             "it takes the place of one of them"
+        );
+        assert_eq!(lists.iter().count(), KNOWN_LISTS_MAX);
+        let closed = list(&[&[20], &[2]]);
+        assert!(
+            lists.learn(&last, &closed),
+            "one of them only serves old tokens"
+        );
+        assert!(
+            !lists.learn(&one(2), &closed),
+            "or they would take turns for ever"
         );
         assert_eq!(lists.iter().count(), KNOWN_LISTS_MAX);
     }

@@ -359,6 +359,11 @@ impl Replica {
         self.find_kept_names(batch)?;
         let mut room = SETTLED_PER_COMMIT;
         while let Some(actor) = self.advanced.first().copied() {
+            if actor.is_name() && self.keeps(&actor) {
+                // It was learned, or doubted, since.
+                self.advanced.remove(&actor);
+                continue;
+            }
             let last = if actor.is_name() {
                 actor.dot(u64::MAX)
             } else {
@@ -423,8 +428,13 @@ impl Replica {
     /// as a suspect stays merged: what is lost was lost before its process started, and what was
     /// merged before that does not count.
     pub fn doubt(&mut self) {
+        self.stand(self.state.standing.after_loss());
+    }
+
+    /// The same for what a generation that was just begun may lack, if others hold it.
+    pub(super) fn doubt_if_trusted(&mut self) {
         if self.state.standing.is_trusted() {
-            self.stand(Standing::suspect());
+            self.doubt();
         }
     }
 
@@ -462,12 +472,12 @@ impl Replica {
         let lost: Vec<&Dot> = dots.iter().filter(is_own).filter(lost).collect();
         if !lost.is_empty() {
             self.barred |= lost.iter().any(|dot| dot.actor == self.actor);
-            // Those of generations before this one may come back only now.
             let begun = self.layout.generation();
             if lost.iter().any(|dot| begun <= dot.actor.generation) {
-                self.stand(self.state.standing.after_loss());
+                self.doubt();
+            } else {
+                self.doubt_if_trusted();
             }
-            self.doubt();
         }
     }
 

@@ -416,7 +416,12 @@ impl Peer {
                 self.committed(learn, course, committed).await
             }
             Effect::Agree(settled) => self.agree(place, peer, settled, course).await,
-            _ => Event::Failed,
+            Effect::Compare(_)
+            | Effect::AskDifference(_)
+            | Effect::AskRest(_)
+            | Effect::AskChunk(..)
+            | Effect::Alarm
+            | Effect::End(_) => Event::Failed,
         }
     }
 

@@ -23,6 +23,10 @@ pub enum Bug {
     UnreadablePromised,
     /// What an earlier life of a replica held counts when a later one promises.
     EarlierLifeHolds,
+    /// A replica is held to have lost nothing when it was dropped, what was damaged neither.
+    DamagedCountsAsKept,
+    /// A replica with a damaged record is believed by who lacks what it could not read.
+    DamagedBelieved,
     /// The clock lies in a tree of its own, which a crash may leave ahead of the objects.
     ClockInItsOwnTree,
     /// A full transfer joins the sender's clock of its last range.
@@ -101,7 +105,7 @@ pub enum Bug {
     DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 46] = [
+const NAMES: [(Bug, &str); 48] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -110,6 +114,8 @@ const NAMES: [(Bug, &str); 46] = [
     (Bug::DroppedBeforeOthersHold, "dropped-before-others-hold"),
     (Bug::UnreadablePromised, "unreadable-promised"),
     (Bug::EarlierLifeHolds, "earlier-life-holds"),
+    (Bug::DamagedCountsAsKept, "damaged-counts-as-kept"),
+    (Bug::DamagedBelieved, "damaged-believed"),
     (Bug::ClockInItsOwnTree, "clock-in-its-own-tree"),
     (Bug::JoinEndClock, "join-end-clock"),
     (Bug::JoinStartClockAlone, "join-start-clock-alone"),

@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 51] = [
+pub const ALL: [Scene; 54] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -213,6 +213,21 @@ pub const ALL: [Scene; 51] = [
         name: "who promises cannot be opened again",
         opposites: &[],
         play: damage::who_promises_cannot_be_opened_again,
+    },
+    Scene {
+        name: "a value is read after one of its two was damaged",
+        opposites: &[Bug::DamagedCountsAsKept],
+        play: damage::a_value_is_read_after_one_of_its_two_was_damaged,
+    },
+    Scene {
+        name: "a value is lost at one of its two and damaged at the other",
+        opposites: &[],
+        play: damage::a_value_is_lost_at_one_of_its_two_and_damaged_at_the_other,
+    },
+    Scene {
+        name: "a suspect is filled from who cannot read all",
+        opposites: &[Bug::DamagedBelieved],
+        play: damage::a_suspect_is_filled_from_who_cannot_read_all,
     },
     Scene {
         name: "a clock record is damaged while all others are away",

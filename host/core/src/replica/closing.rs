@@ -147,7 +147,7 @@ impl Replica {
         let clock = &self.state.clock;
         let mut open = step.iter().filter(|(actor, _)| !clock.closed().has(actor));
         if !open.all(|(actor, agreed)| clock.seen().of_actor(actor).includes(agreed)) {
-            self.doubt();
+            self.doubt_if_trusted();
         }
     }
 
@@ -218,7 +218,7 @@ impl Replica {
     /// a list covers, or closed it; but where the list is in no clock any more, because all began
     /// anew, it has seen only what is left of it, and keeps the name until the actors are closed
     /// again.
-    fn keeps(&self, name: &Actor) -> bool {
+    pub(super) fn keeps(&self, name: &Actor) -> bool {
         let State {
             known,
             clock,
@@ -359,13 +359,14 @@ impl View<'_> {
     /// known beside the own one: names of such lists are kept with objects until all are closed.
     fn waited_for(&self) -> Result<Vec<Actor>, RecordError> {
         let closed = self.state.clock.closed();
-        let of_known: BTreeSet<Actor> = self.state.known.beyond(closed).collect();
-        let mut waited_for: Vec<Actor> = of_known.into_iter().collect();
+        let mut waited_for = Vec::new();
         if 0 < self.state.unstripped {
             let behind = |actor: Option<&Actor>| self.layout.unstripped_behind(actor);
-            waited_for.extend(actors(self.records, behind)?);
+            waited_for = actors(self.records, behind)?;
             waited_for.retain(|actor| !actor.is_name() && !closed.has(actor));
         }
+        let of_known: BTreeSet<Actor> = self.state.known.beyond(closed).collect();
+        waited_for.extend(of_known);
         Ok(waited_for)
     }
 
@@ -420,12 +421,12 @@ pub(super) fn known_to(records: &dyn Records, layout: Layout) -> Result<Vec<Clos
     let mut own = Closed::default();
     for number in 0.. {
         let step = records.get(&layout.closed(number));
-        let step = step.map(|bytes| bytes.and_then(|bytes| Closing::from_bytes(&bytes).ok()));
-        match unless_damaged(step)?.flatten() {
-            // What was closed up to a damaged step is a list that it was.
-            None => break,
-            Some(step) => own.push(step),
-        }
+        // What was closed up to a damaged step is a list that it was.
+        let Some(step) = unless_damaged(step)?.flatten() else {
+            break;
+        };
+        let step = Closing::from_bytes(&step);
+        own.push(step.map_err(|_| RecordError::Strange("a list of closed actors"))?);
     }
     let known = unless_damaged(load_known(records, layout))?.unwrap_or_default();
     Ok(std::iter::once(own).chain(known.iter().cloned()).collect())
@@ -435,7 +436,7 @@ pub(super) fn known_to(records: &dyn Records, layout: Layout) -> Result<Vec<Clos
 pub(super) fn unless_damaged<T>(read: Result<T, RecordError>) -> Result<Option<T>, RecordError> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(RecordError::Damaged(_) | RecordError::Strange(_)) => Ok(None),
+        Err(RecordError::Damaged(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -14,7 +14,7 @@
 //! ask each other the one with the lower id goes first. One that promises names what it cannot read
 //! itself: that is taken along, too, for nobody else may have it.
 
-use super::{Difference, Inventory, Item, Quorum, Replica, Standing, closing, state};
+use super::{Difference, Inventory, Item, Quorum, Readable, Replica, Standing, closing, state};
 use crate::clock::Clock;
 use crate::closed::Closed;
 use crate::codec::{Codec, DecodeError, Reader, Writer};
@@ -158,15 +158,16 @@ impl Replica {
             return Ok(None);
         }
         self.attempts.under_way = false;
-        let Some(items) = self.taken_along(batch, promises)? else {
+        let Some(rest) = self.taken_along(batch, promises)? else {
             self.attempts.in_vain = true;
             return Ok(None);
         };
         let life = (self.actor.node, self.actor.incarnation);
         let next = drop_generation(batch, self.layout);
         let mut replica = Replica::begin(batch, (self.layout.place(), next), life, &self.lists())?;
-        replica.stand(Standing::beginning(self.state.standing.has_lost_nothing()));
-        for item in items {
+        let promised = rest.is_all && self.state.standing.has_lost_nothing();
+        replica.stand(Standing::beginning(promised));
+        for item in rest.items {
             let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
             debug_assert!(merged.is_some(), "nothing was there that could be unclear");
         }
@@ -183,50 +184,59 @@ impl Replica {
         &self,
         records: &dyn Records,
         promises: &Promises,
-    ) -> Result<Option<Vec<Item>>, RecordError> {
-        let (mut holders, mut lacking) = (0, BTreeMap::new());
-        let lacked = |held, clock, unreadable: &[Entry], bytes_max| {
-            let told = self.told_of(held, clock);
-            let view = self.view(records);
-            let difference = told.map(|told| {
-                let left_out = unreadable.iter().map(Layout::entry_bytes).collect();
-                view.difference_but(&told, bytes_max, left_out)
-            });
-            let found = difference.transpose().map(|found| found.map(|it| it.found));
-            found.map(|found| found.unwrap_or(Difference::LogTooShort))
-        };
+    ) -> Result<Option<Rest>, RecordError> {
+        let (mut holders, mut of_all, mut lacking) = (0, 0, BTreeMap::new());
         for (node, promise) in &promises.of {
-            let Promise {
-                clock, unreadable, ..
-            } = promise;
             let held = self.held_by(*node, promise);
-            let mut all = vec![lacked(held, clock, unreadable, promises.bytes_max)?];
-            let holds = match all[0] {
-                Difference::None => true,
-                Difference::Items { more, .. } => !more,
-                Difference::LogTooShort | Difference::Closed(_) => false,
-            };
-            let Some(spared) = self.spared(records, unreadable)?.filter(|_| holds) else {
+            let first = self.lacked(records, held, promise, promises.bytes_max)?;
+            let spared = self.spared(records, &promise.unreadable)?;
+            let Some(spared) = spared.filter(|_| is_told(&first)) else {
                 continue;
             };
             holders += 1;
+            // What it merged without having seen it, it cannot hand on, a delete least of all.
+            let unseen = held.map(|_| self.lacked(records, None, promise, REPAIR_BYTES));
+            let unseen = unseen.transpose()?;
+            let all = unseen.as_ref().unwrap_or(&first);
+            let is_all = is_told(all) && all.damage.is_none();
+            of_all += usize::from(is_all && spared.len() == promise.unreadable.len());
             for item in spared {
                 take_along(&mut lacking, item);
             }
-            if held.is_some() {
-                // What it merged without having seen it, it cannot hand on, a delete least of all.
-                all.push(lacked(None, clock, unreadable, REPAIR_BYTES)?);
-            }
-            for found in all {
-                if let Difference::Items { items, .. } = found {
+            for found in std::iter::once(first).chain(unseen) {
+                if let Difference::Items { items, .. } = found.found {
                     for item in items {
                         take_along(&mut lacking, item);
                     }
                 }
             }
         }
-        let items = lacking.into_values().collect();
-        Ok((promises.quorum.holders() <= holders).then_some(items))
+        let needed = promises.quorum.holders();
+        Ok((needed <= holders).then(|| Rest {
+            items: lacking.into_values().collect(),
+            is_all: needed <= of_all,
+        }))
+    }
+
+    /// What is readable here and another lacks that promised, beside what it `held` of this one's.
+    fn lacked(
+        &self,
+        records: &dyn Records,
+        held: Option<&DotSet>,
+        promise: &Promise,
+        bytes_max: usize,
+    ) -> Result<Readable<Difference>, RecordError> {
+        let left_out = promise.unreadable.iter().map(Layout::entry_bytes).collect();
+        match self.told_of(held, &promise.clock) {
+            Some(told) => {
+                let view = self.view(records);
+                view.difference_but(&told, bytes_max, left_out)
+            }
+            None => Ok(Readable {
+                found: Difference::LogTooShort,
+                damage: None,
+            }),
+        }
     }
 
     /// What this replica holds of the entries that another cannot read; none when that is too much.
@@ -343,6 +353,22 @@ impl Replica {
         let life = records.get(&Layout::life(place))?;
         let generation = life.as_deref().map(state::decode_generation).transpose()?;
         Ok(generation.unwrap_or(Generation(1)))
+    }
+}
+
+/// What a replica that is dropped takes along.
+struct Rest {
+    items: Vec<Item>,
+    /// Whether enough others hold all else, what is damaged here too: nothing is lost with it.
+    is_all: bool,
+}
+
+/// Whether these are all items that another lacks.
+fn is_told(lacked: &Readable<Difference>) -> bool {
+    match lacked.found {
+        Difference::None => true,
+        Difference::Items { more, .. } => !more,
+        Difference::LogTooShort | Difference::Closed(_) => false,
     }
 }
 

@@ -21,9 +21,9 @@ pub enum Standing {
     /// Its directory is new, old or damaged: it takes writes, and answers no quorum read until it
     /// has merged what enough others held after its start.
     Suspect {
-        /// Whether enough others had promised to hold what the state before held when that was
-        /// dropped, so that nothing was lost with it.
-        promised: bool,
+        /// Whether nothing was lost with the state before it: enough others had promised to hold
+        /// all of that when it was dropped.
+        lost_nothing: bool,
         /// The trusted replicas that it has merged so far.
         trusted: BTreeSet<NodeId>,
         /// The replicas of whatever standing that it has merged so far.
@@ -62,11 +62,11 @@ impl Standing {
         Standing::beginning(false)
     }
 
-    /// A suspect that has merged nobody yet, and lost nothing if that was `promised`.
+    /// A suspect that has merged nobody yet, and may have lost something or has `lost_nothing`.
     #[must_use]
-    pub fn beginning(promised: bool) -> Standing {
+    pub fn beginning(lost_nothing: bool) -> Standing {
         Standing::Suspect {
-            promised,
+            lost_nothing,
             trusted: BTreeSet::new(),
             merged: BTreeSet::new(),
         }
@@ -78,13 +78,12 @@ impl Standing {
         matches!(self, Standing::Trusted)
     }
 
-    /// Whether all that it acknowledged is here or was promised by others when it was dropped: it
-    /// has lost nothing.
+    /// Whether all that it acknowledged is here, or with enough others since it was dropped.
     #[must_use]
     pub fn has_lost_nothing(&self) -> bool {
         match self {
             Standing::Trusted => true,
-            Standing::Suspect { promised, .. } => *promised,
+            Standing::Suspect { lost_nothing, .. } => *lost_nothing,
         }
     }
 
@@ -96,7 +95,7 @@ impl Standing {
             Standing::Suspect {
                 trusted, merged, ..
             } => Standing::Suspect {
-                promised: false,
+                lost_nothing: false,
                 trusted,
                 merged,
             },
@@ -108,7 +107,7 @@ impl Standing {
     #[must_use]
     pub fn after_merging(&self, node: NodeId, node_is_trusted: bool, quorum: Quorum) -> Standing {
         let Standing::Suspect {
-            promised,
+            lost_nothing,
             trusted,
             merged,
         } = self
@@ -120,16 +119,16 @@ impl Standing {
         if node_is_trusted {
             trusted.insert(node);
         }
-        let fills = if *promised {
-            Quorum::can_refill
+        let is_whole = if *lost_nothing {
+            quorum.can_refill(trusted.len(), merged.len())
         } else {
-            Quorum::can_fill
+            quorum.can_fill(trusted.len(), merged.len())
         };
-        if fills(quorum, trusted.len(), merged.len()) {
+        if is_whole {
             return Standing::Trusted;
         }
         Standing::Suspect {
-            promised: *promised,
+            lost_nothing: *lost_nothing,
             trusted,
             merged,
         }
@@ -153,9 +152,9 @@ impl Quorum {
         self.replicas + 1 - self.writes <= trusted || self.replicas - 1 <= all
     }
 
-    /// Whether a replica that was dropped when enough others held what it held can have it from
-    /// `trusted` ones, or all N - 1. All [`Quorum::holders`] had it, or it was taken along, so that
-    /// so few may be asked that one of those is among them.
+    /// Whether a replica that was dropped when enough others held all of it can have it from
+    /// `trusted` ones, or all N - 1. What it does not have itself [`Quorum::holders`] had then: one
+    /// less than for [`Quorum::can_fill`] is enough that one of these is among them.
     #[must_use]
     pub fn can_refill(self, trusted: usize, all: usize) -> bool {
         self.replicas - self.holders() <= trusted || self.replicas - 1 <= all
@@ -221,11 +220,11 @@ impl State {
         match &self.standing {
             Standing::Trusted => writer.u8(TRUSTED),
             Standing::Suspect {
-                promised,
+                lost_nothing,
                 trusted,
                 merged,
             } => {
-                writer.u8(if *promised { PROMISED } else { SUSPECT });
+                writer.u8(if *lost_nothing { LOST_NOTHING } else { SUSPECT });
                 writer.len(merged.len());
                 for node in merged {
                     writer.u64(node.0);
@@ -255,7 +254,7 @@ impl State {
         let (live_keys, unstripped, log_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let standing = match reader.u8()? {
             TRUSTED => Standing::Trusted,
-            kind @ (SUSPECT | PROMISED) => decode_suspect(&mut reader, kind == PROMISED)?,
+            kind @ (SUSPECT | LOST_NOTHING) => decode_suspect(&mut reader, kind == LOST_NOTHING)?,
             _ => return Err(DecodeError::Invalid("a standing")),
         };
         let refused: Vec<Actor> = reader.list(DOTS_DECODED_MAX)?;
@@ -278,9 +277,9 @@ impl State {
 const FORMAT: u8 = 5;
 const TRUSTED: u8 = 0;
 const SUSPECT: u8 = 1;
-const PROMISED: u8 = 2;
+const LOST_NOTHING: u8 = 2;
 
-fn decode_suspect(reader: &mut Reader<'_>, promised: bool) -> Result<Standing, DecodeError> {
+fn decode_suspect(reader: &mut Reader<'_>, lost_nothing: bool) -> Result<Standing, DecodeError> {
     let (mut trusted, mut merged) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..reader.len(usize::from(REPLICAS_MAX) * 16)? {
         let node = NodeId(reader.u64()?);
@@ -290,7 +289,7 @@ fn decode_suspect(reader: &mut Reader<'_>, promised: bool) -> Result<Standing, D
         }
     }
     Ok(Standing::Suspect {
-        promised,
+        lost_nothing,
         trusted,
         merged,
     })

@@ -177,8 +177,8 @@ fn states() -> impl Strategy<Value = State> {
     let merged = proptest::option::of((merged, any::<bool>()));
     let standing = merged.prop_map(|merged| match merged {
         None => Standing::Trusted,
-        Some((merged, promised)) => Standing::Suspect {
-            promised,
+        Some((merged, lost_nothing)) => Standing::Suspect {
+            lost_nothing,
             trusted: merged
                 .iter()
                 .filter(|(_, is)| **is)

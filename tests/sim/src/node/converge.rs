@@ -338,7 +338,7 @@ impl Process {
                 let speaker = Speaker {
                     epoch,
                     trusted: word.trusted,
-                    damaged: word.damaged,
+                    damaged: word.damaged && !turn.has(Bug::DamagedBelieved),
                 };
                 if let Some(Task::Round(round)) = self.tasks.get(&id) {
                     let heard = self.rounds.heard.entry(round.place).or_default();

@@ -1,6 +1,7 @@
 //! These are scenes of damaged records: what a bit can cost is the object that it flips in.
 
 use crate::bug::Bug;
+use crate::history::{Kind, Outcome};
 use crate::report::Report;
 use crate::table::Bucket;
 use crate::world::play::{Play, at};
@@ -416,6 +417,97 @@ pub(super) fn clock_records_are_damaged_at_two_while_a_third_begins_anew(
         "all but one are dropped"
     );
     report
+}
+
+/// Two of three have the last value of a key, and at one of them a bit flips in it. That one is
+/// dropped, for the third holds the rest; but it has lost the value, and must not be believed when
+/// it has merged the third alone.
+fn a_value_that_two_have_is_damaged(bug: Option<Bug>) -> Play {
+    let mut play = begin(bug);
+    for key in 0..KEYS {
+        play.write(at(1).key(key));
+    }
+    play.all_learn();
+    play.cut(1, 3);
+    play.cut(2, 3);
+    play.write(at(1));
+    play.mend();
+    play.cut(2, 3);
+    play.damage(1, 0);
+    play.scrub(1);
+    play.expect(play.renewed() == 1, "the others hold the rest");
+    play.cut(1, 2);
+    play.learn(1, 3);
+    play
+}
+
+/// A read must not take the two for a quorum that have not seen the value.
+pub(super) fn a_value_is_read_after_one_of_its_two_was_damaged(bug: Option<Bug>) -> Report {
+    let mut play = a_value_that_two_have_is_damaged(bug);
+    let read = play.begin(at(3).by(2), Kind::Read);
+    let outcome = play.finish(read);
+    play.expect(
+        outcome != Outcome::Done,
+        "the one that is left is out of reach",
+    );
+    play.end()
+}
+
+/// The other of them loses its disk then.
+pub(super) fn a_value_is_lost_at_one_of_its_two_and_damaged_at_the_other(
+    bug: Option<Bug>,
+) -> Report {
+    let mut play = a_value_that_two_have_is_damaged(bug);
+    play.learn(3, 1);
+    play.mend();
+    play.learn(1, 2);
+    play.wipe(2);
+    play.start(2);
+    play.end()
+}
+
+/// Three of five have the last value of a key. One of them is put back to a backup, and at one a bit
+/// flips in it. The first is filled from that one and from those that have not seen the value: it
+/// must not be believed by that.
+pub(super) fn a_suspect_is_filled_from_who_cannot_read_all(bug: Option<Bug>) -> Report {
+    let mut play = Play::of(5, &[Bucket::Siblings; KEYS as usize], bug);
+    let (unread, back, holder, without) = (1, 2, 3, [4, 5]);
+    for key in 0..KEYS {
+        play.write(at(unread).key(key));
+    }
+    play.all_learn();
+    play.back_up(back);
+    for (one, other) in [1, 2, 3]
+        .into_iter()
+        .flat_map(|one| without.map(|it| (one, it)))
+    {
+        play.cut(one, other);
+    }
+    play.write(at(unread));
+    play.wait();
+    play.kill(back);
+    play.restore(back);
+    play.start(back);
+    play.damage(unread, 0);
+    play.mend();
+    for other in [1, 2, 4, 5] {
+        play.cut(holder, other);
+    }
+    for other in without {
+        play.cut(unread, other);
+    }
+    for other in [unread, 4, 5] {
+        play.learn(back, other);
+    }
+    play.kill(holder);
+    let read = play.begin(at(4).by(2), Kind::Read);
+    let outcome = play.finish(read);
+    play.expect(
+        outcome != Outcome::Done,
+        "two of those that are left may lack it",
+    );
+    play.start(holder);
+    play.end()
 }
 
 /// A partition whose clock record is damaged cannot be opened. Nothing of it is dropped before the

@@ -88,7 +88,13 @@ impl Partitions {
                     batch.take_back();
                     return self.begin_anew(batch, place, bug);
                 }
-                Some(renewed) => self.begin(place, renewed),
+                Some(mut renewed) => {
+                    if bug == Some(Bug::DamagedCountsAsKept) {
+                        renewed.stand(Standing::beginning(true));
+                        renewed.save(batch);
+                    }
+                    self.begin(place, renewed);
+                }
                 None => (),
             },
             Renewal::Held { .. } | Renewal::BeginAnew => (),
