@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 54] = [
+pub const ALL: [Scene; 55] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -221,8 +221,13 @@ pub const ALL: [Scene; 54] = [
     },
     Scene {
         name: "a value is lost at one of its two and damaged at the other",
-        opposites: &[],
+        opposites: &[Bug::DamagedCountsAsKept],
         play: damage::a_value_is_lost_at_one_of_its_two_and_damaged_at_the_other,
+    },
+    Scene {
+        name: "a delete is met by one that cannot hand it on",
+        opposites: &[Bug::DamagedCountsAsKept],
+        play: damage::a_delete_is_met_by_one_that_cannot_hand_it_on,
     },
     Scene {
         name: "a suspect is filled from who cannot read all",

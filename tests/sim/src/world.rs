@@ -104,7 +104,8 @@ enum Phase {
     Healing,
     /// Since when all replicas have agreed.
     Resting(Moment),
-    Reading,
+    /// How many partitions had been dropped when clients began to read all once more.
+    Reading(usize),
 }
 
 /// A run under way.

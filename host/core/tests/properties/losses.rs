@@ -3,16 +3,21 @@
 use crate::cluster::{entry, place, value};
 use crate::memory::Memory;
 use soros_core::clock::Clock;
-use soros_core::dot_set::DotSet;
-use soros_core::id::{Incarnation, NodeId};
+use soros_core::closed::{Closed, Closing};
+use soros_core::dot::Actor;
+use soros_core::dot_set::{Counters, DotSet};
+use soros_core::id::{Generation, Incarnation, NodeId};
+use soros_core::key::Key;
+use soros_core::known::KnownLists;
 use soros_core::object::Version;
-use soros_core::place::Layout;
+use soros_core::place::{Entry, Layout};
 use soros_core::record::Batch;
 use soros_core::replica::{
     Difference, Outcome, Quorum, Reached, Replica, Siblings, Standing, TransferKind, Write,
 };
 use soros_core::time::Time;
 
+#[derive(Clone)]
 struct Node {
     id: NodeId,
     disk: Memory,
@@ -230,5 +235,52 @@ fn that_nothing_was_lost_outlives_the_process_and_no_loss() {
         back.repair(&other);
         let standing = &back.replica.state().standing;
         assert_eq!(standing.has_lost_nothing(), !lost, "in {generation}");
+    }
+}
+
+#[test]
+fn settling_goes_on_where_names_are_to_be_kept_again() {
+    let ended = Actor {
+        node: NodeId(9),
+        incarnation: Incarnation(7),
+        generation: Generation(1),
+    };
+    let mut list = Closed::default();
+    list.push(Closing::new([(ended, Counters::default())]));
+    let mut learned = KnownLists::default();
+    learned.learn(&list, &Closed::default());
+    let mut suspect = Node::new(1);
+    suspect.replica.stand(Standing::suspect());
+    for number in 0_u32..200 {
+        let key = Key::try_from(&number.to_be_bytes()[..]).expect("four bytes");
+        let bucket = entry(0).bucket;
+        let mut context = DotSet::default();
+        context.add(list.name().expect("it has an actor").dot(1));
+        let write = Write {
+            context,
+            version: Version {
+                time: Time(1),
+                value: Some(value(1)),
+            },
+            siblings: Siblings::Keep,
+            versions_max: 9,
+        };
+        let written = suspect
+            .replica
+            .write(&mut suspect.disk, &Entry { bucket, key }, write);
+        written.expect("memory");
+    }
+    while suspect.replica.settle(&mut suspect.disk).expect("memory") {}
+    for is_learned in [true, false] {
+        let Node { replica, disk, .. } = &mut suspect.clone();
+        replica.stand(Standing::Trusted);
+        assert!(replica.settle(disk).expect("memory"), "there is more");
+        if is_learned {
+            replica.learn(&learned);
+        } else {
+            replica.doubt();
+        }
+        let mut times = 0..20;
+        assert!(times.any(|_| !replica.settle(disk).expect("memory")));
     }
 }

@@ -3,9 +3,9 @@
 use super::{Event, Phase, World};
 use crate::client;
 use crate::history::{Kind, Operation, Outcome};
-use crate::moment::SECOND;
+use crate::moment::{Moment, SECOND};
 use crate::network::Weather;
-use crate::node::partitions::Partitions;
+use crate::node::partitions::{Partitions, Shown};
 use crate::oracle::{self, leftovers, register, replicas, siblings};
 use crate::report::Fault;
 use crate::table::{Bucket, KeyId};
@@ -18,7 +18,8 @@ use std::collections::BTreeSet;
 
 /// How long after heal a cluster may take to come to rest. Where four of five replicas have damaged
 /// records, disks are slow and answers small, it takes more than a minute.
-const REST_WITHIN: u64 = 180 * SECOND;
+const REST_WITHIN: u64 = 60 * SECOND;
+const REST_WITHIN_OF_FIVE: u64 = 180 * SECOND;
 /// For how many passes of anti-entropy all must have been the same before it is judged, and how
 /// long beside: a question asked before heal may wait for its answer as long as that, and each side
 /// of a round for a sync that takes many times as long as most.
@@ -28,7 +29,7 @@ const QUIET_SYNCS: u64 = 128;
 
 impl World {
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Reading && self.waiting.is_empty()
+        matches!(self.phase, Phase::Reading(_)) && self.waiting.is_empty()
     }
 
     /// Faults end: the network is whole, and all processes run.
@@ -58,13 +59,46 @@ impl World {
         self.schedule.add(self.now.after(period), Event::Checks);
         match self.phase {
             Phase::Healing if self.is_at_rest() => self.phase = Phase::Resting(self.now),
-            Phase::Healing if self.plan.heal.after(REST_WITHIN) < self.now => {
-                self.faults.push(Fault::Restless { at: self.now });
+            Phase::Healing if self.rest_until() < self.now => {
+                if self.is_beyond_help() {
+                    self.phase = Phase::Reading(self.renewed);
+                } else {
+                    self.faults.push(Fault::Restless { at: self.now });
+                }
             }
             Phase::Resting(_) if !self.is_at_rest() => self.phase = Phase::Healing,
             Phase::Resting(since) if since.after(self.quiet()) <= self.now => self.on_quiet(),
-            Phase::Harmed | Phase::Play | Phase::Reading | Phase::Healing | Phase::Resting(_) => (),
+            Phase::Harmed
+            | Phase::Play
+            | Phase::Reading(_)
+            | Phase::Healing
+            | Phase::Resting(_) => (),
         }
+    }
+
+    /// Until when it should be at rest.
+    fn rest_until(&self) -> Moment {
+        let long = 5 <= self.table.quorum().replicas;
+        self.plan.heal.after(if long {
+            REST_WITHIN_OF_FIVE
+        } else {
+            REST_WITHIN
+        })
+    }
+
+    /// Whether what was answered unsynced is lost at so many replicas that those which cannot be
+    /// opened wait for ever: any of the rest may be the only one that holds a value.
+    fn is_beyond_help(&self) -> bool {
+        let lacks = |node: &NodeId, place: Place| {
+            let process = self.process(*node);
+            let shown = process.and_then(|process| process.partitions().shown(place));
+            !shown.is_some_and(Shown::is_trusted)
+        };
+        let too_many = |place: Place| {
+            let nodes = self.table.replicas_of(place).iter();
+            self.table.quorum().writes <= nodes.filter(|node| lacks(node, place)).count()
+        };
+        self.plan.settings.lazy && self.table.places().any(too_many)
     }
 
     fn quiet(&self) -> u64 {
@@ -73,16 +107,12 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        self.waiting.is_empty() && self.are_places_at_rest()
-    }
-
-    fn are_places_at_rest(&self) -> bool {
         let mut places = self.table.places();
-        places.all(|place| self.is_place_at_rest(place))
+        self.waiting.is_empty() && places.all(|place| self.is_place_at_rest(place))
     }
 
-    /// Whether a replica has a damaged record that was come to, or was dropped for one.
-    fn is_mending(&self) -> bool {
+    /// Whether a replica has a damaged record that was come to.
+    fn is_damage_known(&self) -> bool {
         let nodes = self.table.nodes().iter();
         let is_damaged = |node: &NodeId| {
             let process = self.process(*node);
@@ -91,7 +121,7 @@ impl World {
                 places.any(|place| process.is_damaged(place))
             })
         };
-        nodes.copied().any(|node| is_damaged(&node)) || !self.are_places_at_rest()
+        nodes.copied().any(|node| is_damaged(&node))
     }
 
     fn is_place_at_rest(&self, place: Place) -> bool {
@@ -104,7 +134,7 @@ impl World {
 
     /// All is quiet: the oracle looks at the disks, and clients read every key once more.
     fn on_quiet(&mut self) {
-        self.phase = Phase::Reading;
+        self.phase = Phase::Reading(self.renewed);
         let nodes: Vec<NodeId> = self.table.nodes().to_vec();
         for node in nodes {
             self.judge_counts(node);
@@ -220,10 +250,14 @@ impl World {
     /// A client of a cluster that is whole again was not served. It may have been the first to come
     /// to a damaged record: then it asks again when all is quiet once more.
     pub(super) fn judge_served(&mut self, id: u32, outcome: Outcome) {
-        if self.phase != Phase::Reading || outcome == Outcome::Done {
+        let Phase::Reading(dropped) = self.phase else {
+            return;
+        };
+        if outcome == Outcome::Done {
             return;
         }
-        if self.is_mending() && self.now < self.plan.heal.after(REST_WITHIN) {
+        let is_mending = dropped < self.renewed || self.is_damage_known();
+        if is_mending && self.now < self.rest_until() {
             self.phase = Phase::Healing;
         } else if let Some(operation) = self.history.get(id) {
             let fault = Fault::Unserved { key: operation.key };

@@ -142,9 +142,6 @@ impl World {
     }
 
     fn crash_and_restart(&mut self, id: NodeId) -> bool {
-        if !self.may_forget(id) {
-            return false;
-        }
         self.crash(id);
         self.restart_later(id);
         true
@@ -435,42 +432,11 @@ impl World {
     }
 
     fn may_lose_at(&self, id: NodeId, place: Place) -> bool {
-        self.are_others_enough(id, place) && !self.is_relied_on(id, place)
-    }
-
-    /// Whether so few other replicas have lost something, or may have, that one more can.
-    fn are_others_enough(&self, id: NodeId, place: Place) -> bool {
         let others = self.table.others_of(place, id);
-        let is_weak = |node: &&NodeId| {
-            self.is_weak(**node, place)
-                || self.is_refilling(**node, place)
-                || self.is_forgetful(**node, place)
-        };
+        let is_weak =
+            |node: &&NodeId| self.is_weak(**node, place) || self.is_refilling(**node, place);
         let weak = others.iter().filter(is_weak);
-        weak.count() + 1 < self.table.quorum().writes
-    }
-
-    /// Whether a process may end: what it answered unsynced is lost then. All may forget that, and
-    /// are filled from each other; not while one of them cannot be opened, and waits for them.
-    fn may_forget(&self, id: NodeId) -> bool {
-        let is_unopened = |node: &NodeId, place: Place| {
-            let weakness = self.weak.get(&(*node, place));
-            matches!(weakness, Some(Weakness::Unopened(..))) && self.is_weak(*node, place)
-        };
-        let mut places = self.table.places_of(id);
-        !self.plan.settings.lazy
-            || places.all(|place| {
-                let others = self.table.others_of(place, id);
-                let unopened = others.iter().any(|node| is_unopened(node, place));
-                !unopened || self.are_others_enough(id, place)
-            })
-    }
-
-    /// Whether a replica may have forgotten what it had answered unsynced.
-    fn is_forgetful(&self, id: NodeId, place: Place) -> bool {
-        let process = self.process(id);
-        let shown = process.and_then(|process| process.partitions().shown(place));
-        self.plan.settings.lazy && !shown.is_some_and(|shown| shown.state.standing.is_trusted())
+        weak.count() + 1 < self.table.quorum().writes && !self.is_relied_on(id, place)
     }
 
     /// Whether fewer than a write quorum hold what a replica held that is dropped.
