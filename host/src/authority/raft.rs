@@ -87,6 +87,10 @@ pub fn config() -> Result<Arc<Config>, openraft::ConfigError> {
         enable_pre_vote: Some(true),
         // A leader whose disk fails it again and again must not lead again at each start.
         enable_leader_restore: Some(false),
+        // A member whose directory was put back is told again what it had. Else a leader that goes
+        // on sends it what comes after that for ever, and with two of three put back it can change
+        // nothing any more.
+        allow_log_reversion: Some(true),
         ..Config::default()
     };
     config.validate().map(Arc::new)

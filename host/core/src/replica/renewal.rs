@@ -165,8 +165,8 @@ impl Replica {
         let life = (self.actor.node, self.actor.incarnation);
         let next = drop_generation(batch, self.layout);
         let mut replica = Replica::begin(batch, (self.layout.place(), next), life, &self.lists())?;
-        let promised = rest.is_all && self.state.standing.has_lost_nothing();
-        replica.stand(Standing::beginning(promised));
+        let is_whole = rest.is_all && self.state.standing.has_lost_nothing();
+        replica.stand(Standing::beginning(is_whole));
         for item in rest.items {
             let merged = replica.merge(batch, &item.entry, item.object, &item.dots)?;
             debug_assert!(merged.is_some(), "nothing was there that could be unclear");

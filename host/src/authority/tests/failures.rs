@@ -169,6 +169,33 @@ async fn a_node_answers_only_for_the_member_it_is() {
     assert!(matches!(ask(own).await, Answer::Vote(_)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn members_that_are_put_back_are_told_again_by_a_leader_that_goes_on() {
+    let mut cluster = Cluster::founded(&ALL).await;
+    let leader = cluster.leader(&ALL).await;
+    let vote = |cluster: &Cluster| {
+        let stored = cluster.store(&leader).snapshot(Space::Authority);
+        stored.get(b"vote").unwrap()
+    };
+    let before = vote(&cluster);
+    for (round, back) in others(&leader).into_iter().enumerate() {
+        for change in 0..3 {
+            let name = format!("b{round}-{change}");
+            cluster.put(&leader, &name).await.unwrap();
+        }
+        soon(cluster.keeper(back).reached(cluster.map(&leader).epoch())).await;
+        cluster.crash(back).await;
+        cluster.store(back).cut(8);
+        cluster.start(back, Entry::Known).await;
+        cluster.all_registered(&[back]).await;
+    }
+    cluster.put(&leader, "last").await.unwrap();
+    assert_eq!(vote(&cluster), before, "there was no election");
+    for name in ALL {
+        assert!(cluster.has(name, "last"), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn who_may_have_lost_its_vote_is_another_member() {
     let memory = Memory::new(3);

@@ -154,8 +154,8 @@ impl Process {
         let (place, quorum) = (inquiry.place, turn.table.quorum());
         self.inquiries.remove(&place);
         // What another cannot read either is taken along, which takes an own clock.
-        let promised = inquiry.promised.iter();
-        let whole = promised.filter(|(_, promise)| promise.unreadable.is_empty());
+        let whole = inquiry.promised.iter();
+        let whole = whole.filter(|(_, promise)| promise.unreadable.is_empty());
         let whole = whole.count();
         match inquiry.attempt {
             None if quorum.can_fill(inquiry.trusted, whole) => {

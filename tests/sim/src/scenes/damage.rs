@@ -524,9 +524,9 @@ pub(super) fn a_delete_is_met_by_one_that_cannot_hand_it_on(bug: Option<Bug>) ->
     play.end()
 }
 
-/// Three of five have the last value of a key. One of them is put back to a backup, and at one a bit
-/// flips in it. The first is filled from that one and from those that have not seen the value: it
-/// must not be believed by that.
+/// Three of five have the last value of a key. One of them is put back to a backup, and a bit flips
+/// in it at another. The first is filled from that one and from those that have not seen the value:
+/// it must not be believed by that.
 pub(super) fn a_suspect_is_filled_from_who_cannot_read_all(bug: Option<Bug>) -> Report {
     let mut play = Play::of(5, &[Bucket::Siblings; KEYS as usize], bug);
     let (unread, back, holder, without) = (1, 2, 3, [4, 5]);
