@@ -113,6 +113,17 @@ impl Peer {
     }
 
     /// Takes part in a closing.
+    /// Refuses, as a suspect, what another replica has `refused`.
+    pub(super) async fn refuse_too(&self, place: Place, refused: &[Actor]) {
+        let moment = self.moments.load_full();
+        let shown = moment.shown(&place);
+        let ended = shown.map(|shown| shown.state.yet_to_refuse(refused));
+        if let Some(ended) = ended.filter(|ended| !ended.is_empty()) {
+            // It is asked again with the next answer.
+            let _ = self.closing(place, Ask::Refuse(ended)).await;
+        }
+    }
+
     pub(super) async fn closing(&self, place: Place, ask: Ask) -> Result<Answer, CommitError> {
         let life_is_known = self.life_is_known();
         let moment = self.moments.load_full();

@@ -480,6 +480,7 @@ impl Peer {
                     trusted: word.trusted,
                     damaged: word.damaged,
                 };
+                self.refuse_too(place, &word.refused).await;
                 course.heard.insert(peer, word);
                 Event::Answered(answer, speaker)
             }

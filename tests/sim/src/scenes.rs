@@ -33,7 +33,7 @@ impl Scene {
 }
 
 /// All scenes.
-pub const ALL: [Scene; 55] = [
+pub const ALL: [Scene; 56] = [
     Scene {
         name: "a key that the sender forgets during a transfer",
         opposites: &[Bug::JoinStartClockAlone],
@@ -63,6 +63,11 @@ pub const ALL: [Scene; 55] = [
         name: "a write comes while its life is being closed",
         opposites: &[Bug::ClosedBeforeRefused],
         play: closings::a_write_comes_while_its_life_is_being_closed,
+    },
+    Scene {
+        name: "a leader is emptied after it closed",
+        opposites: &[],
+        play: closings::a_leader_is_emptied_after_it_closed,
     },
     Scene {
         name: "a coordinator drops its partition",

@@ -185,6 +185,17 @@ impl State {
         }
     }
 
+    /// Those of the actors that another replica has `refused`, for they have ended, that are yet to
+    /// be refused here. A suspect refuses what others do: its life before may have closed some of
+    /// them, and told nobody but a client, so that a name is to be looked for among them.
+    #[must_use]
+    pub fn yet_to_refuse(&self, refused: &[Actor]) -> Vec<Actor> {
+        let closed = self.clock.closed();
+        let is_new = |actor: &&Actor| !self.refused.contains(actor) && !closed.has(actor);
+        let refused = refused.iter().filter(|_| !self.standing.is_trusted());
+        refused.filter(is_new).copied().collect()
+    }
+
     /// The lists of closed actors that are known here, the own one first.
     #[must_use]
     pub fn lists(&self) -> Vec<&Closed> {

@@ -7,7 +7,7 @@ use super::{Alarm, Output, Process, Silence, Task, TaskId, Turn, damage};
 use crate::bug::Bug;
 use crate::moment::SECOND;
 use soros_core::clock::Clock;
-use soros_core::close::Word;
+use soros_core::close::{Ask, Word};
 use soros_core::closed::Closed;
 use soros_core::dot::Actor;
 use soros_core::dot_set::DotSet;
@@ -341,7 +341,14 @@ impl Process {
                     damaged: word.damaged && !turn.has(Bug::DamagedBelieved),
                 };
                 if let Some(Task::Round(round)) = self.tasks.get(&id) {
-                    let heard = self.rounds.heard.entry(round.place).or_default();
+                    let place = round.place;
+                    let shown = self.partitions.shown(place);
+                    let ended = shown.map(|shown| shown.state.yet_to_refuse(&word.refused));
+                    if let Some(ended) = ended.filter(|ended| !ended.is_empty()) {
+                        let ask = Ask::Refuse(ended);
+                        self.submit_silently(Operation::Closing { place, ask });
+                    }
+                    let heard = self.rounds.heard.entry(place).or_default();
                     heard.insert(word.actor.node, word);
                 }
                 self.skip_short_log(turn, id, &answer);

@@ -59,6 +59,33 @@ pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Repo
     play.end()
 }
 
+/// Who leads a closing is the only one that has closed when its disk is emptied, and in its next life
+/// takes a write of a client that had heard of it. It no longer knows what the client names.
+pub(super) fn a_leader_is_emptied_after_it_closed(bug: Option<Bug>) -> Report {
+    let mut play = Play::new(&[Bucket::Siblings], bug);
+    let (leader, ended, late, told) = (1, 3, 2, 3);
+    play.write(at(ended));
+    play.all_learn();
+    play.restart(ended);
+    play.learn(ended, leader);
+    play.learn(leader, late);
+    play.hold(late, leader);
+    play.learn(leader, ended);
+    play.cut(leader, late);
+    play.cut(leader, ended);
+    play.release();
+    let closed = [leader, late, ended].map(|node| play.closed(node));
+    play.expect(closed == [1, 0, 0], "it is closed where it was decided");
+    let read = play.begin(at(leader).by(told).alone(), Kind::Read);
+    let outcome = play.finish(read);
+    play.expect(outcome == Outcome::Done, "its replica answers");
+    play.wipe(leader);
+    play.start(leader);
+    play.write(at(late).by(1).blind());
+    play.write(at(leader).by(told).alone());
+    play.end()
+}
+
 /// A coordinator drops its partition, and what it had sent arrives while the life that it ended so
 /// is being closed: all have said what they hold of that life, and none has it.
 pub(super) fn a_write_comes_while_its_life_is_being_closed(bug: Option<Bug>) -> Report {
