@@ -30,16 +30,11 @@ impl Eq for KnownLists {}
 
 impl KnownLists {
     /// Adds a list, unless all that it is or was called is known: by these, or by `own`, the list
-    /// of what is closed here. Whether it was added: where there are too many it takes the place of
-    /// one whose actors are all closed here, if its own are not.
+    /// of what is closed here. Whether it was added: it is not where there are too many.
     pub fn learn(&mut self, list: &Closed, own: &Closed) -> bool {
         let lacks = self.lacks(list, own);
         if lacks {
             self.0.retain(|before| !list.explains(before));
-            if KNOWN_LISTS_MAX <= self.0.len() {
-                let over = self.0.iter().position(|before| !has_more(before, own));
-                over.map(|index| self.0.remove(index));
-            }
             self.0.push(list.clone());
         }
         lacks
@@ -53,10 +48,8 @@ impl KnownLists {
 
     fn lacks(&self, list: &Closed, own: &Closed) -> bool {
         let is_told = own.explains(list) || self.0.iter().any(|known| known.explains(list));
-        let others = || self.0.iter().filter(|before| !list.explains(before));
-        let has_room = || others().count() < KNOWN_LISTS_MAX;
-        let takes_place = || has_more(list, own) && !others().all(|before| has_more(before, own));
-        !is_told && (has_room() || takes_place())
+        let others = self.0.iter().filter(|before| !list.explains(before));
+        !is_told && others.count() < KNOWN_LISTS_MAX
     }
 
     /// Drops the lists that `own` explains.
@@ -100,11 +93,6 @@ impl KnownLists {
     pub fn next_after(&self, own: &Closed) -> impl Iterator<Item = BTreeSet<Actor>> {
         self.0.iter().filter_map(|list| list.next_after(own))
     }
-}
-
-/// Whether a list has actors that are not closed in `own`.
-fn has_more(list: &Closed, own: &Closed) -> bool {
-    list.actors().any(|actor| !own.has(actor))
 }
 
 /// Count 4, each list.
@@ -195,16 +183,6 @@ mod tests {
         assert!(
             lists.learn(&list(&[&[1], &[2]]), &own),
             "it takes the place of one of them"
-        );
-        assert_eq!(lists.iter().count(), KNOWN_LISTS_MAX);
-        let closed = list(&[&[20], &[2]]);
-        assert!(
-            lists.learn(&last, &closed),
-            "one of them only serves old tokens"
-        );
-        assert!(
-            !lists.learn(&one(2), &closed),
-            "or they would take turns for ever"
         );
         assert_eq!(lists.iter().count(), KNOWN_LISTS_MAX);
     }

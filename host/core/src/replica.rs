@@ -431,7 +431,7 @@ impl Replica {
         self.stand(self.state.standing.after_loss());
     }
 
-    /// The same for what a generation that was just begun may lack, if others hold it.
+    /// The same for what a suspect lacks that lost nothing, and is to have from the others.
     pub(super) fn doubt_if_trusted(&mut self) {
         if self.state.standing.is_trusted() {
             self.doubt();

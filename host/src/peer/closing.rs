@@ -112,7 +112,6 @@ impl Peer {
         answer.map_or(Event::Failed(node), |answer| Event::Answered(node, answer))
     }
 
-    /// Takes part in a closing.
     /// Refuses, as a suspect, what another replica has `refused`.
     pub(super) async fn refuse_too(&self, place: Place, refused: &[Actor]) {
         let moment = self.moments.load_full();
@@ -124,6 +123,7 @@ impl Peer {
         }
     }
 
+    /// Takes part in a closing.
     pub(super) async fn closing(&self, place: Place, ask: Ask) -> Result<Answer, CommitError> {
         let life_is_known = self.life_is_known();
         let moment = self.moments.load_full();

@@ -27,6 +27,8 @@ pub enum Bug {
     DamagedCountsAsKept,
     /// A replica with a damaged record is believed by who lacks what it could not read.
     DamagedBelieved,
+    /// A suspect does not refuse what it hears that others do.
+    RefusedUnheard,
     /// The clock lies in a tree of its own, which a crash may leave ahead of the objects.
     ClockInItsOwnTree,
     /// A full transfer joins the sender's clock of its last range.
@@ -105,7 +107,7 @@ pub enum Bug {
     DeadDotsSkipped,
 }
 
-const NAMES: [(Bug, &str); 48] = [
+const NAMES: [(Bug, &str); 49] = [
     (Bug::AckBeforeSync, "ack-before-sync"),
     (Bug::SameActorAfterLoss, "same-actor-after-loss"),
     (Bug::SameActorAfterRefill, "same-actor-after-refill"),
@@ -116,6 +118,7 @@ const NAMES: [(Bug, &str); 48] = [
     (Bug::EarlierLifeHolds, "earlier-life-holds"),
     (Bug::DamagedCountsAsKept, "damaged-counts-as-kept"),
     (Bug::DamagedBelieved, "damaged-believed"),
+    (Bug::RefusedUnheard, "refused-unheard"),
     (Bug::ClockInItsOwnTree, "clock-in-its-own-tree"),
     (Bug::JoinEndClock, "join-end-clock"),
     (Bug::JoinStartClockAlone, "join-start-clock-alone"),

@@ -66,7 +66,7 @@ pub const ALL: [Scene; 56] = [
     },
     Scene {
         name: "a leader is emptied after it closed",
-        opposites: &[],
+        opposites: &[Bug::RefusedUnheard],
         play: closings::a_leader_is_emptied_after_it_closed,
     },
     Scene {

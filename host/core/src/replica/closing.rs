@@ -416,7 +416,7 @@ pub(super) fn load_known(records: &dyn Records, layout: Layout) -> Result<KnownL
 /// what a name means: what of them is damaged goes with it.
 ///
 /// # Errors
-/// [`RecordError`] when the engine fails.
+/// [`RecordError`] when the engine fails, or a record is of an unknown layout.
 pub(super) fn known_to(records: &dyn Records, layout: Layout) -> Result<Vec<Closed>, RecordError> {
     let mut own = Closed::default();
     for number in 0.. {

@@ -363,7 +363,7 @@ struct Rest {
     is_all: bool,
 }
 
-/// Whether these are all items that another lacks.
+/// Whether these are all items that another lacks and that can be read.
 fn is_told(lacked: &Readable<Difference>) -> bool {
     match lacked.found {
         Difference::None => true,

@@ -344,7 +344,9 @@ impl Process {
                     let place = round.place;
                     let shown = self.partitions.shown(place);
                     let ended = shown.map(|shown| shown.state.yet_to_refuse(&word.refused));
-                    if let Some(ended) = ended.filter(|ended| !ended.is_empty()) {
+                    if let Some(ended) = ended.filter(|ended| !ended.is_empty())
+                        && !turn.has(Bug::RefusedUnheard)
+                    {
                         let ask = Ask::Refuse(ended);
                         self.submit_silently(Operation::Closing { place, ask });
                     }

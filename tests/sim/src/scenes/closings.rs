@@ -59,8 +59,8 @@ pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Repo
     play.end()
 }
 
-/// Who leads a closing is the only one that has closed when its disk is emptied, and in its next life
-/// takes a write of a client that had heard of it. It no longer knows what the client names.
+/// Who leads a closing is the only one that has closed when its disk is emptied, and in its next
+/// life takes a write of a client that had heard of it. It no longer knows what the client names.
 pub(super) fn a_leader_is_emptied_after_it_closed(bug: Option<Bug>) -> Report {
     let mut play = Play::new(&[Bucket::Siblings], bug);
     let (leader, ended, late, told) = (1, 3, 2, 3);

@@ -60,7 +60,7 @@ impl World {
         match self.phase {
             Phase::Healing if self.is_at_rest() => self.phase = Phase::Resting(self.now),
             Phase::Healing if self.rest_until() < self.now => {
-                if self.is_beyond_help() {
+                if self.is_beyond_help() && self.waiting.is_empty() {
                     self.phase = Phase::Reading(self.renewed);
                 } else {
                     self.faults.push(Fault::Restless { at: self.now });
@@ -94,9 +94,14 @@ impl World {
             let shown = process.and_then(|process| process.partitions().shown(place));
             !shown.is_some_and(Shown::is_trusted)
         };
+        let is_unopened = |node: &NodeId, place: Place| {
+            let process = self.process(*node);
+            process.is_some_and(|process| process.partitions().shown(place).is_none())
+        };
         let too_many = |place: Place| {
-            let nodes = self.table.replicas_of(place).iter();
-            self.table.quorum().writes <= nodes.filter(|node| lacks(node, place)).count()
+            let nodes = self.table.replicas_of(place);
+            let lacking = nodes.iter().filter(|node| lacks(node, place)).count();
+            self.table.quorum().writes <= lacking && nodes.iter().any(|it| is_unopened(it, place))
         };
         self.plan.settings.lazy && self.table.places().any(too_many)
     }
