@@ -182,8 +182,8 @@ pub struct Sync {
     trusted: bool,
     /// Whether the other has a damaged record.
     damaged: bool,
-    /// What it had seen when it told last what is not here. If that is not all here in the end, it
-    /// could not read it.
+    /// What one with a damaged record had seen when it told last what is not here. If that is not
+    /// all here in the end, it could not read it.
     told: Option<DotSet>,
     answers: u32,
 }
@@ -316,7 +316,7 @@ impl Sync {
     pub fn step(&mut self, event: Event, own: Own<'_>) -> Vec<Effect> {
         let mut effects = self.on_event(event, own);
         if let Some(Effect::End(End::Merged { trusted })) = effects.last_mut() {
-            let told = self.told.as_ref().filter(|_| self.damaged);
+            let told = self.told.as_ref();
             *trusted &= told.is_none_or(|seen| own.state.clock.covers(seen));
         }
         effects
@@ -361,7 +361,7 @@ impl Sync {
                 },
                 Phase::AskingDifference,
             ) => {
-                self.told = Some(seen.clone());
+                self.told = self.damaged.then(|| seen.clone());
                 let clock = &own.state.clock;
                 if own.state.strays
                     && seen == *clock.seen()

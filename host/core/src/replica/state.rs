@@ -190,10 +190,12 @@ impl State {
     /// them, and told nobody but a client, so that a name is to be looked for among them.
     #[must_use]
     pub fn yet_to_refuse(&self, refused: &[Actor]) -> Vec<Actor> {
+        if self.standing.is_trusted() {
+            return Vec::new();
+        }
         let closed = self.clock.closed();
         let is_new = |actor: &&Actor| !self.refused.contains(actor) && !closed.has(actor);
-        let refused = refused.iter().filter(|_| !self.standing.is_trusted());
-        refused.filter(is_new).copied().collect()
+        refused.iter().filter(is_new).copied().collect()
     }
 
     /// The lists of closed actors that are known here, the own one first.

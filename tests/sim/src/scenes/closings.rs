@@ -29,11 +29,10 @@ pub(super) fn a_message_from_before_a_closing(bug: Option<Bug>) -> Report {
     play.end()
 }
 
-/// A replica that has yet to hear of a closing reads what another has written since: of the value
-/// that was superseded that says only that its life is closed.
-pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Report {
+/// A life of `ended` is being closed: what `late` says of it is on the way to the leader, who
+/// decides by that.
+fn before_it_is_decided((leader, ended, late): (u64, u64, u64), bug: Option<Bug>) -> Play {
     let mut play = Play::new(&[Bucket::Siblings], bug);
-    let (leader, ended, late) = (1, 3, 2);
     play.write(at(ended));
     play.all_learn();
     play.restart(ended);
@@ -41,6 +40,14 @@ pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Repo
     play.learn(leader, late);
     play.hold(late, leader);
     play.learn(leader, ended);
+    play
+}
+
+/// A replica that has yet to hear of a closing reads what another has written since: of the value
+/// that was superseded that says only that its life is closed.
+pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Report {
+    let (leader, ended, late) = (1, 3, 2);
+    let mut play = before_it_is_decided((leader, ended, late), bug);
     play.cut(leader, late);
     play.release();
     play.expect(
@@ -62,15 +69,8 @@ pub(super) fn a_reader_that_has_not_heard_of_a_closing(bug: Option<Bug>) -> Repo
 /// Who leads a closing is the only one that has closed when its disk is emptied, and in its next
 /// life takes a write of a client that had heard of it. It no longer knows what the client names.
 pub(super) fn a_leader_is_emptied_after_it_closed(bug: Option<Bug>) -> Report {
-    let mut play = Play::new(&[Bucket::Siblings], bug);
     let (leader, ended, late, told) = (1, 3, 2, 3);
-    play.write(at(ended));
-    play.all_learn();
-    play.restart(ended);
-    play.learn(ended, leader);
-    play.learn(leader, late);
-    play.hold(late, leader);
-    play.learn(leader, ended);
+    let mut play = before_it_is_decided((leader, ended, late), bug);
     play.cut(leader, late);
     play.cut(leader, ended);
     play.release();
